@@ -1,0 +1,30 @@
+"""Names that cross every boundary, parsed once where they enter (docs/reference/limits.md)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NewType
+
+from layer_kit.errors import InvalidRequestError
+
+Namespace = NewType("Namespace", str)
+"""A namespace name that passed :func:`parse_namespace`."""
+
+NAMESPACE_LENGTH_MAX: Final = 128
+_NAMESPACE: Final = re.compile(r"[A-Za-z0-9\-_.]{1,128}")
+
+
+def parse_namespace(text: str) -> Namespace:
+    """Check a namespace name: 1 to 128 of ``[A-Za-z0-9-_.]``.
+
+    Raises:
+        InvalidRequestError: ``NAMESPACE_INVALID``.
+    """
+    if _NAMESPACE.fullmatch(text) is None:
+        shown = text if len(text) <= NAMESPACE_LENGTH_MAX else f"{text[:NAMESPACE_LENGTH_MAX]}…"
+        raise InvalidRequestError(
+            "NAMESPACE_INVALID",
+            f"Namespace {shown!r} is not 1 to {NAMESPACE_LENGTH_MAX} characters of [A-Za-z0-9-_.].",
+            namespace=shown,
+        )
+    return Namespace(text)

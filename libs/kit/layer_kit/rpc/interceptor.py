@@ -1,0 +1,161 @@
+"""The one server interceptor: trace, request id, deadline, errors, metrics, access log.
+
+They are one class because each call must pass them in this order, and because every interceptor
+wraps the handler once more: five wrappers cost more than the work of most of our calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import structlog
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from prometheus_client import CollectorRegistry, Histogram
+
+from layer_kit.errors import LayerError
+from layer_kit.rpc.context import incoming_context, request_id
+from layer_kit.rpc.errors import DETAILS_KEY, INTERNAL_MESSAGE, status_code, to_status
+from layer_kit.telemetry.metrics import SECONDS_BUCKETS
+
+log = structlog.get_logger(__name__)
+tracer = trace.get_tracer(__name__)
+
+DEADLINE_S_DEFAULT: Final = 60.0
+"""Given to a unary call whose caller set none; no call may run without an end."""
+
+QUIET_SERVICES: Final = ("/grpc.health.", "/grpc.reflection.")
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every method of a server; see the module's text for what it adds."""
+
+    def __init__(self, *, domain: str, registry: CollectorRegistry) -> None:
+        self._domain = domain
+        self._seconds = Histogram(
+            "layer_rpc_server_seconds",
+            "Time to serve a call, by method and status code.",
+            ["method", "code"],
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(QUIET_SERVICES):
+            return handler
+        wrap, make = (
+            (self._streaming, grpc.unary_stream_rpc_method_handler)
+            if handler.response_streaming and not handler.request_streaming
+            else (self._streaming, grpc.stream_stream_rpc_method_handler)
+            if handler.response_streaming
+            else (self._single, grpc.stream_unary_rpc_method_handler)
+            if handler.request_streaming
+            else (self._single, grpc.unary_unary_rpc_method_handler)
+        )
+        inner = (
+            handler.stream_stream
+            or handler.unary_stream
+            or handler.stream_unary
+            or handler.unary_unary
+        )
+        return make(
+            wrap(inner, method),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _single(self, inner: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Any]:
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            async with _Call(self, method, context):
+                seconds = context.time_remaining()
+                async with asyncio.timeout(DEADLINE_S_DEFAULT if seconds is None else seconds):
+                    return await inner(request, context)
+
+        return call
+
+    def _streaming(
+        self, inner: Callable[..., AsyncIterator[Any]], method: str
+    ) -> Callable[..., Any]:
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            async with _Call(self, method, context):
+                async for response in inner(request, context):
+                    yield response
+
+        return call
+
+    def observe(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
+        """Count one finished call."""
+        self._seconds.labels(method=method, code=code.name).observe(seconds)
+
+    @property
+    def domain(self) -> str:
+        return self._domain
+
+
+class _Call:
+    """One call in flight: context on entry, outcome on exit."""
+
+    def __init__(
+        self, owner: CallInterceptor, method: str, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        self._owner = owner
+        self._method = method
+        self._context = context
+        self._started = time.perf_counter()
+
+    async def __aenter__(self) -> None:
+        parent, identifier = incoming_context(self._context.invocation_metadata() or ())
+        request_id.set(identifier)
+        structlog.contextvars.bind_contextvars(request_id=identifier)
+        otel_context.attach(parent)
+        self._span = tracer.start_span(self._method.lstrip("/"), kind=trace.SpanKind.SERVER)
+        otel_context.attach(trace.set_span_in_context(self._span))
+        trace_id = self._span.get_span_context().trace_id
+        if trace_id:
+            structlog.contextvars.bind_contextvars(trace_id=trace.format_trace_id(trace_id))
+
+    async def __aexit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        code, reason = grpc.StatusCode.OK, None
+        try:
+            match error:
+                case None:
+                    pass
+                case LayerError():
+                    code, reason = status_code(error), error.reason
+                    status = to_status(error, domain=self._owner.domain)
+                    details = ((DETAILS_KEY, status.SerializeToString()),)
+                    await self._context.abort(code, error.message, details)
+                case TimeoutError():
+                    code = grpc.StatusCode.DEADLINE_EXCEEDED
+                    await self._context.abort(code, "The deadline of the call passed.")
+                case asyncio.CancelledError():
+                    code = grpc.StatusCode.CANCELLED
+                case grpc.aio.AbortError():
+                    code = grpc.StatusCode.UNKNOWN
+                case _:
+                    code, reason = grpc.StatusCode.INTERNAL, "INTERNAL"
+                    log.exception("rpc_crashed", method=self._method, exc_info=error)
+                    await self._context.abort(code, INTERNAL_MESSAGE)
+        finally:
+            self._span.end()
+            seconds = time.perf_counter() - self._started
+            self._owner.observe(self._method, code, seconds)
+            write = log.debug if code is grpc.StatusCode.OK else log.info
+            write(
+                "rpc_finished",
+                method=self._method,
+                code=code.name,
+                reason=reason,
+                total_ms=round(seconds * 1000, 3),
+            )

@@ -1,0 +1,93 @@
+"""One way to run a gRPC server: calls guarded, health served, reflection on, drained on exit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc.aio
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health as grpc_health
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
+
+from layer_kit.addresses import UnixAddress, parse_address, remove_stale_socket
+from layer_kit.configuration import ConfigurationError
+from layer_kit.health import Health
+from layer_kit.rpc.interceptor import CallInterceptor
+from layer_kit.rpc.limits import SERVER_OPTIONS
+
+
+@asynccontextmanager
+async def grpc_server(
+    *,
+    address: str,
+    services: Sequence[ServiceDescriptor],
+    register: Callable[[grpc.aio.Server], None],
+    health: Health,
+    registry: CollectorRegistry,
+    shutdown_grace_s: float,
+) -> AsyncIterator[str]:
+    """Serve until the block ends; yield the bound address.
+
+    ``grpc.health.v1`` follows ``health``, which the caller drains before leaving the block: a
+    load balancer then stops sending while running calls get ``shutdown_grace_s`` to finish.
+
+    Raises:
+        ConfigurationError: When the address cannot be bound.
+    """
+    interceptor = CallInterceptor(domain=services[0].file.package, registry=registry)
+    server = grpc.aio.server(interceptors=[interceptor], options=SERVER_OPTIONS)
+    probe: Any = grpc_health.aio.HealthServicer()
+    register(server)
+    health_pb2_grpc.add_HealthServicer_to_server(probe, server)
+    names = [service.full_name for service in services]
+    reflection.enable_server_reflection(
+        (*names, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME), server
+    )
+    bound = _bind(server, address)
+    await server.start()
+
+    async def publish() -> None:
+        answer = health_pb2.HealthCheckResponse
+        status = answer.SERVING if health.is_ready else answer.NOT_SERVING
+        for name in ("", *names):
+            await probe.set(name, status)
+
+    publishing: set[asyncio.Task[None]] = set()
+
+    def on_change() -> None:
+        task = asyncio.get_running_loop().create_task(publish())
+        publishing.add(task)
+        task.add_done_callback(publishing.discard)
+
+    await publish()
+    health.subscribe(on_change)
+    try:
+        yield bound
+    finally:
+        await probe.enter_graceful_shutdown()
+        await server.stop(grace=shutdown_grace_s)
+
+
+def _bind(server: grpc.aio.Server, address: str) -> str:
+    parsed = parse_address(address)
+    if isinstance(parsed, UnixAddress):
+        remove_stale_socket(parsed.path)
+        target = f"unix:{parsed.path}"
+    else:
+        target = f"{parsed.host or '[::]'}:{parsed.port}"
+    try:
+        port = server.add_insecure_port(target)
+    except RuntimeError as error:
+        raise ConfigurationError(f"cannot listen on {address}: {_cause(error)}") from error
+    return address if isinstance(parsed, UnixAddress) else f"{parsed.host or '0.0.0.0'}:{port}"  # noqa: S104
+
+
+def _cause(error: RuntimeError) -> str:
+    """Shorten gRPC's report, which repeats the address and names no errno."""
+    text = str(error)
+    return "Address already in use" if "in use" in text or "Failed to bind" in text else text
