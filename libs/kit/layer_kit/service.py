@@ -45,12 +45,15 @@ class ServiceFrame:
         self.addresses: dict[str, str] = {}
 
     async def serve_grpc(
-        self, services: Sequence[ServiceDescriptor], register: Callable[[grpc.aio.Server], None]
+        self,
+        address: str,
+        services: Sequence[ServiceDescriptor],
+        register: Callable[[grpc.aio.Server], None],
     ) -> None:
         """Start the gRPC server; it stops before anything entered on ``resources`` earlier."""
         self.addresses["grpc"] = await self.resources.enter_async_context(
             grpc_server(
-                address=self._settings.grpc_address,
+                address=address,
                 services=services,
                 register=register,
                 health=self.health,

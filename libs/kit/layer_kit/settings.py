@@ -32,12 +32,14 @@ def contract_name(*names: str, field: str) -> AliasChoices:
 
 
 class ServiceSettings(BaseModel):
-    """What every service can be told. Subclasses set ``service`` and add their own fields."""
+    """What every service can be told. Subclasses set ``service`` and add their own fields.
+
+    A service that speaks gRPC adds ``grpc_address``, with its own default port.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     service: ClassVar[str]
 
-    grpc_address: str = Field("127.0.0.1:0", description="Where gRPC listens; port 0 = any free.")
     ops_address: str = Field(
         "127.0.0.1:0", description="Where /livez, /readyz and /metrics listen; port 0 = any free."
     )

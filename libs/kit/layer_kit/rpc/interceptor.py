@@ -145,7 +145,7 @@ class _Call:
                     code = grpc.StatusCode.UNKNOWN
                 case _:
                     code, reason = grpc.StatusCode.INTERNAL, "INTERNAL"
-                    log.exception("rpc_crashed", method=self._method, exc_info=error)
+                    log.error("rpc_crashed", method=self._method, exc_info=error)
                     await self._context.abort(code, INTERNAL_MESSAGE)
         finally:
             self._span.end()
