@@ -2,7 +2,9 @@
 
     LayerError                       gRPC                 HTTP  `error` field
     ├── InvalidRequestError          INVALID_ARGUMENT     422   validation_error
-    │   └── PayloadTooLargeError     INVALID_ARGUMENT     413   payload_too_large
+    │   ├── MalformedRequestError    INVALID_ARGUMENT     400   validation_error
+    │   ├── PayloadTooLargeError     INVALID_ARGUMENT     413   payload_too_large
+    │   └── MediaTypeError           INVALID_ARGUMENT     415   validation_error
     ├── UnsupportedError             UNIMPLEMENTED        422   UnsupportedByStore
     ├── UnauthenticatedError         UNAUTHENTICATED      401   unauthenticated
     ├── ForbiddenError               PERMISSION_DENIED    403   forbidden
@@ -74,6 +76,18 @@ class InvalidRequestError(LayerError):
     code = Code.INVALID_ARGUMENT
     http_status = 422
     http_error = "validation_error"
+
+
+class MalformedRequestError(InvalidRequestError):
+    """The request is not even readable: broken JSON, a broken encoding."""
+
+    http_status = 400
+
+
+class MediaTypeError(InvalidRequestError):
+    """The body is of a kind, or in an encoding, that the route does not read."""
+
+    http_status = 415
 
 
 class PayloadTooLargeError(InvalidRequestError):
