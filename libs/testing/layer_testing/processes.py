@@ -48,7 +48,7 @@ class ServiceProcess:
         """Wait for the end of the process; return its exit code, negative for a signal."""
         async with asyncio.timeout(STOP_S_MAX):
             code = await self.process.wait()
-            await asyncio.gather(*self._readers)
+            await asyncio.wait(self._readers)
         return code
 
     async def terminate(self) -> int:
