@@ -1,0 +1,9 @@
+"""A lean HTTP/1.1 client for the gateway's hot path; its README tells when to use it."""
+
+from __future__ import annotations
+
+from layer_upstream.client import UpstreamClient
+from layer_upstream.limits import UpstreamLimits
+from layer_upstream.response import UpstreamResponse
+
+__all__ = ["UpstreamClient", "UpstreamLimits", "UpstreamResponse"]

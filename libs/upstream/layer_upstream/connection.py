@@ -1,0 +1,238 @@
+"""One connection: one request in flight, its deadlines, and what becomes of the socket after."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+
+from layer_kit.errors import LayerError
+from layer_upstream.faults import closed, timed_out, too_large
+from layer_upstream.limits import BODY_BYTES_MAX, UpstreamLimits
+from layer_upstream.reader import ResponseReader
+from layer_upstream.response import BodyStream, UpstreamResponse
+
+SINGLE_WRITE_BYTES_MAX: Final = 16 * 1024
+"""Up to here joining head and body is cheaper than a second TLS record."""
+
+
+class Owner(Protocol):
+    """What a connection tells the pool that made it."""
+
+    def released(self, connection: Connection) -> None: ...
+    def discarded(self, connection: Connection) -> None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class OutgoingRequest:
+    """One request as it goes on the wire; may be sent more than once.
+
+    Attributes:
+        deadline_s: Monotonic time by which the answer must have been handed over.
+    """
+
+    head: bytes
+    body: list[bytes]
+    is_head: bool
+    is_streaming_allowed: bool
+    deadline_s: float
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A socket of the pool.
+
+    ``read_buffer`` may be shared by all connections of a loop: the loop fills it and hands it to
+    :meth:`buffer_updated` in one step, and the parser copies what it keeps.
+
+    Attributes:
+        was_unanswered: The last request failed because the connection ended before any byte of
+            an answer, so that the upstream probably never saw it.
+    """
+
+    def __init__(
+        self, owner: Owner, origin: str, limits: UpstreamLimits, read_buffer: memoryview
+    ) -> None:
+        self._owner = owner
+        self._origin = origin
+        self._limits = limits
+        self._read_buffer = read_buffer
+        self._reader = ResponseReader(limits.header_bytes_max)
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[UpstreamResponse] | None = None
+        self._rest: BodyStream | None = None
+        self._is_streaming_allowed = False
+        self._deadline_s = 0.0
+        self._quiet_since_s = 0.0
+        self._has_progressed = True
+        self._unsent_bytes = 0
+        self.requests_count = 0
+        self.was_unanswered = False
+        self.is_closed = False
+
+    @property
+    def is_busy(self) -> bool:
+        return self._waiter is not None or self._rest is not None
+
+    def send(self, request: OutgoingRequest, now_s: float) -> asyncio.Future[UpstreamResponse]:
+        """Write a request and return the future of its answer.
+
+        Cancelling the future gives the connection up; :meth:`discard` does so at once.
+        """
+        assert self._transport is not None
+        assert not self.is_busy
+        self.requests_count += 1
+        self.was_unanswered = False
+        self._is_streaming_allowed = request.is_streaming_allowed
+        self._deadline_s = request.deadline_s
+        self._quiet_since_s = now_s
+        self._reader.begin(is_head=request.is_head)
+        self._waiter = waiter = self._loop.create_future()
+        body = request.body
+        if not body:
+            self._transport.write(request.head)
+        elif len(body) == 1 and len(body[0]) <= SINGLE_WRITE_BYTES_MAX:
+            self._transport.write(request.head + body[0])
+        else:
+            self._transport.writelines([request.head, *body])
+        return waiter
+
+    def check_deadlines(self, now_s: float) -> None:
+        """Fail the request, or close the idle connection, whose time is over."""
+        if self.is_closed or self._transport is None:
+            return
+        if self._waiter is not None and self._waiter.cancelled():
+            self.discard()
+            return
+        unsent_bytes = self._transport.get_write_buffer_size()
+        if self._has_progressed or unsent_bytes != self._unsent_bytes:
+            self._has_progressed = False
+            self._unsent_bytes = unsent_bytes
+            self._quiet_since_s = now_s
+        quiet_s = now_s - self._quiet_since_s
+        if not self.is_busy:
+            if quiet_s >= self._limits.idle_timeout_s:
+                self.discard()
+        elif quiet_s >= self._limits.read_timeout_s:
+            self.fail(timed_out(self._origin, "send or take the next byte"))
+        elif self._waiter is not None and now_s >= self._deadline_s:
+            self.fail(timed_out(self._origin, "answer"))
+        elif self._is_streaming_allowed and self._reader.status and self._rest is None:
+            # It trickles: what has come so far is of use to the caller now.
+            self._hand_over_stream()
+
+    def discard(self) -> None:
+        """Close the socket at once, whatever is in flight."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self._waiter = None
+        self._rest = None
+        if self._transport is not None:
+            self._transport.abort()
+        self._owner.discarded(self)
+
+    def fail(self, error: LayerError) -> None:
+        """Close the socket and let whoever waits for an answer know why."""
+        waiter, rest = self._waiter, self._rest
+        self.discard()
+        if rest is not None:
+            rest.end(error)
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+
+    def pause(self) -> None:
+        if self._transport is not None and not self.is_closed:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        self._has_progressed = True
+        if self._transport is not None and not self.is_closed:
+            self._transport.resume_reading()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are ones by duck type only.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if not self.is_busy:
+            # Nobody asked: a parting 408, or an answer that goes on. Either spoils what follows.
+            self.discard()
+            return
+        self._has_progressed = True
+        try:
+            self._reader.feed(self._read_buffer[:nbytes])
+        except LayerError as error:
+            self.fail(error)
+            return
+        self._deliver()
+
+    def eof_received(self) -> bool:
+        self._end_of_input(None)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_of_input(exc)
+        self.discard()
+
+    def _end_of_input(self, error: Exception | None) -> None:
+        if self.is_busy:
+            if error is None:
+                self._reader.feed_eof()
+            if self._reader.is_complete:
+                self._deliver()
+                return
+            self.was_unanswered = not self._reader.has_started
+            when = "in the middle of its answer" if self._reader.has_started else "unanswered"
+            self.fail(closed(self._origin, when))
+        self.discard()
+
+    def _deliver(self) -> None:
+        """Hand over what is due after some input."""
+        reader = self._reader
+        if self._waiter is not None and self._waiter.cancelled():
+            self.discard()
+        elif self._rest is not None:
+            self._rest.push(reader.take_body())
+            if reader.is_complete:
+                self._end_stream(self._rest)
+        elif reader.is_complete:
+            self._resolve(UpstreamResponse(reader.status, reader.headers, reader.take_body()))
+            self._retire()
+        elif reader.status:
+            expected_bytes = max(reader.body_bytes, reader.declared_bytes or 0)
+            if self._is_streaming_allowed:
+                if expected_bytes > self._limits.buffer_bytes_max:
+                    self._hand_over_stream()
+            elif expected_bytes > BODY_BYTES_MAX:
+                self.fail(too_large(BODY_BYTES_MAX))
+
+    def _hand_over_stream(self) -> None:
+        reader = self._reader
+        rest = BodyStream(self, self._limits.buffer_bytes_max)
+        self._resolve(UpstreamResponse(reader.status, reader.headers, reader.take_body(), rest))
+        self._rest = rest
+
+    def _end_stream(self, rest: BodyStream) -> None:
+        self._rest = None
+        if rest.is_paused:
+            self.resume()
+        rest.end()
+        self._retire()
+
+    def _resolve(self, response: UpstreamResponse) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(response)
+
+    def _retire(self) -> None:
+        """Return to the pool if another request may follow on this socket."""
+        assert self._transport is not None
+        # An answer that came before the whole request was sent leaves its tail in the way.
+        if self._reader.can_keep_alive and not self._transport.get_write_buffer_size():
+            self._owner.released(self)
+        else:
+            self.discard()

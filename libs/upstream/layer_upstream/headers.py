@@ -1,0 +1,104 @@
+"""Header fields that end at this hop (RFC 9110 §7.6.1), and the head of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from layer_kit.errors import InvalidRequestError
+
+Header = tuple[bytes, bytes]
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+_NOT_FORWARDED: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
+"""Of a request we also write the framing ourselves, and the body is always at hand."""
+
+_BODILESS_METHODS: Final = frozenset({b"GET", b"HEAD"})
+"""Their empty body is not announced; some servers refuse ``content-length: 0`` on them."""
+
+
+def connection_tokens(headers: Iterable[Header]) -> frozenset[bytes]:
+    """Return what the ``connection`` fields of ``headers`` name, in lower case.
+
+    Names of ``headers`` must be in lower case.
+    """
+    return frozenset(
+        token.strip().lower()
+        for name, value in headers
+        if name == b"connection"
+        for token in value.split(b",")
+    )
+
+
+def end_to_end(headers: list[Header]) -> list[Header]:
+    """Return ``headers``, whose names are in lower case, without those that end at this hop."""
+    kept = [header for header in headers if header[0] not in HOP_BY_HOP]
+    if len(kept) == len(headers):
+        return headers
+    named = connection_tokens(headers)
+    return [header for header in kept if header[0] not in named]
+
+
+class RequestHead:
+    """Writes request heads for one origin."""
+
+    def __init__(self, authority: bytes, path_prefix: bytes) -> None:
+        self._path_prefix = path_prefix
+        self._after_target = b" HTTP/1.1\r\nhost: " + authority + b"\r\n"
+
+    def encode(
+        self, method: bytes, target: bytes, headers: Sequence[Header], body_bytes: int
+    ) -> bytes:
+        """Return the head, blank line included.
+
+        Raises:
+            InvalidRequestError: ``UPSTREAM_REQUEST_INVALID`` when a part would break the framing.
+        """
+        pieces = [method, b" ", self._path_prefix, target, self._after_target]
+        names_connection = False
+        line_count = 3
+        for name, value in headers:
+            lowered = name.lower()
+            if lowered in _NOT_FORWARDED:
+                names_connection |= lowered == b"connection"
+                continue
+            pieces += (lowered, b": ", value, b"\r\n")
+            line_count += 1
+        if names_connection:
+            return self.encode(method, target, _without_named(headers), body_bytes)
+        if body_bytes or method not in _BODILESS_METHODS:
+            pieces.append(b"content-length: %d\r\n" % body_bytes)
+            line_count += 1
+        pieces.append(b"\r\n")
+        head = b"".join(pieces)
+        if (
+            head.count(b"\n") != line_count
+            or head.count(b"\r") != line_count
+            or b"\0" in head
+            or b" " in target
+            or b" " in method
+            or not target.startswith(b"/")
+        ):
+            raise InvalidRequestError(
+                "UPSTREAM_REQUEST_INVALID",
+                "A request to the upstream must have a path that starts with a slash and no spaces,"
+                " line breaks or NULs in its path and headers.",
+            )
+        return head
+
+
+def _without_named(headers: Sequence[Header]) -> list[Header]:
+    return end_to_end([(name.lower(), value) for name, value in headers])
