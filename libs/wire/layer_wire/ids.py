@@ -1,0 +1,138 @@
+"""Document ids: u64 numbers, strings or UUIDs, one kind per namespace.
+
+The cache and the RPCs carry an id in *canonical* form: one byte for its kind, then its text in
+UTF-8. The same digits as a number and as a string are thus different ids, as they are upstream.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Final
+
+import msgspec
+import xxhash
+
+from layer_kit.errors import InvalidRequestError
+from layer_wire.jsontext import Raw, decode, encode
+
+UNSIGNED_MAX: Final = 2**64 - 1
+STRING_BYTES_MAX: Final = 64
+
+JsonId = int | str
+"""An id as JSON has it: a number from 0 to 2^64-1, or a string."""
+
+
+class IdKind(StrEnum):
+    """What the ids of a namespace are; the value is the kind byte of the canonical form."""
+
+    UNSIGNED = "u"
+    STRING = "s"
+    UUID = "g"
+
+
+_DECODER: Final[msgspec.json.Decoder[JsonId]] = msgspec.json.Decoder(
+    Annotated[int, msgspec.Meta(ge=0)] | str
+)
+_LIST_DECODER: Final[msgspec.json.Decoder[list[JsonId]]] = msgspec.json.Decoder(
+    list[Annotated[int, msgspec.Meta(ge=0)] | str]
+)
+
+
+def decode_id(value: Raw, *, where: str) -> JsonId:
+    """Decode one id.
+
+    Raises:
+        InvalidRequestError: ``ID_INVALID``, naming ``where`` it stands.
+    """
+    try:
+        return _checked(_DECODER.decode(value), where)
+    except msgspec.DecodeError as error:
+        raise _invalid(where) from error
+
+
+def decode_ids(value: Raw, *, where: str) -> list[JsonId]:
+    """Decode a JSON array of ids.
+
+    Raises:
+        InvalidRequestError: ``ID_INVALID`` or ``JSON_SHAPE``.
+    """
+    return [_checked(found, where) for found in decode(_LIST_DECODER, value)]
+
+
+def canonical(value: JsonId, kind: IdKind | None = None) -> bytes:
+    """Return the canonical form of ``value``.
+
+    Args:
+        kind: The kind of the namespace's ids where it is known. A string in a namespace of
+            UUIDs is normalised; anything else speaks for itself.
+
+    Raises:
+        InvalidRequestError: ``ID_INVALID`` for a string that is no UUID where one is needed.
+    """
+    if isinstance(value, int):
+        return b"u%d" % value
+    if kind is IdKind.UUID:
+        try:
+            return b"g" + _uuid_text(value).encode()
+        except ValueError as error:
+            raise InvalidRequestError(
+                "ID_INVALID",
+                f"{value!r} is not a UUID, as the ids of this namespace are.",
+                id=value,
+            ) from error
+    return b"s" + value.encode()
+
+
+def from_text(text: str, kind: IdKind) -> JsonId | None:
+    """Read an id out of a path or a text-only model; None when no row can have it.
+
+    A namespace of numbers has no row called ``abc``, so the caller can answer without asking.
+    """
+    match kind:
+        case IdKind.STRING:
+            return text
+        case IdKind.UUID:
+            try:
+                return _uuid_text(text)
+            except ValueError:
+                return None
+        case IdKind.UNSIGNED:
+            if not (text.isascii() and text.isdecimal()) or len(text) > len(str(UNSIGNED_MAX)):
+                return None
+            number = int(text)
+            return number if number <= UNSIGNED_MAX else None
+
+
+def shards(ids: Sequence[JsonId], shard_count: int) -> list[int]:
+    """Return the shard of each id: xxh64 with seed 0 over its decimal or UTF-8 text."""
+    digest = xxhash.xxh64_intdigest
+    return [digest(str(value).encode()) % shard_count for value in ids]
+
+
+def raw_id(value: JsonId) -> bytes:
+    """Return the JSON of ``value``."""
+    return encode(value)
+
+
+def _checked(value: JsonId, where: str) -> JsonId:
+    if isinstance(value, int):
+        if value > UNSIGNED_MAX:
+            raise _invalid(where)
+    elif len(value) > STRING_BYTES_MAX or len(value.encode()) > STRING_BYTES_MAX:
+        raise _invalid(where)
+    return value
+
+
+def _invalid(where: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        "ID_INVALID",
+        f"{where} is not an id: a number from 0 to 2^64-1 or a string of at most "
+        f"{STRING_BYTES_MAX} bytes.",
+        where=where,
+    )
+
+
+def _uuid_text(text: str) -> str:
+    return str(uuid.UUID(text))

@@ -1,0 +1,232 @@
+"""The query body: whose query is it, and what does layer send upstream for its own.
+
+docs/reference/queries.md has the rules. A query that uses a feature of the store which layer
+does not add to is the store's own, and passes byte for byte.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from layer_kit.errors import InvalidRequestError
+from layer_wire import filters
+from layer_wire.filters import Filter
+from layer_wire.ids import JsonId
+from layer_wire.jsontext import Raw, RawObject, decode, decode_object, encode, is_null, raw
+
+TOP_K_DEFAULT: Final = 10
+UPSTREAM_ROWS_MAX: Final = 10_000
+"""Rows that upstream returns for one query at most."""
+
+NEAREST_IDS_MAX: Final = 1000
+NATIVE_FIELDS: Final = frozenset(
+    {
+        "queries",
+        "aggregate_by",
+        "group_by",
+        "limit",
+        "exclude_attributes",
+        "distance_metric",
+        "vector_encoding",
+        "rerank_by",
+        "compute_attributes",
+        "offset",
+    }
+)
+"""A query that uses one of these is passed on as it is."""
+
+VECTOR_ATTRIBUTE: Final = "vector"
+
+
+class _LayerBody(msgspec.Struct):
+    vector: Raw | None = None
+    nearest_to_id: list[str | int] | None = None
+    rank_by: Raw | None = None
+    top_k: int | None = None
+    filters: Raw | None = None
+    as_of: int | None = None
+    between: tuple[int, int] | None = None
+    include_attributes: bool | list[str] | None = None
+    cursor: str | None = None
+
+
+_LAYER_BODY: Final[msgspec.json.Decoder[_LayerBody]] = msgspec.json.Decoder(_LayerBody)
+
+
+class _CursorBody(msgspec.Struct):
+    dist: float
+    id: str | int
+    n: int | None = None
+
+
+_CURSOR: Final[msgspec.json.Decoder[_CursorBody]] = msgspec.json.Decoder(_CursorBody)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """Where a page of nearest rows ended."""
+
+    distance: float
+    id: JsonId
+    count: int | None
+    """Rows returned on all pages so far; None in a cursor that does not say."""
+
+    def encode(self) -> str:
+        """Return the opaque text: base64url without padding of compact JSON."""
+        text = encode({"dist": self.distance, "id": self.id, "n": self.count})
+        return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerQuery:
+    """A checked Layer query. Exactly one of vector, nearest_to_id and rank_by is set."""
+
+    vector: Raw | None
+    nearest_to_id: list[JsonId] | None
+    rank_by: Raw | None
+    top_k: int
+    filter: Filter | None
+    """The caller's filter with the temporal one around it."""
+    include_attributes: bool | list[str] | None
+    drops_vector: bool
+    """Whether the caller named ``vector``, which a query never returns."""
+    cursor: Cursor | None
+
+    @property
+    def is_nearest(self) -> bool:
+        """Tell whether rows come by ascending distance, so that a cursor can continue them."""
+        return self.rank_by is None or b'"ANN"' in bytes(self.rank_by)
+
+
+def is_native(fields: RawObject) -> bool:
+    """Tell whether a query is the store's own, to be passed on untouched."""
+    if not NATIVE_FIELDS.isdisjoint(fields):
+        return True
+    return "rank_by" in fields and "top_k" not in fields
+
+
+def parse_layer_query(body: bytes) -> LayerQuery:
+    """Check a Layer query.
+
+    Raises:
+        MalformedRequestError: ``JSON_MALFORMED``.
+        InvalidRequestError: Naming the field that is wrong.
+    """
+    found = decode(_LAYER_BODY, body)
+    vector = _value(found.vector)
+    rank_by = _value(found.rank_by)
+    sources = [vector is not None, found.nearest_to_id is not None, rank_by is not None]
+    if sum(sources) != 1:
+        raise InvalidRequestError(
+            "QUERY_SOURCE", "A query names exactly one of vector, nearest_to_id and rank_by."
+        )
+    if vector is not None and bytes(vector).strip(b"[] \n\t\r") == b"":
+        raise InvalidRequestError("VECTOR_EMPTY", "vector is empty.", field="vector")
+    if found.nearest_to_id is not None:
+        _check_nearest(found.nearest_to_id)
+    top_k = TOP_K_DEFAULT if found.top_k is None else found.top_k
+    if top_k < 1:
+        raise InvalidRequestError("TOP_K_RANGE", "top_k is at least 1.", field="top_k")
+    include = found.include_attributes
+    names_vector = isinstance(include, list) and VECTOR_ATTRIBUTE in include
+    if isinstance(include, list):
+        include = [name for name in include if name != VECTOR_ATTRIBUTE]
+    return LayerQuery(
+        vector=vector,
+        nearest_to_id=found.nearest_to_id,
+        rank_by=rank_by,
+        top_k=top_k,
+        filter=filters.both(_value(found.filters), _temporal(found.as_of, found.between)),
+        include_attributes=include,
+        drops_vector=names_vector,
+        cursor=None if found.cursor is None else parse_cursor(found.cursor),
+    )
+
+
+def parse_cursor(text: str) -> Cursor:
+    """Read a cursor that a caller sends back.
+
+    Raises:
+        InvalidRequestError: ``CURSOR_INVALID``.
+    """
+    try:
+        padded = text + "=" * (-len(text) % 4)
+        found = _CURSOR.decode(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
+        raise _bad_cursor() from error
+    if not math.isfinite(found.dist) or (found.n is not None and found.n < 0):
+        raise _bad_cursor()
+    return Cursor(distance=found.dist, id=found.id, count=found.n)
+
+
+def upstream_body(
+    query: LayerQuery, *, rank_by: Raw, row_count: int, filter_: Filter | None, consistency: str
+) -> bytes:
+    """Return the body of the upstream request that answers ``query``."""
+    body: dict[str, object] = {
+        "rank_by": rank_by,
+        "top_k": row_count,
+        "consistency": {"level": consistency},
+    }
+    if filter_ is not None:
+        body["filters"] = filter_
+    if query.include_attributes is not None:
+        body["include_attributes"] = query.include_attributes
+    return encode(body)
+
+
+def rank_by_vector(vector: Raw) -> Raw:
+    """Rank by distance to ``vector`` in the attribute of that name."""
+    return raw([VECTOR_ATTRIBUTE, "ANN", vector])
+
+
+def _value(value: Raw | None) -> Raw | None:
+    return None if value is None or is_null(value) else value
+
+
+def _check_nearest(ids: list[str | int]) -> None:
+    if not 1 <= len(ids) <= NEAREST_IDS_MAX:
+        raise InvalidRequestError(
+            "NEAREST_IDS_RANGE",
+            f"nearest_to_id names 1 to {NEAREST_IDS_MAX} ids.",
+            field="nearest_to_id",
+        )
+
+
+def _temporal(as_of: int | None, between: tuple[int, int] | None) -> Filter | None:
+    if as_of is not None and between is not None:
+        raise InvalidRequestError(
+            "TIME_TWICE", "as_of and between exclude each other.", field="as_of"
+        )
+    if between is not None:
+        after, until = between
+        if after >= until:
+            raise InvalidRequestError(
+                "BETWEEN_ORDER",
+                "between is [after, until] with after before until.",
+                field="between",
+            )
+        return filters.upserted_between(after, until)
+    return None if as_of is None else filters.upserted_until(as_of)
+
+
+def _bad_cursor() -> InvalidRequestError:
+    return InvalidRequestError(
+        "CURSOR_INVALID", "cursor is not one that a query returned.", field="cursor"
+    )
+
+
+def decode_query(body: bytes) -> RawObject:
+    """Decode a query body to its fields, for :func:`is_native`.
+
+    Raises:
+        MalformedRequestError: ``JSON_MALFORMED``.
+        InvalidRequestError: ``JSON_SHAPE`` when it is no object.
+    """
+    return decode_object(body)

@@ -1,0 +1,24 @@
+"""Attribute and row names that layer keeps for itself (docs/reference/reserved-names.md)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+RESERVED_PREFIX: Final = "_hevlayer_"
+UPSERTED_AT: Final = "_hevlayer_upserted_at"
+"""Epoch milliseconds of the write that last touched the row; one value per request."""
+
+SHARD: Final = "_hevlayer_shard"
+"""Partition of the row for scatter and gather, in ``[0, shard_count)``."""
+
+OVERWRITTEN: Final = frozenset({UPSERTED_AT, SHARD})
+"""Reserved names that a client may send; layer writes its own value over them."""
+
+MARKER_ID: Final = "_hevlayer:namespace_meta"
+"""Id of the row that records how a namespace was initialised."""
+
+MARKER_SHARD_COUNT: Final = "_hevlayer_shard_count"
+MARKER_SCHEMA_VERSION: Final = "_hevlayer_schema_version"
+
+VECTOR_KEYS: Final = frozenset({"vector", "vectors"})
+"""Kept apart from the attributes of a row: a fetch never returns them."""

@@ -1,0 +1,59 @@
+"""Rows in upstream answers: read just far enough to sort, project and cache them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+
+from layer_wire.ids import JsonId, decode_id
+from layer_wire.jsontext import Raw, RawObject, encode
+from layer_wire.reserved import VECTOR_KEYS
+
+RANK_KEY: Final = "$dist"
+
+
+class QueryAnswer(msgspec.Struct):
+    """The part of a query answer that layer reads."""
+
+    rows: list[RawObject] = []
+
+
+class WriteAnswer(msgspec.Struct):
+    """The part of a write answer that settles the cache."""
+
+    upserted_ids: Raw | None = None
+    patched_ids: Raw | None = None
+    deleted_ids: Raw | None = None
+    rows_affected: int = 0
+
+
+query_answer: Final[msgspec.json.Decoder[QueryAnswer]] = msgspec.json.Decoder(QueryAnswer)
+write_answer: Final[msgspec.json.Decoder[WriteAnswer]] = msgspec.json.Decoder(WriteAnswer)
+
+
+def row_id(row: RawObject) -> JsonId:
+    """Return the id of a row that upstream sent."""
+    return decode_id(row["id"], where="id")
+
+
+def split_row(row: RawObject) -> tuple[bytes, bytes]:
+    """Return a row's attributes and its vectors, each a JSON object (the latter may be empty).
+
+    Computed columns (``$dist``) and the id belong to neither.
+    """
+    attributes = {
+        key: value
+        for key, value in row.items()
+        if key != "id" and key not in VECTOR_KEYS and not key.startswith("$")
+    }
+    vectors = {key: row[key] for key in VECTOR_KEYS if key in row}
+    return encode(attributes), encode(vectors) if vectors else b""
+
+
+def project(attributes: RawObject, names: Collection[str] | None) -> RawObject:
+    """Keep the named attributes; None keeps all."""
+    if names is None:
+        return attributes
+    return {key: value for key, value in attributes.items() if key in names}

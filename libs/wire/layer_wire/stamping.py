@@ -1,0 +1,297 @@
+"""Stamping: every row of a write gets the time of its request and its shard.
+
+One pass writes the rows out again with the stamps in them; the same encoding, without id and
+vectors, is what the cache is offered. Vectors are copied, never parsed. The rules are those of
+docs/reference/writes.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from layer_kit.errors import InvalidRequestError
+from layer_wire import ids as wire_ids
+from layer_wire.ids import IdKind, JsonId
+from layer_wire.jsontext import NULL, Raw, RawObject, decode_list, decode_object, encode, raw
+from layer_wire.reserved import OVERWRITTEN, RESERVED_PREFIX, SHARD, UPSERTED_AT, VECTOR_KEYS
+from layer_wire.writes import WriteBody, not_null
+
+BLOBS_KEY: Final = "blobs"
+
+
+@dataclass(slots=True, kw_only=True)
+class CacheRows:
+    """Rows as the cache keeps them, in parallel columns."""
+
+    ids: list[bytes] = field(default_factory=list)
+    """Canonical ids."""
+    bodies: list[bytes] = field(default_factory=list)
+    """Attributes as a JSON object: no id, no vectors, in a put no nulls."""
+    vectors: list[bytes] = field(default_factory=list)
+    """``vector`` and ``vectors`` as a JSON object, or empty."""
+
+
+@dataclass(slots=True, kw_only=True)
+class StampedWrite:
+    """What to send upstream, and what it does to which rows."""
+
+    body: list[bytes]
+    """Parts of the JSON to send, in order."""
+    puts: CacheRows
+    patches: CacheRows
+    uncached: list[bytes]
+    """Canonical ids of rows that change and that the cache cannot mirror: the deleted ones, and
+    those whose attributes read back in another form than they were written in."""
+
+    @property
+    def ids(self) -> list[bytes]:
+        """Return the canonical id of every row the write names."""
+        return [*self.puts.ids, *self.patches.ids, *self.uncached]
+
+
+def stamp(
+    write: WriteBody,
+    *,
+    upserted_at_ms: int,
+    shard_count: int,
+    id_kind: IdKind | None,
+    unmirrored: frozenset[str] = frozenset(),
+) -> StampedWrite:
+    """Check ``write`` and put the two stamps into each row it carries.
+
+    Args:
+        upserted_at_ms: The stamp of every row.
+        shard_count: Shards of the namespace, at least 1.
+        id_kind: What the ids of the namespace are, where that is known.
+        unmirrored: Attributes that upstream gives back in another form than it took them, such
+            as dates; rows that carry one are not offered to the cache.
+
+    Raises:
+        InvalidRequestError: Naming the field and the row; nothing was changed.
+    """
+    stamper = _Stamper(upserted_at_ms, shard_count, id_kind, unmirrored)
+    parts: list[bytes] = []
+    puts, patches = CacheRows(), CacheRows()
+    for name, rows in write.rows.items():
+        target = puts if name == "upsert_rows" else patches
+        parts.append(stamper.rows(name, rows, target))
+    for name, columns in write.columns.items():
+        target = puts if name == "upsert_columns" else patches
+        parts.append(stamper.columns(name, columns, target))
+    for name, value in write.rest.items():
+        sent = value
+        if name == "deletes" and not_null(write.rest, name):
+            found = wire_ids.decode_ids(value, where="deletes")
+            stamper.uncached += [wire_ids.canonical(id_, id_kind) for id_ in found]
+        elif name == "patch_by_filter" and not_null(write.rest, name):
+            sent = stamper.patch_by_filter(value)
+        elif name == "return_affected_ids" and (write.is_conditional or write.is_by_filter):
+            continue
+        parts.append(encode(name) + b":" + bytes(sent))
+    if write.is_conditional or write.is_by_filter:
+        parts.append(b'"return_affected_ids":true')
+    return StampedWrite(
+        body=[b"{", b",".join(parts), b"}"],
+        puts=puts,
+        patches=patches,
+        uncached=stamper.uncached,
+    )
+
+
+class _Stamper:
+    """Writes rows and columns out again with the stamps of one request."""
+
+    def __init__(
+        self,
+        upserted_at_ms: int,
+        shard_count: int,
+        id_kind: IdKind | None,
+        unmirrored: frozenset[str],
+    ) -> None:
+        self._at = raw(upserted_at_ms)
+        self._shard_count = shard_count
+        self._shard_texts = [raw(shard) for shard in range(shard_count)]
+        self._id_kind = id_kind
+        self._unmirrored = unmirrored
+        self.uncached: list[bytes] = []
+
+    def rows(self, name: str, rows: list[RawObject], target: CacheRows) -> bytes:
+        """Return ``"name":[…]`` with stamped rows; add the rows to ``target``."""
+        is_patch = name == "patch_rows"
+        ids = [_row_id(row, f"{name}[{at}]") for at, row in enumerate(rows)]
+        shards = self._shards(ids)
+        texts = []
+        for at, row in enumerate(rows):
+            _check_keys(row, f"{name}[{at}]", is_patch=is_patch)
+            id_text = row.pop("id")
+            vectors = {key: row.pop(key) for key in VECTOR_KEYS if key in row}
+            for key, value in vectors.items():
+                _check_vector(key, value, f"{name}[{at}]")
+            row[UPSERTED_AT] = self._at
+            row[SHARD] = shards[at]
+            attributes = encode(row)
+            texts.append(_joined(attributes, id_text, vectors))
+            self._offer(target, ids[at], row, attributes, vectors, is_patch=is_patch)
+        return encode(name) + b":[" + b",".join(texts) + b"]"
+
+    def columns(self, name: str, columns: RawObject, target: CacheRows) -> bytes:
+        """Return ``"name":{…}`` with stamp columns; add the rows to ``target``."""
+        is_patch = name == "patch_columns"
+        if "id" not in columns:
+            raise InvalidRequestError("ID_MISSING", f"{name} has no id column.", field=f"{name}.id")
+        _check_keys(columns, name, is_patch=is_patch)
+        ids = wire_ids.decode_ids(columns["id"], where=f"{name}.id")
+        if not ids:
+            raise InvalidRequestError("ID_MISSING", f"{name}.id is empty.", field=f"{name}.id")
+        lists = {
+            key: _column(value, f"{name}.{key}", len(ids))
+            for key, value in columns.items()
+            if key != "id" and key not in OVERWRITTEN
+        }
+        stamps = {UPSERTED_AT: [self._at] * len(ids), SHARD: self._shards(ids)}
+        self._transpose(ids, lists | stamps, target, is_patch=is_patch)
+        sent = {key: value for key, value in columns.items() if key not in OVERWRITTEN}
+        return encode(name) + b":" + encode(sent | {key: raw(v) for key, v in stamps.items()})
+
+    def patch_by_filter(self, value: Raw) -> Raw:
+        """Stamp the patch; its rows, and so their shards, are not known here."""
+        fields = decode_object(value)
+        if "patch" not in fields:
+            return value  # upstream says what is missing
+        patch = decode_object(fields["patch"])
+        _check_keys(patch, "patch_by_filter.patch", is_patch=True)
+        patch.pop(SHARD, None)
+        return raw(fields | {"patch": raw(patch | {UPSERTED_AT: self._at})})
+
+    def _shards(self, ids: Sequence[JsonId]) -> list[Raw]:
+        texts = self._shard_texts
+        return [texts[shard] for shard in wire_ids.shards(ids, self._shard_count)]
+
+    def _transpose(
+        self, ids: list[JsonId], lists: dict[str, list[Raw]], target: CacheRows, *, is_patch: bool
+    ) -> None:
+        attribute_names = [name for name in lists if name not in VECTOR_KEYS]
+        vector_names = [name for name in lists if name in VECTOR_KEYS]
+        for name in vector_names:
+            for at, value in enumerate(lists[name]):
+                _check_vector(name, value, f"row {at}")
+        columns = [lists[name] for name in attribute_names]
+        for at, values in enumerate(zip(*columns, strict=True)):
+            row = dict(zip(attribute_names, values, strict=True))
+            vectors = {name: lists[name][at] for name in vector_names}
+            self._offer(target, ids[at], row, encode(row), vectors, is_patch=is_patch)
+
+    def _offer(
+        self,
+        target: CacheRows,
+        id_: JsonId,
+        row: RawObject,
+        attributes: bytes,
+        vectors: RawObject,
+        *,
+        is_patch: bool,
+    ) -> None:
+        """Add a row to what the cache is told, unless it would read back in another form."""
+        key = wire_ids.canonical(id_, self._id_kind)
+        if self._unmirrored and not self._unmirrored.isdisjoint(row):
+            self.uncached.append(key)
+            return
+        target.ids.append(key)
+        target.bodies.append(attributes if is_patch else _without_nulls(attributes, row))
+        target.vectors.append(_vectors_json(vectors))
+
+
+def _column(value: Raw, where: str, length: int) -> list[Raw]:
+    if not bytes(value).startswith(b"["):
+        raise InvalidRequestError("JSON_SHAPE", f"{where} is not a list.", field=where)
+    found = decode_list(value)
+    if len(found) != length:
+        raise InvalidRequestError(
+            "COLUMNS_DIFFER",
+            f"{where} has {len(found)} values, the id column {length}.",
+            field=where,
+        )
+    return found
+
+
+def _row_id(row: RawObject, where: str) -> JsonId:
+    if "id" not in row:
+        raise InvalidRequestError("ID_MISSING", f"{where} has no id.", field=f"{where}.id")
+    return wire_ids.decode_id(row["id"], where=f"{where}.id")
+
+
+def _check_keys(row: RawObject, where: str, *, is_patch: bool) -> None:
+    for key in row:
+        if key.startswith(RESERVED_PREFIX) and key not in OVERWRITTEN:
+            raise InvalidRequestError(
+                "ATTRIBUTE_RESERVED",
+                f"{where}.{key}: names that start with {RESERVED_PREFIX} are layer's own.",
+                field=f"{where}.{key}",
+            )
+    if is_patch:
+        for key in VECTOR_KEYS & row.keys():
+            raise InvalidRequestError(
+                "VECTOR_PATCHED",
+                f"{where}.{key}: a vector cannot be patched; upsert the whole row.",
+                field=f"{where}.{key}",
+            )
+    elif BLOBS_KEY in row:
+        raise InvalidRequestError(
+            "BLOBS_IN_ROW",
+            f"{where}.{BLOBS_KEY}: put blobs by their own route and refer to them.",
+            field=f"{where}.{BLOBS_KEY}",
+        )
+
+
+def _check_vector(key: str, value: Raw, where: str) -> None:
+    """Refuse what cannot be a vector, without parsing one: its ends tell numbers from the rest.
+
+    What stands between them is upstream's to judge; parsing it here would cost more than all
+    the rest of a write.
+    """
+    text = bytes(value)
+    if text == NULL:
+        return
+    inner = text[1:-1].strip()
+    is_list = text.startswith(b"[") and bool(inner)
+    if key == "vectors":
+        fine = is_list and inner[:1] in b'["' and inner[-1:] in b']"'
+    elif is_list:
+        fine = inner[:1] in b"-0123456789" and inner[-1:] in b"0123456789"
+    else:
+        fine = text.startswith(b'"') and _is_float32_base64(inner)
+    if not fine:
+        raise InvalidRequestError(
+            "VECTOR_INVALID",
+            f"{where}.{key} is neither a non-empty list of numbers nor the base64 of "
+            "little-endian 32-bit floats.",
+            field=f"{where}.{key}",
+        )
+
+
+def _is_float32_base64(text: bytes) -> bool:
+    padding = 2 if text.endswith(b"==") else 1 if text.endswith(b"=") else 0
+    byte_count, remainder = divmod(len(text) * 3, 4)
+    return remainder == 0 and byte_count > padding and (byte_count - padding) % 4 == 0
+
+
+def _joined(attributes: bytes, id_text: Raw, vectors: RawObject) -> bytes:
+    """Put id and vectors before the encoded attributes, which always hold the stamps."""
+    head = [b'{"id":', bytes(id_text)]
+    for key, value in vectors.items():
+        head += [b',"', key.encode(), b'":', bytes(value)]
+    return b"".join([*head, b",", attributes[1:]])
+
+
+def _without_nulls(encoded: bytes, row: RawObject) -> bytes:
+    """Return the attributes as a read would: upstream omits nulls. The search is a filter."""
+    if NULL not in encoded:
+        return encoded
+    return encode({key: value for key, value in row.items() if bytes(value) != NULL})
+
+
+def _vectors_json(vectors: RawObject) -> bytes:
+    kept = {key: value for key, value in vectors.items() if bytes(value) != NULL}
+    return encode(kept) if kept else b""
