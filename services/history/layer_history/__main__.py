@@ -1,0 +1,10 @@
+"""``python -m layer_history``: run the service until SIGTERM."""
+
+from __future__ import annotations
+
+from layer_history.bootstrap import serving
+from layer_history.settings import Settings
+from layer_kit.process import run_service
+
+if __name__ == "__main__":
+    run_service(Settings, serving)

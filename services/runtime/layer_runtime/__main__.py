@@ -1,0 +1,10 @@
+"""``python -m layer_runtime``: run the service until SIGTERM."""
+
+from __future__ import annotations
+
+from layer_kit.process import run_service
+from layer_runtime.bootstrap import serving
+from layer_runtime.settings import Settings
+
+if __name__ == "__main__":
+    run_service(Settings, serving)

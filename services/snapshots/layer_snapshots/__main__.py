@@ -1,0 +1,10 @@
+"""``python -m layer_snapshots``: run the service until SIGTERM."""
+
+from __future__ import annotations
+
+from layer_kit.process import run_service
+from layer_snapshots.bootstrap import serving
+from layer_snapshots.settings import Settings
+
+if __name__ == "__main__":
+    run_service(Settings, serving)
