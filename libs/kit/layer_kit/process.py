@@ -10,15 +10,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import gc
-import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 import uvloop
@@ -26,6 +23,7 @@ from pydantic import SecretStr
 
 from layer_kit.configuration import EXIT_CODE, ConfigurationError
 from layer_kit.settings import ServiceSettings, load_settings, variables
+from layer_kit.supervision import die_with_supervisor, listening_line
 from layer_kit.telemetry.logs import configure_logs
 from layer_kit.telemetry.traces import configure_traces
 
@@ -34,9 +32,6 @@ log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=ServiceSettings)
 Addresses = Mapping[str, str]
 """What a process listens on, by kind: ``grpc``, ``ops``, ``http``."""
-
-SUPERVISOR_VARIABLE: Final = "LAYER_SUPERVISOR_PID"
-PR_SET_PDEATHSIG: Final = 1
 
 
 def run_service(
@@ -57,7 +52,7 @@ def run_service(
             service=settings.service, log_format=settings.log_format, level=settings.log_level
         )
         flush_traces = configure_traces(service=settings.service)
-        _die_with_supervisor()
+        die_with_supervisor()
         try:
             uvloop.run(_serve(settings, serving))
         finally:
@@ -78,7 +73,7 @@ async def _serve(
         # What exists now lives as long as the process; the collector need not walk it again.
         gc.collect()
         gc.freeze()
-        print(f"listening {json.dumps(dict(addresses))}", flush=True)
+        print(listening_line(addresses), flush=True)
         log.info("service_started", **{f"{kind}_address": at for kind, at in addresses.items()})
         await stop.wait()
         log.info("service_stopping", grace_s=settings.shutdown_grace_s)
@@ -131,16 +126,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, SecretStr):
         return "**********" if value.get_secret_value() else ""
     return "" if value is None else str(value)
-
-
-def _die_with_supervisor() -> None:
-    """Ask the kernel to stop this process when `layer up` dies, even by SIGKILL.
-
-    The pid is checked after the request, since the supervisor may have died in between.
-    """
-    if not (supervisor := os.environ.get(SUPERVISOR_VARIABLE)):
-        return
-    with contextlib.suppress(OSError, AttributeError):  # prctl is Linux's alone
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(supervisor):
-        sys.exit(0)

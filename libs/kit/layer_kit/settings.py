@@ -9,7 +9,6 @@ a setting silently ignored is found out in production.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from layer_kit.configuration import ConfigurationError
+from layer_kit.configuration import ConfigurationError, did_you_mean
 from layer_kit.telemetry.logs import LogFormat, LogLevel
 
 CONFIG_FILE_VARIABLE: Final = "LAYER_CONFIG_FILE"
@@ -133,7 +132,7 @@ def _file_values(
     if unknown:
         where = f"{CONFIG_FILE_VARIABLE}: {path}: {settings_class.service}.{unknown[0]}"
         raise ConfigurationError(
-            f"{where} is not a setting{_suggest(unknown[0], list(settings_class.model_fields))}"
+            f"{where} is not a setting{did_you_mean(unknown[0], list(settings_class.model_fields))}"
         )
     return section
 
@@ -144,12 +143,7 @@ def _refuse_unknown(
     names = {name for variable in known for name in (*variable.names, *variable.file_names)}
     for name in sorted(environment):
         if name.startswith(prefix_of(settings_class)) and name not in names:
-            raise ConfigurationError(f"{name} is not a setting{_suggest(name, sorted(names))}")
-
-
-def _suggest(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+            raise ConfigurationError(f"{name} is not a setting{did_you_mean(name, sorted(names))}")
 
 
 def _read(path: Path, name: str) -> str:
