@@ -6,8 +6,9 @@
     │   ├── PayloadTooLargeError     INVALID_ARGUMENT     413   payload_too_large
     │   └── MediaTypeError           INVALID_ARGUMENT     415   validation_error
     ├── UnsupportedError             UNIMPLEMENTED        422   UnsupportedByStore
-    ├── UnauthenticatedError         UNAUTHENTICATED      401   unauthenticated
+    ├── UnauthenticatedError         UNAUTHENTICATED      401   the message
     ├── ForbiddenError               PERMISSION_DENIED    403   forbidden
+    │   └── KeyRefusedError          PERMISSION_DENIED    403   the message
     ├── NotFoundError                NOT_FOUND            404   not_found
     ├── AlreadyExistsError           ALREADY_EXISTS       409   conflict
     ├── ConflictError                ABORTED              409   conflict
@@ -58,6 +59,8 @@ class LayerError(Exception):
     code: ClassVar[Code] = Code.INTERNAL
     http_status: ClassVar[int] = 500
     http_error: ClassVar[str] = "internal"
+    """The contract's code; where it has none, the message stands in its place."""
+
     retryable: ClassVar[bool] = False
 
     def __init__(
@@ -110,7 +113,7 @@ class UnauthenticatedError(LayerError):
 
     code = Code.UNAUTHENTICATED
     http_status = 401
-    http_error = "unauthenticated"
+    http_error = ""
 
 
 class ForbiddenError(LayerError):
@@ -119,6 +122,12 @@ class ForbiddenError(LayerError):
     code = Code.PERMISSION_DENIED
     http_status = 403
     http_error = "forbidden"
+
+
+class KeyRefusedError(ForbiddenError):
+    """The key itself, or its scope, does not open this."""
+
+    http_error = ""
 
 
 class NotFoundError(LayerError):

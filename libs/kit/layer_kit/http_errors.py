@@ -18,7 +18,11 @@ EXTRA_BODY_KEYS = ("store", "route", "cache_state", "feature", "required_scope")
 
 def error_body(error: LayerError) -> bytes:
     """Return ``{"error", "message", "reason", …}`` as JSON."""
-    body = {"error": error.http_error, "message": error.message, "reason": error.reason}
+    body = {
+        "error": error.http_error or error.message,
+        "message": error.message,
+        "reason": error.reason,
+    }
     body |= {key: error.metadata[key] for key in EXTRA_BODY_KEYS if key in error.metadata}
     return msgspec.json.encode(body)
 

@@ -1,0 +1,244 @@
+"""The cache over gRPC: soft in every failure, strict in what it lets a write acknowledge."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter
+
+from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer_gateway.adapters.membership import Membership
+from layer_gateway.ports import CachedRow, CacheLookup, Fence
+from layer_kit.errors import LayerError
+from layer_kit.names import Namespace
+from layer_kit.rpc.client import invoke
+from layer_wire.stamping import CacheRows
+
+log = structlog.get_logger(__name__)
+
+ANNOUNCE_TIMEOUT_S: Final = 1.0
+"""For what a write waits on; longer than a lookup's, since giving up costs a whole lease."""
+
+FENCE_MARGIN_S: Final = 30.0
+SETTLED_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Rows settled in one message. The rest of a larger write is dropped and comes back by fetch."""
+
+BACKFILL_BYTES_MAX: Final = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandingFence:
+    """A fence as this adapter made it."""
+
+    namespace: Namespace
+    ids: Sequence[bytes]
+    fence_id: bytes
+    is_held: bool
+    """Whether the cache knows of it."""
+
+
+class CachedRows:
+    """Implements ``RowCache``; see there and in ``Membership`` for the promise.
+
+    Args:
+        lookup_timeout_s: A read waits no longer than this before it goes upstream.
+        write_timeout_s: The deadline of an upstream write, which a fence must outlive.
+    """
+
+    def __init__(
+        self,
+        stub: cache_pb2_grpc.CacheServiceStub,
+        membership: Membership,
+        *,
+        lookup_timeout_s: float,
+        write_timeout_s: float,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._stub = stub
+        self._membership = membership
+        self._lookup_timeout_s = lookup_timeout_s
+        self._fence_ttl_ms = int((write_timeout_s + FENCE_MARGIN_S) * 1000)
+        self._unannounced = Counter(
+            "layer_cache_unannounced_writes_total",
+            "Writes acknowledged only after this gateway's lease had run out.",
+            registry=registry,
+        )
+
+    @property
+    def is_available(self) -> bool:
+        return self._membership.is_confirmed
+
+    async def lookup(
+        self,
+        namespace: Namespace,
+        ids: Sequence[bytes],
+        *,
+        names: Sequence[str] | None = None,
+        with_vectors: bool = False,
+    ) -> CacheLookup:
+        if not self.is_available:
+            return CacheLookup(is_available=False)
+        request = cache_pb2.LookupRowsRequest(
+            namespace=namespace,
+            ids=ids,
+            with_vectors=with_vectors,
+            attribute_names=names or (),
+            ids_only=names is not None and not names,
+        )
+        try:
+            answer = await invoke(self._stub.LookupRows, request, timeout_s=self._lookup_timeout_s)
+        except LayerError as error:
+            self._membership.lose(error)
+            return CacheLookup(is_available=False)
+        rows = zip(answer.hit_positions, answer.bodies, answer.vectors, strict=True)
+        return CacheLookup(
+            hits={at: CachedRow(body=body, vectors=vectors) for at, body, vectors in rows},
+            read_token=answer.read_token,
+        )
+
+    async def backfill(self, namespace: Namespace, read_token: bytes, rows: CacheRows) -> None:
+        kept = _first_bytes(rows, BACKFILL_BYTES_MAX)
+        if not kept.ids or not self.is_available:
+            return
+        request = cache_pb2.BackfillRowsRequest(
+            namespace=namespace,
+            read_token=read_token,
+            ids=kept.ids,
+            bodies=kept.bodies,
+            vectors=kept.vectors,
+        )
+        try:
+            await invoke(self._stub.BackfillRows, request, timeout_s=self._lookup_timeout_s)
+        except LayerError as error:
+            log.info("backfill_refused", namespace=namespace, reason=error.reason)
+
+    async def fence(self, namespace: Namespace, ids: Sequence[bytes]) -> Fence:
+        fence_id = secrets.token_bytes(16)
+        is_held = bool(ids) and await self._announce_fence(namespace, fence_id, ids)
+        return StandingFence(namespace=namespace, ids=ids, fence_id=fence_id, is_held=is_held)
+
+    async def settle(
+        self, fence: Fence, *, puts: CacheRows, patches: CacheRows, lifted: Sequence[bytes]
+    ) -> None:
+        standing = _standing(fence)
+        if not standing.ids:
+            return
+        if not standing.is_held:
+            await self.drop(standing.namespace, standing.ids)
+            return
+        kept = _first_bytes(puts, SETTLED_BYTES_MAX)
+        patched = _first_bytes(patches, SETTLED_BYTES_MAX)
+        request = cache_pb2.SettleRowsRequest(
+            namespace=standing.namespace,
+            fence_id=standing.fence_id,
+            put_ids=kept.ids,
+            put_bodies=kept.bodies,
+            put_vectors=kept.vectors,
+            patch_ids=patched.ids,
+            patch_bodies=patched.bodies,
+            lift_ids=lifted,
+        )
+        try:
+            answer = await invoke(self._stub.SettleRows, request, timeout_s=ANNOUNCE_TIMEOUT_S)
+        except LayerError as error:
+            self._membership.lose(error)
+        else:
+            if not answer.is_fence_lost:
+                return
+        await self.drop(standing.namespace, standing.ids)
+
+    async def release(self, fence: Fence) -> None:
+        await self._end(fence, lifted=fence.ids)
+
+    async def abandon(self, fence: Fence) -> None:
+        await self._end(fence, lifted=())
+
+    async def drop(self, namespace: Namespace, ids: Sequence[bytes]) -> None:
+        if not ids:
+            return
+        fence_id = secrets.token_bytes(16)
+        if await self._announce_fence(namespace, fence_id, ids) and await self._settle_dropped(
+            namespace, fence_id
+        ):
+            return
+        self._unannounced.inc()
+        await self._membership.acknowledge_ids(namespace, ids)
+
+    async def invalidate(self, namespace: Namespace) -> None:
+        if session_id := self._membership.session_id:
+            request = cache_pb2.InvalidateNamespaceRequest(
+                namespace=namespace, session_id=session_id
+            )
+            try:
+                await invoke(self._stub.InvalidateNamespace, request, timeout_s=ANNOUNCE_TIMEOUT_S)
+            except LayerError as error:
+                self._membership.lose(error)
+            else:
+                return
+        self._unannounced.inc()
+        await self._membership.acknowledge_namespace(namespace)
+
+    async def _announce_fence(
+        self, namespace: Namespace, fence_id: bytes, ids: Sequence[bytes]
+    ) -> bool:
+        session_id = self._membership.session_id
+        if not session_id:
+            return False
+        request = cache_pb2.FenceRowsRequest(
+            session_id=session_id,
+            namespace=namespace,
+            fence_id=fence_id,
+            ids=ids,
+            ttl_ms=self._fence_ttl_ms,
+        )
+        try:
+            await invoke(self._stub.FenceRows, request, timeout_s=ANNOUNCE_TIMEOUT_S)
+        except LayerError as error:
+            self._membership.lose(error)
+            return False
+        return True
+
+    async def _settle_dropped(self, namespace: Namespace, fence_id: bytes) -> bool:
+        request = cache_pb2.SettleRowsRequest(namespace=namespace, fence_id=fence_id)
+        try:
+            answer = await invoke(self._stub.SettleRows, request, timeout_s=ANNOUNCE_TIMEOUT_S)
+        except LayerError as error:
+            self._membership.lose(error)
+            return False
+        return not answer.is_fence_lost
+
+    async def _end(self, fence: Fence, *, lifted: Sequence[bytes]) -> None:
+        """End a fence behind which nothing was acknowledged: failing to is harmless.
+
+        The fence runs out by itself and drops what it hid.
+        """
+        standing = _standing(fence)
+        if not standing.is_held:
+            return
+        request = cache_pb2.SettleRowsRequest(
+            namespace=standing.namespace, fence_id=standing.fence_id, lift_ids=lifted
+        )
+        try:
+            await invoke(self._stub.SettleRows, request, timeout_s=ANNOUNCE_TIMEOUT_S)
+        except LayerError as error:
+            self._membership.lose(error)
+
+
+def _standing(fence: Fence) -> StandingFence:
+    if not isinstance(fence, StandingFence):
+        raise TypeError("a fence ends at the adapter that made it")
+    return fence
+
+
+def _first_bytes(rows: CacheRows, bytes_max: int) -> CacheRows:
+    """Return the rows that come first, up to ``bytes_max`` in all."""
+    total = 0
+    for at, (body, vectors) in enumerate(zip(rows.bodies, rows.vectors, strict=True)):
+        total += len(body) + len(vectors)
+        if total > bytes_max:
+            return CacheRows(ids=rows.ids[:at], bodies=rows.bodies[:at], vectors=rows.vectors[:at])
+    return rows

@@ -1,0 +1,79 @@
+"""The upstream store over the lean HTTP client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import quote
+
+from layer_gateway.ports import Caller, Headers, StoreAnswer
+from layer_kit.names import Namespace
+from layer_upstream import UpstreamClient, UpstreamResponse
+
+AUTHORIZATION: Final = b"authorization"
+_JSON: Final = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
+
+
+class HttpStore:
+    """Speaks the Turbopuffer routes that layer itself uses, and passes on all others.
+
+    Args:
+        client: Owned by the caller.
+        api_key: Sent instead of the caller's own bearer; empty sends that on.
+    """
+
+    def __init__(self, client: UpstreamClient, *, api_key: str) -> None:
+        self._client = client
+        self._authorization = f"Bearer {api_key}".encode() if api_key else b""
+
+    async def write(
+        self, namespace: Namespace, body: Sequence[bytes], caller: Caller
+    ) -> StoreAnswer:
+        target = b"/v2/namespaces/" + _segment(namespace)
+        return await self._client.request(
+            b"POST", target, self._headers(caller), body, idempotent=False
+        )
+
+    async def query(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
+        target = b"/v2/namespaces/" + _segment(namespace) + b"/query"
+        return await self._client.request(
+            b"POST", target, self._headers(caller), body, idempotent=True
+        )
+
+    async def schema(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
+        return await self._get(b"/v1/namespaces/" + _segment(namespace) + b"/schema", caller)
+
+    async def metadata(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
+        return await self._get(b"/v2/namespaces/" + _segment(namespace) + b"/metadata", caller)
+
+    async def list_namespaces(self, query_string: str, caller: Caller) -> StoreAnswer:
+        suffix = f"?{query_string}".encode() if query_string else b""
+        return await self._get(b"/v1/namespaces" + suffix, caller)
+
+    async def delete_namespace(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
+        target = b"/v2/namespaces/" + _segment(namespace)
+        return await self._client.request(b"DELETE", target, self._headers(caller))
+
+    async def forward(
+        self, method: bytes, target: bytes, headers: Headers, body: bytes
+    ) -> UpstreamResponse:
+        """Pass a request on as it came; the answer may be a stream."""
+        return await self._client.request(
+            method, target, self._authorized(headers), body, stream=True
+        )
+
+    async def _get(self, target: bytes, caller: Caller) -> StoreAnswer:
+        return await self._client.request(b"GET", target, self._headers(caller))
+
+    def _headers(self, caller: Caller) -> Headers:
+        return (*_JSON, *self._authorized(caller.headers))
+
+    def _authorized(self, headers: Headers) -> Headers:
+        if not self._authorization:
+            return headers
+        kept = [header for header in headers if header[0] != AUTHORIZATION]
+        return [*kept, (AUTHORIZATION, self._authorization)]
+
+
+def _segment(namespace: Namespace) -> bytes:
+    return quote(namespace, safe="").encode()

@@ -1,0 +1,1 @@
+"""Use cases of the data plane, over ports alone."""

@@ -1,0 +1,168 @@
+"""What the gateway remembers of a namespace, to read and write it rightly.
+
+The kind of its ids decides how a path id is sent upstream, the types of its attributes which rows
+the cache may mirror, and its marker row into how many shards rows are stamped. One schema request
+and one marker request a namespace, shared by everyone who waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from layer_gateway.ports import Caller, Store, StoreAnswer
+from layer_kit.clock import Monotonic
+from layer_kit.errors import UpstreamError
+from layer_kit.names import Namespace
+from layer_wire.ids import IdKind
+from layer_wire.jsontext import Raw, RawObject, encode
+from layer_wire.reserved import MARKER_ID, MARKER_SHARD_COUNT
+from layer_wire.rows import query_answer
+
+NAMESPACES_REMEMBERED_MAX: Final = 100_000
+_OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
+_SAME_BOTH_WAYS: Final = frozenset({"string", "int", "uint", "float", "bool"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceFacts:
+    """A namespace as it was when last asked."""
+
+    exists: bool
+    id_kind: IdKind | None
+    """None while the namespace does not exist: its first write decides."""
+    unmirrored: frozenset[str]
+    """Attributes that read back in another form than they are written in."""
+    shard_count: int
+
+
+class Facts:
+    """Remembers facts for a while and asks for each namespace once at a time."""
+
+    def __init__(
+        self, store: Store, *, shard_count_default: int, ttl_s: float, monotonic: Monotonic
+    ) -> None:
+        self._store = store
+        self._shard_count_default = shard_count_default
+        self._ttl_s = ttl_s
+        self._monotonic = monotonic
+        self._known: dict[Namespace, tuple[float, NamespaceFacts]] = {}
+        self._asking: dict[Namespace, asyncio.Task[NamespaceFacts]] = {}
+
+    async def get(self, namespace: Namespace, caller: Caller) -> NamespaceFacts:
+        """Return the facts of a namespace, at most ``ttl_s`` old.
+
+        Raises:
+            UpstreamError: ``SCHEMA_UNREADABLE`` or ``MARKER_UNREADABLE``, or the store's own.
+        """
+        known = self._known.get(namespace)
+        if known is not None and self._monotonic() < known[0]:
+            return known[1]
+        asking = self._asking.get(namespace)
+        if asking is None:
+            asking = asyncio.create_task(self._ask(namespace, caller))
+            self._asking[namespace] = asking
+            asking.add_done_callback(lambda task: self._answered(namespace, task))
+        return await asyncio.shield(asking)
+
+    def forget(self, namespace: Namespace) -> None:
+        """Ask again next time: the namespace was created, deleted or given another schema."""
+        self._known.pop(namespace, None)
+        self._asking.pop(namespace, None)
+
+    def _answered(self, namespace: Namespace, task: asyncio.Task[NamespaceFacts]) -> None:
+        if self._asking.get(namespace) is not task:
+            return  # forgotten meanwhile: what it learnt may be out of date
+        del self._asking[namespace]
+        if task.cancelled() or task.exception() is not None:
+            return
+        if len(self._known) >= NAMESPACES_REMEMBERED_MAX:
+            self._known.pop(next(iter(self._known)))
+        self._known[namespace] = (self._monotonic() + self._ttl_s, task.result())
+
+    async def _ask(self, namespace: Namespace, caller: Caller) -> NamespaceFacts:
+        answer = await self._store.schema(namespace, caller)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return NamespaceFacts(
+                exists=False,
+                id_kind=None,
+                unmirrored=frozenset(),
+                shard_count=self._shard_count_default,
+            )
+        if answer.status != HTTPStatus.OK:
+            raise _unreadable("SCHEMA_UNREADABLE", "schema", namespace, answer)
+        types = attribute_types(_OBJECT.decode(answer.body))
+        id_kind = _id_kind(types.get("id", "string"))
+        return NamespaceFacts(
+            exists=True,
+            id_kind=id_kind,
+            unmirrored=unmirrored_attributes(types),
+            shard_count=await self._shard_count(namespace, id_kind, caller),
+        )
+
+    async def _shard_count(self, namespace: Namespace, id_kind: IdKind, caller: Caller) -> int:
+        if id_kind is not IdKind.STRING:
+            return self._shard_count_default  # the marker's id is a string: it cannot be there
+        body = encode(
+            {
+                "rank_by": ["id", "asc"],
+                "top_k": 1,
+                "filters": ["id", "Eq", MARKER_ID],
+                "include_attributes": True,
+                "consistency": {"level": "eventual"},
+            }
+        )
+        answer = await self._store.query(namespace, body, caller)
+        if answer.status != HTTPStatus.OK:
+            raise _unreadable("MARKER_UNREADABLE", "marker row", namespace, answer)
+        rows = query_answer.decode(answer.body).rows
+        if not rows or MARKER_SHARD_COUNT not in rows[0]:
+            return self._shard_count_default
+        return msgspec.json.decode(rows[0][MARKER_SHARD_COUNT], type=int)
+
+
+def attribute_types(schema: RawObject) -> dict[str, str]:
+    """Return the type of each attribute of a schema: bare strings or objects with ``type``."""
+    return {name: _type(value) for name, value in schema.items()}
+
+
+def unmirrored_attributes(types: dict[str, str]) -> frozenset[str]:
+    """Return the attributes whose values upstream may spell differently than the writer did."""
+    return frozenset(
+        name
+        for name, type_ in types.items()
+        if name != "id" and type_.removeprefix("[]") not in _SAME_BOTH_WAYS
+    )
+
+
+def _type(value: Raw) -> str:
+    text = bytes(value)
+    if text.startswith(b'"'):
+        return msgspec.json.decode(text, type=str)
+    if not text.startswith(b"{"):
+        return ""
+    found = _OBJECT.decode(text).get("type")
+    return "" if found is None else _type(found)
+
+
+def _id_kind(type_: str) -> IdKind:
+    match type_:
+        case "uint" | "int":
+            return IdKind.UNSIGNED
+        case "uuid":
+            return IdKind.UUID
+        case _:
+            return IdKind.STRING
+
+
+def _unreadable(reason: str, what: str, namespace: Namespace, answer: StoreAnswer) -> UpstreamError:
+    return UpstreamError(
+        reason,
+        f"The {what} of {namespace} could not be read upstream: status {answer.status}.",
+        namespace=namespace,
+        status=answer.status,
+    )

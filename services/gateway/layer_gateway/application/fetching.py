@@ -1,0 +1,179 @@
+"""Fetch by id: near copies first, the store for what is missing (docs/reference/fetch.md).
+
+A miss always reads the whole row at strong consistency, since what is read is cached for
+everyone: an eventual read could put a row older than an acknowledged write in front of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from layer_gateway.application.facts import Facts
+from layer_gateway.ports import LOOKUP_IDS_MAX, CachedRow, Caller, RowCache, Store
+from layer_kit.errors import InvalidRequestError, NotFoundError, UpstreamError
+from layer_kit.names import Namespace
+from layer_wire import ids as wire_ids
+from layer_wire.ids import IdKind, JsonId
+from layer_wire.jsontext import RawObject, encode
+from layer_wire.rows import project, query_answer, row_id, split_row
+from layer_wire.stamping import CacheRows
+
+FETCH_IDS_MAX: Final = 100_000
+_OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
+
+
+class CacheResult(StrEnum):
+    """How much of a fetch the cache answered; the value is that of ``x-layer-cache``."""
+
+    HIT = "hit"
+    MISS = "miss"
+    MISS_ON_ERROR = "miss-on-error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """Rows by position in the ids asked for; absent positions do not exist."""
+
+    rows: dict[int, CachedRow]
+    result: CacheResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchRows:
+    """Reads whole rows, or some of their attributes, by id."""
+
+    store: Store
+    cache: RowCache
+    facts: Facts
+
+    async def by_text(
+        self,
+        namespace: Namespace,
+        ids: Sequence[str],
+        caller: Caller,
+        *,
+        names: Sequence[str] | None,
+        with_vectors: bool = False,
+    ) -> Fetched:
+        """Fetch rows whose ids are given as text, as paths and the batch route give them.
+
+        Args:
+            ids: At most ``FETCH_IDS_MAX``; a text that cannot be an id of the namespace is
+                simply not found.
+            names: Attributes wanted; None means all, empty means none (an existence check).
+
+        Raises:
+            InvalidRequestError: ``TOO_MANY_IDS``.
+            NotFoundError: ``NAMESPACE_NOT_FOUND``.
+            UpstreamError: ``FETCH_FAILED``, or the store's own.
+        """
+        if len(ids) > FETCH_IDS_MAX:
+            raise InvalidRequestError(
+                "TOO_MANY_IDS",
+                f"{len(ids)} ids in one fetch; the limit is {FETCH_IDS_MAX}.",
+                count=len(ids),
+                count_max=FETCH_IDS_MAX,
+            )
+        facts = await self.facts.get(namespace, caller)
+        if facts.id_kind is None:
+            raise _no_namespace(namespace)
+        parsed = [wire_ids.from_text(text, facts.id_kind) for text in ids]
+        places = [at for at, id_ in enumerate(parsed) if id_ is not None]
+        wanted = [id_ for id_ in parsed if id_ is not None]
+        rows: dict[int, CachedRow] = {}
+        results: set[CacheResult] = set()
+        for start in range(0, len(wanted), LOOKUP_IDS_MAX):
+            batch = wanted[start : start + LOOKUP_IDS_MAX]
+            found = await self._batch(
+                namespace, batch, facts.id_kind, caller, names=names, with_vectors=with_vectors
+            )
+            rows |= {places[start + at]: row for at, row in found.rows.items()}
+            results.add(found.result)
+        return Fetched(rows=rows, result=_overall(results))
+
+    async def _batch(
+        self,
+        namespace: Namespace,
+        ids: Sequence[JsonId],
+        kind: IdKind,
+        caller: Caller,
+        *,
+        names: Sequence[str] | None,
+        with_vectors: bool,
+    ) -> Fetched:
+        keys = [wire_ids.canonical(id_, kind) for id_ in ids]
+        lookup = await self.cache.lookup(namespace, keys, names=names, with_vectors=with_vectors)
+        missed = {key: at for at, key in enumerate(keys) if at not in lookup.hits}
+        if not missed:
+            return Fetched(rows=dict(lookup.hits), result=CacheResult.HIT)
+        read = await self._read(namespace, [ids[at] for at in missed.values()], kind, caller)
+        if lookup.read_token:
+            await self.cache.backfill(namespace, lookup.read_token, read)
+        rows = dict(lookup.hits)
+        by_key = {key: at for at, key in enumerate(read.ids)}
+        for at, key in enumerate(keys):
+            if at not in lookup.hits and key in by_key:
+                rows[at] = _projected(read, by_key[key], names, with_vectors=with_vectors)
+        result = CacheResult.MISS if lookup.is_available else CacheResult.MISS_ON_ERROR
+        return Fetched(rows=rows, result=result)
+
+    async def _read(
+        self, namespace: Namespace, ids: Sequence[JsonId], kind: IdKind, caller: Caller
+    ) -> CacheRows:
+        """Read whole rows upstream, in no particular order."""
+        body = encode(
+            {
+                "rank_by": ["id", "asc"],
+                "top_k": len(ids),
+                "filters": ["id", "Eq", ids[0]] if len(ids) == 1 else ["id", "In", ids],
+                "include_attributes": True,
+                "consistency": {"level": "strong"},
+            }
+        )
+        answer = await self.store.query(namespace, body, caller)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            self.facts.forget(namespace)
+            raise _no_namespace(namespace)
+        if answer.status != HTTPStatus.OK:
+            self.facts.forget(namespace)  # a 400 can mean that its ids are of another kind now
+            raise UpstreamError(
+                "FETCH_FAILED",
+                f"The store answered a fetch from {namespace} with status {answer.status}.",
+                namespace=namespace,
+                status=answer.status,
+            )
+        read = CacheRows()
+        for row in query_answer.decode(answer.body).rows:
+            attributes, vectors = split_row(row)
+            read.ids.append(wire_ids.canonical(row_id(row), kind))
+            read.bodies.append(attributes)
+            read.vectors.append(vectors)
+        return read
+
+
+def _projected(
+    read: CacheRows, at: int, names: Sequence[str] | None, *, with_vectors: bool
+) -> CachedRow:
+    body = read.bodies[at]
+    if names is not None:
+        body = encode(project(_OBJECT.decode(body), frozenset(names)))
+    return CachedRow(body=body, vectors=read.vectors[at] if with_vectors else b"")
+
+
+def _overall(results: set[CacheResult]) -> CacheResult:
+    for worst in (CacheResult.MISS_ON_ERROR, CacheResult.MISS):
+        if worst in results:
+            return worst
+    return CacheResult.HIT
+
+
+def _no_namespace(namespace: Namespace) -> NotFoundError:
+    return NotFoundError(
+        "NAMESPACE_NOT_FOUND", f"Namespace {namespace} does not exist.", namespace=namespace
+    )

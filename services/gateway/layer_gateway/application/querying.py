@@ -1,0 +1,168 @@
+"""Layer queries: nearest rows, by vector or by example, with temporal filters and cursors.
+
+docs/reference/queries.md has the rules. A query that only the store understands is not seen here:
+the edge passes it on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from layer_gateway.application.fetching import FetchRows
+from layer_gateway.ports import Caller, Store, StoreAnswer
+from layer_kit.errors import InvalidRequestError, NotFoundError
+from layer_kit.names import Namespace
+from layer_wire.ids import JsonId
+from layer_wire.jsontext import Raw, RawObject, raw
+from layer_wire.queries import (
+    UPSTREAM_ROWS_MAX,
+    VECTOR_ATTRIBUTE,
+    Cursor,
+    LayerQuery,
+    rank_by_vector,
+    upstream_body,
+)
+from layer_wire.rows import RANK_KEY, query_answer, row_id
+
+CONSISTENCY: Final = "eventual"
+
+
+class _Vectors(msgspec.Struct):
+    vector: list[float] | None = None
+
+
+_VECTORS: Final[msgspec.json.Decoder[_Vectors]] = msgspec.json.Decoder(_Vectors)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryAnswer:
+    """Rows in rank order, or the store's own answer when it refused."""
+
+    rows: list[RawObject] = field(default_factory=list)
+    next_cursor: str | None = None
+    refusal: StoreAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryRows:
+    """Answers Layer queries from the upstream store."""
+
+    store: Store
+    fetch: FetchRows
+
+    async def __call__(
+        self, namespace: Namespace, query: LayerQuery, caller: Caller
+    ) -> QueryAnswer:
+        """Run ``query`` and drop from its rows what earlier pages returned.
+
+        Raises:
+            InvalidRequestError: ``CURSOR_UNUSABLE`` beside an order that no distance ranks,
+                ``VECTORS_DIFFER`` when examples have different dimensions.
+            NotFoundError: ``EXAMPLES_NOT_FOUND``, naming every id of ``nearest_to_id`` that
+                has no row or no vector.
+            UpstreamError: The store's own.
+        """
+        if query.cursor is not None and not query.is_nearest:
+            raise InvalidRequestError(
+                "CURSOR_UNUSABLE",
+                "A cursor continues a query by distance; page an order by attribute by filter.",
+                field="cursor",
+            )
+        rank_by = query.rank_by or rank_by_vector(await self._vector(namespace, query, caller))
+        body = upstream_body(
+            query,
+            rank_by=rank_by,
+            row_count=_row_count(query),
+            filter_=query.filter,
+            consistency=CONSISTENCY,
+        )
+        answer = await self.store.query(namespace, body, caller)
+        if answer.status != HTTPStatus.OK:
+            return QueryAnswer(refusal=answer)
+        rows = query_answer.decode(answer.body).rows
+        if query.cursor is not None:
+            rows = _after(query.cursor, rows)
+        page = rows[: query.top_k]
+        for row in page:
+            row.pop(VECTOR_ATTRIBUTE, None)
+        return QueryAnswer(rows=page, next_cursor=_next_cursor(query, page))
+
+    async def _vector(self, namespace: Namespace, query: LayerQuery, caller: Caller) -> Raw:
+        if query.vector is not None:
+            return query.vector
+        if query.nearest_to_id is None:
+            raise AssertionError("a checked query has one source of rank")
+        return await self._mean_vector(namespace, query.nearest_to_id, caller)
+
+    async def _mean_vector(
+        self, namespace: Namespace, ids: Sequence[JsonId], caller: Caller
+    ) -> Raw:
+        """Return the component-wise mean of the stored vectors of ``ids``."""
+        texts = [str(id_) for id_ in ids]
+        fetched = await self.fetch.by_text(namespace, texts, caller, names=[], with_vectors=True)
+        found = {
+            at: _VECTORS.decode(row.vectors).vector
+            for at, row in fetched.rows.items()
+            if row.vectors
+        }
+        missing = [text for at, text in enumerate(texts) if not found.get(at)]
+        if missing:
+            raise NotFoundError(
+                "EXAMPLES_NOT_FOUND",
+                f"No vector is stored for {', '.join(missing)}.",
+                ids=",".join(missing),
+            )
+        vectors = [found[at] or [] for at in range(len(texts))]
+        if len({len(vector) for vector in vectors}) != 1:
+            raise InvalidRequestError(
+                "VECTORS_DIFFER",
+                "The rows of nearest_to_id have vectors of different lengths.",
+                field="nearest_to_id",
+            )
+        return raw([math.fsum(parts) / len(parts) for parts in zip(*vectors, strict=True)])
+
+
+def _row_count(query: LayerQuery) -> int:
+    """Return how many rows to ask for, so that a page remains once earlier ones are dropped."""
+    if query.cursor is None:
+        return query.top_k
+    if query.cursor.count is None:
+        return UPSTREAM_ROWS_MAX
+    return min(UPSTREAM_ROWS_MAX, query.cursor.count + query.top_k)
+
+
+def _after(cursor: Cursor, rows: list[RawObject]) -> list[RawObject]:
+    """Return the rows that follow ``cursor`` in order of distance, then id."""
+    end = _order(cursor.distance, cursor.id)
+    return [row for row in rows if (at := _distance(row)) is None or _order(at, row_id(row)) > end]
+
+
+def _next_cursor(query: LayerQuery, page: list[RawObject]) -> str | None:
+    if len(page) < query.top_k or not query.is_nearest:
+        return None
+    distance = _distance(page[-1])
+    if distance is None:
+        return None
+    earlier = 0 if query.cursor is None else query.cursor.count
+    if earlier is None:
+        return Cursor(distance=distance, id=row_id(page[-1]), count=None).encode()
+    returned = earlier + len(page)
+    if returned >= UPSTREAM_ROWS_MAX:
+        return None
+    return Cursor(distance=distance, id=row_id(page[-1]), count=returned).encode()
+
+
+def _distance(row: RawObject) -> float | None:
+    found = row.get(RANK_KEY)
+    return None if found is None else msgspec.json.decode(found, type=float)
+
+
+def _order(distance: float, id_: JsonId) -> tuple[float, bool, JsonId]:
+    """Order by distance, then id: numbers as numbers, and before strings."""
+    return (distance, isinstance(id_, str), id_)

@@ -1,0 +1,192 @@
+"""Writes: stamped, fenced, sent upstream once, then settled in the cache.
+
+The order is the promise. Rows are fenced before upstream may change them and settled before the
+caller hears of it, so no reader, through any gateway, can be served the old row afterwards. The
+cache being away delays an acknowledgement by at most one lease and never refuses a write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from layer_gateway.application.facts import (
+    Facts,
+    NamespaceFacts,
+    attribute_types,
+    unmirrored_attributes,
+)
+from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
+from layer_kit.clock import EpochMilliseconds
+from layer_kit.errors import LayerError
+from layer_kit.names import Namespace
+from layer_wire import ids as wire_ids
+from layer_wire.ids import IdKind
+from layer_wire.jsontext import Raw, decode_object
+from layer_wire.rows import WriteAnswer, write_answer
+from layer_wire.stamping import CacheRows, StampedWrite, stamp
+from layer_wire.writes import WriteBody, decode_write
+
+FENCED_IDS_MAX: Final = 1_000_000
+"""A write of more rows drops its whole namespace from the cache instead."""
+
+CLIENT_ERRORS: Final = range(400, 500)
+UNKNOWN_FATE: Final = frozenset({408, 409, 499})
+"""Client errors that do not prove that nothing was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteRows:
+    """Writes rows of a namespace, as docs/reference/writes.md says."""
+
+    store: Store
+    cache: RowCache
+    facts: Facts
+    now_ms: EpochMilliseconds
+
+    async def __call__(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
+        """Check, stamp and send a native write; return the store's own answer.
+
+        Raises:
+            InvalidRequestError: Naming the field; nothing was sent.
+            UpstreamError: When the store cannot be reached, or was and did not answer.
+        """
+        write = decode_write(body)
+        if write is None or not write.has_row_operation:
+            return await self._without_rows(namespace, body, caller)
+        facts = await self.facts.get(namespace, caller)
+        declared = _declared_types(write)
+        id_kind = _id_kind(facts, declared)
+        stamped = stamp(
+            write,
+            upserted_at_ms=self.now_ms(),
+            shard_count=facts.shard_count,
+            id_kind=id_kind,
+            unmirrored=facts.unmirrored | unmirrored_attributes(declared),
+        )
+        if write.is_by_filter or len(stamped.ids) > FENCED_IDS_MAX:
+            answer = await self._unfenced(namespace, stamped, id_kind, caller)
+        else:
+            answer = await self._fenced(namespace, write, stamped, id_kind, caller)
+        if not facts.exists or write.touches_schema:
+            self.facts.forget(namespace)
+        return answer
+
+    async def _fenced(
+        self,
+        namespace: Namespace,
+        write: WriteBody,
+        stamped: StampedWrite,
+        id_kind: IdKind | None,
+        caller: Caller,
+    ) -> StoreAnswer:
+        """Send a write whose ids are all known beforehand."""
+        fence = await self.cache.fence(namespace, stamped.ids)
+        try:
+            answer = await self.store.write(namespace, stamped.body, caller)
+        except LayerError:
+            await self.cache.abandon(fence)
+            raise
+        if _is_refused(answer):
+            await self.cache.release(fence)
+        elif answer.status != HTTPStatus.OK:
+            await self.cache.abandon(fence)
+        elif write.is_conditional:
+            puts, patches, lifted = _applied(stamped, answer, id_kind)
+            await self.cache.settle(fence, puts=puts, patches=patches, lifted=lifted)
+        else:
+            await self.cache.settle(fence, puts=stamped.puts, patches=stamped.patches, lifted=())
+        return answer
+
+    async def _unfenced(
+        self,
+        namespace: Namespace,
+        stamped: StampedWrite,
+        id_kind: IdKind | None,
+        caller: Caller,
+    ) -> StoreAnswer:
+        """Send a write that says only afterwards which rows it changed."""
+        answer = await self.store.write(namespace, stamped.body, caller)
+        if _is_refused(answer):
+            return answer
+        changed = _changed_ids(answer, id_kind) if answer.status == HTTPStatus.OK else None
+        if changed is None or len(changed) > FENCED_IDS_MAX:
+            await self.cache.invalidate(namespace)
+        else:
+            await self.cache.drop(namespace, [*changed, *stamped.ids])
+        return answer
+
+    async def _without_rows(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
+        """Send what carries no rows of its own: a schema, a copy, or something newer than us."""
+        answer = await self.store.write(namespace, [body], caller)
+        if not _is_refused(answer):
+            self.facts.forget(namespace)
+            await self.cache.invalidate(namespace)
+        return answer
+
+
+def _is_refused(answer: StoreAnswer) -> bool:
+    """Tell whether the store surely wrote nothing."""
+    return answer.status in CLIENT_ERRORS and answer.status not in UNKNOWN_FATE
+
+
+def _declared_types(write: WriteBody) -> dict[str, str]:
+    schema = write.rest.get("schema", Raw(b"null"))
+    return attribute_types(decode_object(schema)) if bytes(schema).startswith(b"{") else {}
+
+
+def _id_kind(facts: NamespaceFacts, declared: dict[str, str]) -> IdKind | None:
+    if facts.id_kind is None and declared.get("id") == "uuid":
+        return IdKind.UUID
+    return facts.id_kind
+
+
+def _applied(
+    stamped: StampedWrite, answer: StoreAnswer, id_kind: IdKind | None
+) -> tuple[CacheRows, CacheRows, list[bytes]]:
+    """Split a conditional write by what the store says it applied."""
+    found = write_answer.decode(answer.body)
+    if found.rows_affected and not _says_ids(found):
+        return CacheRows(), CacheRows(), []  # it did something and does not say to which rows
+    upserted = _canonical(found.upserted_ids, id_kind)
+    patched = _canonical(found.patched_ids, id_kind)
+    deleted = _canonical(found.deleted_ids, id_kind)
+    touched = upserted | patched | deleted
+    lifted = [id_ for id_ in stamped.ids if id_ not in touched]
+    return _only(stamped.puts, upserted), _only(stamped.patches, patched), lifted
+
+
+def _says_ids(found: WriteAnswer) -> bool:
+    return any((found.upserted_ids, found.patched_ids, found.deleted_ids))
+
+
+def _changed_ids(answer: StoreAnswer, id_kind: IdKind | None) -> Sequence[bytes] | None:
+    """Return the ids that a write by filter changed, or None when the store does not say."""
+    try:
+        found = write_answer.decode(answer.body)
+    except msgspec.DecodeError:
+        return None
+    if found.rows_affected and not _says_ids(found):
+        return None
+    lists = (found.upserted_ids, found.patched_ids, found.deleted_ids)
+    return [id_ for ids in lists for id_ in _canonical(ids, id_kind)]
+
+
+def _canonical(ids: Raw | None, id_kind: IdKind | None) -> set[bytes]:
+    if ids is None:
+        return set()
+    found = wire_ids.decode_ids(ids, where="affected ids")
+    return {wire_ids.canonical(id_, id_kind) for id_ in found}
+
+
+def _only(rows: CacheRows, ids: set[bytes]) -> CacheRows:
+    kept = [at for at, id_ in enumerate(rows.ids) if id_ in ids]
+    return CacheRows(
+        ids=[rows.ids[at] for at in kept],
+        bodies=[rows.bodies[at] for at in kept],
+        vectors=[rows.vectors[at] for at in kept],
+    )

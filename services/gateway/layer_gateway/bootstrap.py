@@ -1,0 +1,104 @@
+"""Composition root: the only module that names concrete classes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from layer.cache.v1 import cache_pb2_grpc
+from layer_gateway.adapters.cached_rows import CachedRows
+from layer_gateway.adapters.membership import RENEW_INTERVAL_S, Membership
+from layer_gateway.adapters.no_cache import NoCache
+from layer_gateway.adapters.store import HttpStore
+from layer_gateway.application.facts import Facts
+from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.namespaces import Namespaces
+from layer_gateway.application.querying import QueryRows
+from layer_gateway.application.writing import WriteRows
+from layer_gateway.http.auth import InboundAuth
+from layer_gateway.http.edge import Edge, http_edge
+from layer_gateway.http.handlers import Handlers
+from layer_gateway.http.passthrough import Passthrough
+from layer_gateway.metrics import EdgeMetrics
+from layer_gateway.ports import RowCache
+from layer_gateway.settings import GatewaySettings
+from layer_kit.clock import epoch_milliseconds, monotonic
+from layer_kit.process import Addresses
+from layer_kit.rpc.client import open_channel
+from layer_kit.service import ServiceFrame, service_frame
+from layer_upstream import UpstreamClient, UpstreamLimits
+
+
+@asynccontextmanager
+async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
+    """Run the gateway for the length of the block; yield what it listens on."""
+    async with service_frame(settings) as frame:
+        store = _open_store(settings, frame)
+        cache = await _open_cache(settings, frame)
+        facts = Facts(
+            store,
+            shard_count_default=settings.shard_count,
+            ttl_s=settings.facts_ttl_s,
+            monotonic=monotonic,
+        )
+        fetch = FetchRows(store=store, cache=cache, facts=facts)
+        handlers = Handlers(
+            write_rows=WriteRows(store=store, cache=cache, facts=facts, now_ms=epoch_milliseconds),
+            query_rows=QueryRows(store=store, fetch=fetch),
+            fetch_rows=fetch,
+            namespaces=Namespaces(store=store, cache=cache, facts=facts),
+            facts=facts,
+            cache=cache,
+            passthrough=Passthrough(store, body_bytes_max=settings.body_bytes_max),
+            body_bytes_max=settings.body_bytes_max,
+        )
+        edge = Edge(
+            handlers,
+            auth=InboundAuth(settings.inbound_auth, settings.upstream_api_key.get_secret_value()),
+            health=frame.health,
+            registry=frame.registry,
+            metrics=EdgeMetrics(frame.registry),
+            drain_marker=Path(settings.drain_marker_path) if settings.drain_marker_path else None,
+        )
+        frame.addresses["http"] = await frame.resources.enter_async_context(
+            http_edge(
+                edge,
+                settings.http_address,
+                body_bytes_max=settings.body_bytes_max,
+                shutdown_grace_s=settings.shutdown_grace_s,
+            )
+        )
+        frame.started()
+        yield frame.addresses
+
+
+def _open_store(settings: GatewaySettings, frame: ServiceFrame) -> HttpStore:
+    limits = UpstreamLimits(
+        connections_max=settings.upstream_connections_max,
+        read_timeout_s=settings.upstream_timeout_s,
+        total_timeout_s=settings.upstream_timeout_s,
+    )
+    client = UpstreamClient(settings.upstream_url, limits, registry=frame.registry)
+    frame.resources.push_async_callback(client.aclose)
+    return HttpStore(client, api_key=settings.upstream_api_key.get_secret_value())
+
+
+async def _open_cache(settings: GatewaySettings, frame: ServiceFrame) -> RowCache:
+    if not settings.cache_address:
+        return NoCache()
+    # A read has somewhere better to go than a second attempt, and a fence must not be doubled.
+    channel = open_channel(settings.cache_address, retries=False)
+    frame.resources.push_async_callback(channel.close)
+    stub = cache_pb2_grpc.CacheServiceStub(channel)
+    membership = Membership(stub, monotonic=monotonic, registry=frame.registry)
+    await membership.keep()
+    frame.loops.every(RENEW_INTERVAL_S, membership.keep, name="cache_membership")
+    frame.resources.push_async_callback(membership.close)
+    return CachedRows(
+        stub,
+        membership,
+        lookup_timeout_s=settings.cache_timeout_s,
+        write_timeout_s=settings.upstream_timeout_s,
+        registry=frame.registry,
+    )

@@ -1,0 +1,1 @@
+"""The HTTP edge: translate, call a use case, render."""

@@ -1,0 +1,75 @@
+"""Reading request bodies within their bound, inflating what layer itself must read."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+from isal import isal_zlib
+
+from layer_kit.errors import MalformedRequestError, MediaTypeError, PayloadTooLargeError
+
+GZIP_WINDOW_BITS: Final = 31
+JSON_TYPES: Final = ("application/json", "application/problem+json", "text/json")
+
+
+async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
+    """Return the body as it was sent.
+
+    Raises:
+        PayloadTooLargeError: ``BODY_TOO_LARGE``.
+    """
+    if (request.content_length or 0) > bytes_max:
+        raise _too_large(bytes_max)
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise _too_large(bytes_max) from error
+
+
+async def read_json_body(request: web.BaseRequest, bytes_max: int) -> bytes:
+    """Return a JSON body, inflated if it was sent compressed.
+
+    Raises:
+        MediaTypeError: ``CONTENT_TYPE_NOT_JSON`` or ``CONTENT_ENCODING_UNKNOWN``.
+        MalformedRequestError: ``GZIP_MALFORMED``.
+        PayloadTooLargeError: ``BODY_TOO_LARGE``, also of an inflated body.
+    """
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() not in JSON_TYPES:
+        raise MediaTypeError(
+            "CONTENT_TYPE_NOT_JSON", "Send this body with `content-type: application/json`."
+        )
+    body = await read_body(request, bytes_max)
+    match request.headers.get("content-encoding", "identity").strip().lower():
+        case "identity" | "":
+            return body
+        case "gzip" | "x-gzip":
+            return _inflated(body, bytes_max)
+        case encoding:
+            raise MediaTypeError(
+                "CONTENT_ENCODING_UNKNOWN",
+                f"Content encoding {encoding!r} is not read here; send gzip or none.",
+                encoding=encoding,
+            )
+
+
+def _inflated(body: bytes, bytes_max: int) -> bytes:
+    inflater = isal_zlib.decompressobj(wbits=GZIP_WINDOW_BITS)
+    try:
+        found: bytes = inflater.decompress(body, bytes_max + 1)
+    except isal_zlib.IsalError as error:
+        raise MalformedRequestError("GZIP_MALFORMED", f"The body is not gzip: {error}.") from error
+    if len(found) > bytes_max:
+        raise _too_large(bytes_max)
+    if not inflater.eof:
+        raise MalformedRequestError("GZIP_MALFORMED", "The gzip body ends before its end.")
+    return found
+
+
+def _too_large(bytes_max: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(
+        "BODY_TOO_LARGE",
+        f"The body is larger than {bytes_max} bytes; split the request.",
+        bytes_max=bytes_max,
+    )

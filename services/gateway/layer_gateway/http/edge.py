@@ -1,0 +1,169 @@
+"""The HTTP edge: one handler on aiohttp's low-level server, without its router.
+
+Order, outermost first: public paths, draining, who comes in, the route. Everything expected that
+goes wrong is rendered here; what is not expected is logged and answered with a fixed text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+from opentelemetry import context as otel_context
+from prometheus_client import CollectorRegistry, generate_latest
+
+from layer_gateway.http.answers import error_answer, json_answer
+from layer_gateway.http.auth import InboundAuth
+from layer_gateway.http.handlers import Handlers
+from layer_gateway.http.routes import PUBLIC_PATHS, route
+from layer_gateway.metrics import EdgeMetrics
+from layer_gateway.version import VERSION
+from layer_kit.addresses import bind_site
+from layer_kit.errors import InternalError, LayerError
+from layer_kit.health import Health
+from layer_kit.rpc.context import (
+    REQUEST_ID_HEADER,
+    accept_request_id,
+    incoming_context,
+    request_id,
+)
+from layer_kit.telemetry.metrics import CONTENT_TYPE
+
+log = structlog.get_logger(__name__)
+
+KEEPALIVE_TIMEOUT_S: Final = 75.0
+HEADER_BYTES_MAX: Final = 64 * 1024
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Edge:
+    """Takes requests to handlers and faults to answers."""
+
+    def __init__(
+        self,
+        handlers: Handlers,
+        *,
+        auth: InboundAuth,
+        health: Health,
+        registry: CollectorRegistry,
+        metrics: EdgeMetrics,
+        drain_marker: Path | None,
+    ) -> None:
+        self._table = handlers.table()
+        self._cache = handlers.cache
+        self._auth = auth
+        self._health = health
+        self._registry = registry
+        self._metrics = metrics
+        self._drain_marker = drain_marker
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Serve one request."""
+        started = time.perf_counter()
+        identifier = accept_request_id(request.headers.get(REQUEST_ID_HEADER))
+        request_id.set(identifier)
+        otel_context.attach(incoming_context(request.headers.items())[0])
+        operation, reason = "public", None
+        try:
+            if request.path in PUBLIC_PATHS:
+                response = self._public(request.path)
+            else:
+                found = route(request.method, request.raw_path.partition("?")[0])
+                operation = found.operation.name.lower()
+                self._auth.check(request.headers.get("authorization"))
+                await _continue(request)
+                response = await self._table[found.operation](request, found)
+        except LayerError as error:
+            reason = error.reason
+            response = error_answer(error)
+        except (ConnectionError, asyncio.CancelledError):
+            raise  # the caller is gone, or we are going
+        except Exception:
+            log.exception("request_crashed", operation=operation, request_id=identifier)
+            reason = "INTERNAL"
+            response = error_answer(
+                InternalError("INTERNAL", "Internal error. Quote the request id when reporting it.")
+            )
+        if not response.prepared:
+            response.headers[REQUEST_ID_HEADER] = identifier
+        seconds = time.perf_counter() - started
+        self._metrics.finished(operation, response.status, seconds)
+        log.debug(
+            "request_finished",
+            operation=operation,
+            status=response.status,
+            reason=reason,
+            request_id=identifier,
+            total_ms=round(seconds * 1000, 3),
+        )
+        return response
+
+    def _public(self, path: str) -> web.StreamResponse:
+        match path:
+            case "/metrics":
+                exposition = generate_latest(self._registry)
+                return web.Response(body=exposition, headers={"content-type": CONTENT_TYPE})
+            case "/ready" if self._is_draining:
+                return json_answer({"status": "draining", "version": VERSION}, status=503)
+            case "/ready" if not self._health.is_ready:
+                components = self._health.components
+                body = {"status": "starting", "version": VERSION, "components": components}
+                return json_answer(body, status=503)
+            case _:
+                connected = self._cache.is_available
+                return json_answer(
+                    {
+                        "status": "ok",
+                        "version": VERSION,
+                        "aerospike": {"connected": connected, "generation": 0},
+                        "cache_state": [],
+                    }
+                )
+
+    @property
+    def _is_draining(self) -> bool:
+        marker = self._drain_marker
+        return self._health.is_draining or (marker is not None and marker.exists())
+
+
+@asynccontextmanager
+async def http_edge(
+    edge: Edge, address: str, *, body_bytes_max: int, shutdown_grace_s: float
+) -> AsyncIterator[str]:
+    """Serve ``edge`` for the length of the block; yield the bound address.
+
+    On exit no new connection is taken and running requests get ``shutdown_grace_s``.
+    """
+
+    def request_factory(*parts: Any) -> web.BaseRequest:
+        return web.BaseRequest(*parts, client_max_size=body_bytes_max)
+
+    server = web.Server(
+        edge,
+        request_factory=request_factory,
+        access_log=None,
+        keepalive_timeout=KEEPALIVE_TIMEOUT_S,
+        max_field_size=HEADER_BYTES_MAX,
+        max_line_size=HEADER_BYTES_MAX,
+        auto_decompress=False,
+    )
+    runner = web.ServerRunner(server, shutdown_timeout=shutdown_grace_s)
+    await runner.setup()
+    try:
+        yield await bind_site(runner, address)
+    finally:
+        await runner.cleanup()
+
+
+async def _continue(request: web.BaseRequest) -> None:
+    """Let a caller who asked first send its body; without a router nobody else does."""
+    if request.headers.get("expect", "").lower() == "100-continue":
+        transport = request.transport
+        if transport is not None:
+            transport.write(CONTINUE)

@@ -1,0 +1,24 @@
+"""Metrics of the gateway's own making; README.md lists them all."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Histogram
+
+from layer_kit.telemetry.metrics import SECONDS_BUCKETS
+
+
+class EdgeMetrics:
+    """Counts and times requests at the HTTP edge."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._seconds = Histogram(
+            "layer_http_request_seconds",
+            "Time to answer a request at the edge, by operation and status class.",
+            ["operation", "status"],
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+
+    def finished(self, operation: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        self._seconds.labels(operation=operation, status=f"{status // 100}xx").observe(seconds)

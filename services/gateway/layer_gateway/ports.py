@@ -1,0 +1,156 @@
+"""What the gateway's use cases need from the world. Adapters satisfy these structurally."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from layer_kit.names import Namespace
+from layer_wire.stamping import CacheRows
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """On whose behalf a request is sent upstream."""
+
+    headers: Headers = ()
+    """Headers to send on, ``authorization`` among them where the caller sent one."""
+
+
+class StoreAnswer(Protocol):
+    """An answer of the upstream store, relayed or read."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Headers: ...
+
+    @property
+    def body(self) -> bytes: ...
+
+
+class Store(Protocol):
+    """The upstream store. Every call has a deadline.
+
+    All methods raise ``UpstreamError`` (``UPSTREAM_UNREACHABLE``, ``UPSTREAM_CLOSED``),
+    ``DeadlineError`` (``UPSTREAM_TIMEOUT``) or ``UnavailableError`` (``UPSTREAM_POOL_FULL``);
+    an answer with an error status is an answer.
+    """
+
+    async def write(
+        self, namespace: Namespace, body: Sequence[bytes], caller: Caller
+    ) -> StoreAnswer:
+        """Send a write; never sent twice."""
+        ...
+
+    async def query(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
+        """Send a query."""
+        ...
+
+    async def schema(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
+        """Get the schema of a namespace."""
+        ...
+
+    async def metadata(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
+        """Get the metadata of a namespace."""
+        ...
+
+    async def list_namespaces(self, query_string: str, caller: Caller) -> StoreAnswer:
+        """List namespaces; ``query_string`` is that of the contract."""
+        ...
+
+    async def delete_namespace(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
+        """Delete a namespace."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedRow:
+    """A row as the cache gives it."""
+
+    body: bytes
+    """Attributes as a JSON object, projected to the names asked for."""
+    vectors: bytes
+    """Vectors as a JSON object; empty when not asked for or absent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheLookup:
+    """Answer of the cache, or of its absence."""
+
+    hits: Mapping[int, CachedRow] = field(default_factory=dict)
+    """Rows found, by position in the ids asked for."""
+    read_token: bytes = b""
+    """Permits a backfill of what was missed; empty when none is wanted."""
+    is_available: bool = True
+    """False when the cache could not be asked, so that the misses say nothing."""
+
+
+class Fence(Protocol):
+    """Rows hidden from every reader while they are written upstream."""
+
+    @property
+    def ids(self) -> Sequence[bytes]: ...
+
+
+class RowCache(Protocol):
+    """Near copies of rows, kept coherent with every acknowledged write.
+
+    No method raises because the cache is away. The three that follow a write return only once
+    that write may be acknowledged: when the cache is told, or has surely stopped answering from
+    what it holds (docs/ARCHITECTURE.md, "Coherence").
+    """
+
+    @property
+    def is_available(self) -> bool:
+        """Tell whether the cache answered last."""
+        ...
+
+    async def lookup(
+        self,
+        namespace: Namespace,
+        ids: Sequence[bytes],
+        *,
+        names: Sequence[str] | None = None,
+        with_vectors: bool = False,
+    ) -> CacheLookup:
+        """Look up at most ``LOOKUP_IDS_MAX`` canonical ids; ``names`` None means all attributes."""
+        ...
+
+    async def backfill(self, namespace: Namespace, read_token: bytes, rows: CacheRows) -> None:
+        """Offer rows read upstream after a miss; the cache refuses what may be stale."""
+        ...
+
+    async def fence(self, namespace: Namespace, ids: Sequence[bytes]) -> Fence:
+        """Hide rows that are about to be written."""
+        ...
+
+    async def settle(
+        self, fence: Fence, *, puts: CacheRows, patches: CacheRows, lifted: Sequence[bytes]
+    ) -> None:
+        """Tell what a write did; every fenced id not named is dropped."""
+        ...
+
+    async def release(self, fence: Fence) -> None:
+        """End the fence of a write that upstream refused: its rows come back."""
+        ...
+
+    async def abandon(self, fence: Fence) -> None:
+        """End the fence of a write whose fate is unknown: its rows are dropped."""
+        ...
+
+    async def drop(self, namespace: Namespace, ids: Sequence[bytes]) -> None:
+        """Drop rows that an upstream write has changed."""
+        ...
+
+    async def invalidate(self, namespace: Namespace) -> None:
+        """Drop every row of a namespace."""
+        ...
+
+
+LOOKUP_IDS_MAX = 10_000
+"""Ids in one lookup or backfill."""

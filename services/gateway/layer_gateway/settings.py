@@ -1,0 +1,65 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, SecretStr
+
+from layer_kit.settings import ServiceSettings, contract_name
+
+
+class GatewaySettings(ServiceSettings):
+    """The gateway: HTTP edge and gRPC data plane over one upstream store."""
+
+    service: ClassVar[str] = "gateway"
+
+    http_address: str = Field("127.0.0.1:8080", description="Where the HTTP edge listens.")
+    grpc_address: str = Field(
+        "127.0.0.1:7100", description="Where gRPC listens; port 0 = any free."
+    )
+    upstream_url: str = Field(
+        "https://aws-us-east-1.turbopuffer.com",
+        validation_alias=contract_name("TPUF_URL", field="upstream_url"),
+        description="Base URL of the Turbopuffer-compatible store.",
+    )
+    upstream_api_key: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=contract_name("TURBOPUFFER_API_KEY", field="upstream_api_key"),
+        description="Key for the store. Empty: each caller's own bearer is sent on.",
+    )
+    upstream_timeout_s: float = Field(
+        120.0, gt=0, le=590, description="Longest wait for one upstream answer."
+    )
+    upstream_connections_max: int = Field(
+        256, ge=1, le=10_000, description="Connections to the store at once."
+    )
+    inbound_auth: Literal["derive_from_store", "open"] = Field(
+        "derive_from_store",
+        description="derive_from_store: callers present the store's key, or any bearer when the "
+        "gateway has none. open: no key is asked.",
+    )
+    cache_address: str = Field(
+        "", description="gRPC address of the cache service. Empty: run without a cache."
+    )
+    cache_timeout_s: float = Field(
+        0.2, gt=0, le=10, description="Longest wait for the cache before a read goes upstream."
+    )
+    shard_count: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        validation_alias=contract_name("LAYER_SHARD_COUNT", field="shard_count"),
+        description="Shards of a namespace that has no marker row.",
+    )
+    facts_ttl_s: float = Field(
+        30.0, ge=0, le=3600, description="How long a namespace's schema is remembered."
+    )
+    body_bytes_max: int = Field(
+        512 * 1024 * 1024, ge=1024, description="Largest request body, inflated."
+    )
+    drain_marker_path: str = Field(
+        "",
+        validation_alias=contract_name("LAYER_DRAIN_MARKER_PATH", field="drain_marker_path"),
+        description="While a file of this name exists, /ready says draining.",
+    )
