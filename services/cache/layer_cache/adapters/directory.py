@@ -1,0 +1,134 @@
+"""The data directory: who owns it, and whether what lies in it may be believed.
+
+Neither RocksDB nor SQLite syncs every write here, so a crash of the process loses nothing but a
+crash of the machine may lose the last deletes, and with them bring overwritten rows back. The
+file ``trust`` guards against that. It holds ``closed`` after a clean stop, and the machine's boot
+id while a process runs. Contents that were neither closed cleanly nor written since this boot are
+thrown away, and so are those of a process that took the file away because it could not record
+something: removing a file works even on a full disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from layer_kit.configuration import ConfigurationError
+from layer_kit.errors import UnavailableError
+
+log = structlog.get_logger(__name__)
+
+FORMAT: Final = "1"
+"""Raised when entries or the ledger change their layout; older contents are thrown away."""
+
+_CLOSED: Final = f"{FORMAT} closed"
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class DataDirectory:
+    """Owns a directory from opening to close. Contents that cannot be trusted are removed."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``, making it if need be.
+
+        Raises:
+            ConfigurationError: When it cannot be written, or another process owns it.
+        """
+        self._trust = path / "trust"
+        self.rows = path / "rows"
+        self.ledger = path / "ledger.sqlite"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise _unusable(path, error) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise ConfigurationError(
+                f"data_directory {path} is in use by another process; give each its own"
+            ) from error
+        try:
+            self._begin()
+        except OSError as error:
+            os.close(self._lock)
+            raise _unusable(path, error) from error
+        self._is_trusted = True
+
+    def distrust(self, why: str) -> None:
+        """Have everything thrown away at the next start, because a change was not recorded.
+
+        Raises:
+            UnavailableError: ``STORE_DOWN``, when even that fails.
+        """
+        if not self._is_trusted:
+            return
+        try:
+            self._trust.unlink(missing_ok=True)
+        except OSError as error:
+            raise UnavailableError(
+                "STORE_DOWN", "The cache can neither record the change nor discard its contents."
+            ) from error
+        self._is_trusted = False
+        log.warning("contents_distrusted", why=why)
+
+    def wipe(self) -> None:
+        """Remove the contents. Nobody may have them open."""
+        shutil.rmtree(self.rows, ignore_errors=False) if self.rows.exists() else None
+        for path in self.ledger.parent.glob(f"{self.ledger.name}*"):
+            path.unlink()
+
+    def close(self) -> None:
+        """Declare the contents complete and synced, unless they are distrusted; let go."""
+        try:
+            if self._is_trusted:
+                self._write(_CLOSED)
+        except OSError as error:
+            log.warning("trust_not_recorded", error=str(error))
+        finally:
+            os.close(self._lock)
+
+    def _begin(self) -> None:
+        boot = f"{FORMAT} {_boot_id()}"
+        try:
+            found = self._trust.read_text(encoding="ascii")
+        except FileNotFoundError:
+            found = ""
+        if found not in (_CLOSED, boot) or found == f"{FORMAT} ":
+            if self.rows.exists():
+                log.warning("contents_thrown_away", trust=found)
+            self.wipe()
+        self._write(boot)
+
+    def _write(self, text: str) -> None:
+        fresh = self._trust.with_suffix(".new")
+        with fresh.open("w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._trust)
+        folder = os.open(self._trust.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _boot_id() -> str:
+    """Return what names this run of the machine's kernel; empty where the system has no name."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _unusable(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"data_directory {path} cannot be written: {os.strerror(error.errno or 0)}"
+    )

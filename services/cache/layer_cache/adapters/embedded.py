@@ -1,0 +1,265 @@
+"""Rows in an embedded RocksDB with FIFO compaction.
+
+FIFO keeps files in the order they were written and deletes the oldest when their total exceeds
+the bound. A delete is younger than what it deletes, so eviction can never bring an entry back.
+The total is checked per file, hence many small files; misses stay cheap by Bloom filters.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DBCompactionStyle,
+    DBCompressionType,
+    FifoCompactOptions,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteOptions,
+)
+
+from layer_cache.domain.rows import Entry, RowKey, namespace_prefix
+from layer_cache.ports import StoreFigures
+from layer_kit.clock import EpochMilliseconds
+from layer_kit.names import Namespace
+
+log = structlog.get_logger(__name__)
+
+DISK_BYTES_MIN: Final = 16 * 1024 * 1024
+WRITE_BUFFERS_MAX: Final = 4
+WRITE_BUFFER_FRACTION: Final = 32
+WRITE_BUFFER_BYTES_MAX: Final = 64 * 1024 * 1024
+BLOCK_CACHE_BYTES: Final = 64 * 1024 * 1024
+BLOOM_BITS_PER_KEY: Final = 10
+LOG_FILES_MAX: Final = 2
+LOG_FILE_BYTES_MAX: Final = 1024 * 1024
+UNERASED_KEYS_MAX: Final = 100_000
+"""Deletes that wait for a working disk; beyond it the store answers nothing until it works."""
+
+_HEADER: Final = struct.Struct(">QQI")  # era, written_ms, bytes of the body
+
+
+class EmbeddedStore:
+    """A directory of entries, exclusively ours.
+
+    When the disk fails, or is full, puts are refused and reads go on. A delete that cannot be
+    written is kept in memory, where it hides the entry, and ``distrust`` has the directory thrown
+    away at the next start.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        disk_bytes_max: int,
+        ttl_s: float,
+        now_ms: EpochMilliseconds,
+        distrust: Callable[[str], None],
+    ) -> None:
+        """Open or create the store at ``path``; a million entries take well under a second.
+
+        Raises:
+            OSError: When it is damaged or cannot be written.
+        """
+        self._path = path
+        self._disk_bytes_max = disk_bytes_max
+        self._write_buffer_bytes = min(
+            disk_bytes_max // WRITE_BUFFER_FRACTION, WRITE_BUFFER_BYTES_MAX
+        )
+        self._ttl_ms = int(ttl_s * 1000)
+        self._now_ms = now_ms
+        self._distrust = distrust
+        self._unerased: set[RowKey] = set()
+        self._is_blind = False
+        self._last_error = ""
+        self._refused_count = 0
+        # A put that would have to wait for a flush is refused instead: waiting holds up everyone.
+        self._put_options = WriteOptions()
+        self._put_options.no_slowdown = True
+        self._rows = self._open()
+
+    def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+        if self._is_blind:
+            return [None] * len(keys)
+        oldest_ms = self._now_ms() - self._ttl_ms
+        read = self._rows.get
+        found = [_decode(read(key), oldest_ms) for key in keys]
+        if self._unerased:
+            return [
+                None if key in self._unerased else entry
+                for key, entry in zip(keys, found, strict=True)
+            ]
+        return found
+
+    def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
+        if not entries:
+            return 0
+        if self._last_error:
+            self._refused_count += len(entries)
+            return 0
+        batch = WriteBatch(raw_mode=True)
+        for key, entry in entries:
+            batch.put(key, _encode(entry))
+        try:
+            self._rows.write(batch, self._put_options)
+        except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
+            self._refused_count += len(entries)
+            if not _is_stall(error):
+                self._fail(error)
+            return 0
+        return len(entries)
+
+    def delete(self, keys: Sequence[RowKey]) -> None:
+        if not keys or self._is_blind:
+            return
+        batch = WriteBatch(raw_mode=True)
+        for key in keys:
+            batch.delete(key)
+        try:
+            self._rows.write(batch)
+        except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
+            self._unerased.update(keys)
+            self._is_blind = len(self._unerased) > UNERASED_KEYS_MAX
+            self._fail(error)
+            self._distrust(f"rows: {error}")
+
+    def scan(
+        self, namespace: Namespace, *, after: RowKey | None, count_max: int
+    ) -> list[tuple[RowKey, Entry]]:
+        page: list[tuple[RowKey, Entry]] = []
+        if self._is_blind:
+            return page
+        prefix = namespace_prefix(namespace)
+        oldest_ms = self._now_ms() - self._ttl_ms
+        for raw, value in self._rows.items(from_key=after or prefix):
+            assert isinstance(raw, bytes)
+            key = RowKey(raw)
+            if len(page) == count_max or not key.startswith(prefix):
+                break
+            if key == after or key in self._unerased:
+                continue
+            if (entry := _decode(value, oldest_ms)) is not None:
+                page.append((key, entry))
+        return page
+
+    def figures(self) -> StoreFigures:
+        files = sum(file.stat().st_size for file in self._path.iterdir())
+        return StoreFigures(
+            backend="embedded",
+            entry_count=self._entry_count(),
+            disk_bytes=files,
+            disk_bytes_max=self._disk_bytes_max,
+            is_read_only=bool(self._last_error),
+            last_error=self._last_error,
+            refused_count=self._refused_count,
+        )
+
+    def recover(self) -> None:
+        """Open the store anew once there is room, and write the deletes that are due.
+
+        RocksDB refuses every write after a failed one, until it is opened again. A blind store
+        no longer knows what it should have deleted, so it starts again from nothing.
+        """
+        if not self._last_error or _free_bytes(self._path) < self._room_bytes:
+            return
+        self._rows.close()
+        try:
+            if self._is_blind:
+                shutil.rmtree(self._path)
+            self._rows = self._open()
+        except OSError as error:
+            self._is_blind = True
+            self._last_error = str(error)
+            return
+        self._is_blind = False
+        self._last_error = ""
+        unerased, self._unerased = self._unerased, set()
+        self.delete(list(unerased))
+        if not self._last_error:
+            log.info("store_recovered", path=str(self._path))
+
+    def close(self) -> None:
+        try:
+            self._rows.flush()
+            self._rows.flush_wal(sync=True)
+        except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
+            self._distrust(f"rows: {error}")
+        finally:
+            self._rows.close()
+
+    def _entry_count(self) -> int:
+        if self._is_blind:
+            return 0
+        return self._rows.property_int_value("rocksdb.estimate-num-keys") or 0
+
+    @property
+    def _room_bytes(self) -> int:
+        return 2 * WRITE_BUFFERS_MAX * self._write_buffer_bytes
+
+    def _open(self) -> Rdict:
+        try:
+            return Rdict(str(self._path), self._options())
+        except Exception as error:  # the driver raises nothing narrower
+            raise OSError(f"rows: {error}") from error
+
+    def _options(self) -> Options:
+        options = Options(raw_mode=True)
+        options.create_if_missing(create_if_missing=True)
+        options.set_compaction_style(DBCompactionStyle.fifo())
+        fifo = FifoCompactOptions()
+        # The write-ahead log of the buffers not flushed yet counts as well.
+        fifo.max_table_files_size = (
+            self._disk_bytes_max - WRITE_BUFFERS_MAX * self._write_buffer_bytes
+        )
+        options.set_fifo_compaction_options(fifo)
+        options.set_num_levels(1)
+        options.set_write_buffer_size(self._write_buffer_bytes)
+        options.set_max_write_buffer_number(WRITE_BUFFERS_MAX)
+        options.set_compression_type(DBCompressionType.lz4())
+        options.set_max_open_files(-1)
+        options.set_keep_log_file_num(LOG_FILES_MAX)
+        options.set_max_log_file_size(LOG_FILE_BYTES_MAX)
+        table = BlockBasedOptions()
+        table.set_bloom_filter(BLOOM_BITS_PER_KEY, block_based=False)
+        table.set_block_cache(Cache(BLOCK_CACHE_BYTES))
+        options.set_block_based_table_factory(table)
+        return options
+
+    def _fail(self, error: Exception) -> None:
+        if not self._last_error:
+            log.error("store_failed", error=str(error))
+        self._last_error = str(error)
+
+
+def _encode(entry: Entry) -> bytes:
+    header = _HEADER.pack(entry.era, entry.written_ms, len(entry.body))
+    return b"".join((header, entry.body, entry.vectors))
+
+
+def _decode(value: Any, oldest_ms: int) -> Entry | None:
+    if value is None:
+        return None
+    era, written_ms, body_bytes = _HEADER.unpack_from(value)
+    if written_ms <= oldest_ms:
+        return None
+    body_end = _HEADER.size + body_bytes
+    return Entry(era, written_ms, value[_HEADER.size : body_end], value[body_end:])
+
+
+def _is_stall(error: Exception) -> bool:
+    """Tell whether a write was refused because it would have had to wait for a flush."""
+    return "incomplete" in str(error).lower()
+
+
+def _free_bytes(path: Path) -> int:
+    figures = os.statvfs(path)
+    return figures.f_bavail * figures.f_frsize

@@ -1,0 +1,118 @@
+"""Rows and ledger in memory, for machines without a disk to spare. Everything ends at a stop."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Sequence
+
+from layer_cache.domain.rows import Entry, RowKey, namespace_prefix
+from layer_cache.ports import Ledger, StoreFigures
+from layer_kit.clock import EpochMilliseconds
+from layer_kit.names import Namespace
+
+ENTRY_OVERHEAD_BYTES = 300
+"""What Python's objects add to an entry's own bytes, roughly."""
+
+
+class MemoryStore:
+    """A dictionary that forgets its oldest entries over a bound of bytes."""
+
+    def __init__(self, *, bytes_max: int, ttl_s: float, now_ms: EpochMilliseconds) -> None:
+        self._bytes_max = bytes_max
+        self._ttl_ms = ttl_s * 1000
+        self._now_ms = now_ms
+        self._entries: dict[RowKey, Entry] = {}
+        self._sorted: list[RowKey] = []
+        self._bytes = 0
+
+    def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+        oldest_ms = self._now_ms() - self._ttl_ms
+        found = [self._entries.get(key) for key in keys]
+        return [entry if entry and entry.written_ms > oldest_ms else None for entry in found]
+
+    def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
+        for key, entry in entries:
+            self._remove(key)
+            self._entries[key] = entry
+            insort(self._sorted, key)
+            self._bytes += _size(key, entry)
+        while self._bytes > self._bytes_max:
+            self._remove(next(iter(self._entries)))
+        return len(entries)
+
+    def delete(self, keys: Sequence[RowKey]) -> None:
+        for key in keys:
+            self._remove(key)
+
+    def scan(
+        self, namespace: Namespace, *, after: RowKey | None, count_max: int
+    ) -> list[tuple[RowKey, Entry]]:
+        prefix = namespace_prefix(namespace)
+        oldest_ms = self._now_ms() - self._ttl_ms
+        page: list[tuple[RowKey, Entry]] = []
+        for position in range(bisect_right(self._sorted, after or prefix), len(self._sorted)):
+            key = self._sorted[position]
+            if len(page) == count_max or not key.startswith(prefix):
+                break
+            if (entry := self._entries[key]).written_ms > oldest_ms:
+                page.append((key, entry))
+        return page
+
+    def figures(self) -> StoreFigures:
+        return StoreFigures(
+            backend="memory",
+            entry_count=len(self._entries),
+            disk_bytes=self._bytes,
+            disk_bytes_max=self._bytes_max,
+            is_read_only=False,
+            last_error="",
+            refused_count=0,
+        )
+
+    def recover(self) -> None:
+        """Memory does not fail softly."""
+
+    def close(self) -> None:
+        self._entries.clear()
+        self._sorted.clear()
+
+    def _remove(self, key: RowKey) -> None:
+        if (entry := self._entries.pop(key, None)) is not None:
+            self._bytes -= _size(key, entry)
+            del self._sorted[bisect_right(self._sorted, key) - 1]
+
+
+class MemoryLedger:
+    """The ledger of a process whose rows do not outlive it."""
+
+    def __init__(self) -> None:
+        self._floor = 0
+        self._epochs: dict[Namespace, int] = {}
+        self._member_ids: set[str] = set()
+
+    def load(self) -> Ledger:
+        return Ledger(
+            floor=self._floor,
+            epochs=dict(self._epochs),
+            member_ids=frozenset(self._member_ids),
+        )
+
+    def record_epoch(self, namespace: Namespace, era: int) -> None:
+        self._epochs[namespace] = era
+
+    def record_floor(self, era: int) -> None:
+        self._floor = era
+        self._epochs.clear()
+
+    def add_member(self, member_id: str) -> None:
+        self._member_ids.add(member_id)
+
+    def remove_members(self, member_ids: Iterable[str]) -> None:
+        self._member_ids.difference_update(member_ids)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+def _size(key: RowKey, entry: Entry) -> int:
+    return len(key) + len(entry.body) + len(entry.vectors) + ENTRY_OVERHEAD_BYTES

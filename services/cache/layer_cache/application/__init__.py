@@ -1,0 +1,1 @@
+"""What gateways can want from the cache: reads, writes around upstream writes, membership."""

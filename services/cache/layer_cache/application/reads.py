@@ -1,0 +1,184 @@
+"""Lookups, backfills of what they missed, counts and scans."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from layer_cache.application.pauses import in_turns
+from layer_cache.domain.bodies import EMPTY, project
+from layer_cache.domain.limits import (
+    CHUNK_ROWS,
+    IDS_PER_CALL_MAX,
+    ROW_BYTES_MAX,
+    SCAN_PAGE_BYTES_MAX,
+    SCAN_PAGE_SIZE_DEFAULT,
+    SCAN_PAGE_SIZE_MAX,
+)
+from layer_cache.domain.members import Members
+from layer_cache.domain.order import Order
+from layer_cache.domain.rows import Entry, RowKey, id_of, row_keys
+from layer_cache.domain.tokens import parse_token
+from layer_cache.ports import RowStore
+from layer_kit.clock import EpochMilliseconds, Monotonic
+from layer_kit.errors import UnavailableError
+from layer_kit.names import Namespace
+
+
+@dataclass(slots=True, kw_only=True)
+class Found:
+    """What a lookup found: parallel lists of positions, bodies and vectors."""
+
+    positions: list[int] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    vectors: list[bytes] = field(default_factory=list)
+    read_token: bytes
+    is_suspended: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Projection:
+    """Which part of each row is wanted."""
+
+    with_vectors: bool = False
+    attribute_names: Sequence[str] = ()
+    ids_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """Serves rows from the store and takes in rows read upstream."""
+
+    store: RowStore
+    order: Order
+    members: Members
+    clock: Monotonic
+    wall_ms: EpochMilliseconds
+
+    async def lookup(
+        self, namespace: Namespace, ids: Sequence[bytes], projection: Projection
+    ) -> Found:
+        """Find the live rows among ``ids``; everything is a miss while hits are suspended.
+
+        Raises:
+            InvalidRequestError: ``TOO_MANY_IDS``, ``ID_INVALID``.
+        """
+        keys = row_keys(namespace, ids, count_max=IDS_PER_CALL_MAX)
+        now_s = self.clock()
+        # The token comes first: it must not be younger than any of the reads below.
+        found = Found(
+            read_token=self.order.token(now_s).to_bytes(),
+            is_suspended=self.members.is_suspended(now_s),
+        )
+        if found.is_suspended:
+            return found
+        position = 0
+        async for chunk in in_turns(keys):
+            epoch = self.order.eras.epoch(namespace)
+            for entry in self.store.get(chunk):
+                if entry is not None and entry.era >= epoch:
+                    _collect(found, position, entry, projection)
+                position += 1
+        return found
+
+    async def backfill(
+        self,
+        namespace: Namespace,
+        read_token: bytes,
+        ids: Sequence[bytes],
+        bodies: Sequence[bytes],
+        vectors: Sequence[bytes],
+    ) -> int:
+        """Store rows that were read upstream, except those that may be outdated; return how many.
+
+        Raises:
+            InvalidRequestError: ``TOO_MANY_IDS``, ``ID_INVALID``, ``READ_TOKEN_INVALID``.
+        """
+        keys = row_keys(namespace, ids, count_max=IDS_PER_CALL_MAX)
+        token = parse_token(read_token)
+        written_ms = self.wall_ms()
+        stored_count = 0
+        async for chunk in in_turns(list(zip(keys, bodies, vectors, strict=True))):
+            if not self.order.is_valid(token, namespace, self.clock()):
+                break
+            era = self.order.eras.current
+            stored_count += self.store.put(
+                [
+                    (key, Entry(era, written_ms, body, vector))
+                    for key, body, vector in chunk
+                    if self.order.admits(token, key) and len(body) + len(vector) <= ROW_BYTES_MAX
+                ]
+            )
+        return stored_count
+
+    async def count(self, namespace: Namespace) -> int:
+        """Count the live rows of ``namespace``; takes time in proportion to them.
+
+        Raises:
+            UnavailableError: ``HITS_SUSPENDED``.
+        """
+        total = 0
+        async for page in self._pages(namespace, CHUNK_ROWS):
+            total += len(page)
+        return total
+
+    async def scan(
+        self, namespace: Namespace, *, page_size: int, attribute_names: Sequence[str]
+    ) -> AsyncIterator[tuple[list[bytes], list[bytes]]]:
+        """Yield pages of ids and bodies in order of id.
+
+        ``page_size`` 0 means the default; one above the bound is cut. A page also ends early
+        when its bodies reach ``SCAN_PAGE_BYTES_MAX``.
+
+        Raises:
+            UnavailableError: ``HITS_SUSPENDED``, possibly after some pages.
+        """
+        size = min(page_size or SCAN_PAGE_SIZE_DEFAULT, SCAN_PAGE_SIZE_MAX)
+        ids: list[bytes] = []
+        bodies: list[bytes] = []
+        page_bytes = 0
+        async for chunk in self._pages(namespace, min(size, CHUNK_ROWS)):
+            for key, entry in chunk:
+                body = project(entry.body, attribute_names) if attribute_names else entry.body
+                if body is None:
+                    continue
+                ids.append(id_of(key))
+                bodies.append(body)
+                page_bytes += len(body)
+                if len(ids) == size or page_bytes >= SCAN_PAGE_BYTES_MAX:
+                    yield ids, bodies
+                    ids, bodies, page_bytes = [], [], 0
+        if ids:
+            yield ids, bodies
+
+    async def _pages(
+        self, namespace: Namespace, count_max: int
+    ) -> AsyncIterator[list[tuple[RowKey, Entry]]]:
+        after: RowKey | None = None
+        while True:
+            if self.members.is_suspended(self.clock()):
+                raise UnavailableError(
+                    "HITS_SUSPENDED",
+                    "A gateway is out of reach of the cache; read from upstream instead.",
+                )
+            page = self.store.scan(namespace, after=after, count_max=count_max)
+            if not page:
+                return
+            after = page[-1][0]
+            epoch = self.order.eras.epoch(namespace)
+            yield [(key, entry) for key, entry in page if entry.era >= epoch]
+            await asyncio.sleep(0)
+
+
+def _collect(found: Found, position: int, entry: Entry, projection: Projection) -> None:
+    body: bytes | None = entry.body
+    if projection.ids_only:
+        body = EMPTY
+    elif projection.attribute_names:
+        body = project(entry.body, projection.attribute_names)
+    if body is None:
+        return
+    found.positions.append(position)
+    found.bodies.append(body)
+    found.vectors.append(entry.vectors if projection.with_vectors else b"")

@@ -1,0 +1,118 @@
+"""Membership of gateways, and what their silence does to hits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from layer_cache.application.writes import Writes
+from layer_cache.domain.limits import CHUNK_ROWS
+from layer_cache.domain.members import Members
+from layer_cache.domain.order import Order
+from layer_cache.domain.rows import RowKey
+from layer_cache.ports import LedgerStore
+from layer_kit.clock import Monotonic
+from layer_kit.names import Namespace
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirtySet:
+    """What a member wrote without a fence, at whichever grain it remembers."""
+
+    keys: Sequence[RowKey] = ()
+    namespaces: Sequence[Namespace] = ()
+    is_everything: bool = False
+
+
+class Sessions:
+    """Opens, renews and ends memberships, and does what time alone brings about."""
+
+    def __init__(
+        self,
+        *,
+        members: Members,
+        writes: Writes,
+        order: Order,
+        ledger: LedgerStore,
+        clock: Monotonic,
+        new_session_id: Callable[[], str],
+    ) -> None:
+        self.members = members
+        self._writes = writes
+        self._order = order
+        self._ledger = ledger
+        self._clock = clock
+        self._new_session_id = new_session_id
+        self._was_suspended = False
+        self.suspensions_count = 0
+        self.gone_count = 0
+
+    async def open(self, member_id: str, dirty: DirtySet) -> str:
+        """Drop what a member wrote unseen, then give it a session.
+
+        Raises:
+            InvalidRequestError: ``MEMBER_ID_INVALID``.
+            QuotaExceededError: ``TOO_MANY_MEMBERS``.
+            UnavailableError: ``STORE_DOWN``.
+        """
+        received_s = self._clock()
+        self.members.check_admission(member_id)
+        if dirty.is_everything:
+            self._writes.void_everything()
+        for namespace in dirty.namespaces:
+            self._writes.void_namespace(namespace)
+        await self._writes.drop(dirty.keys)
+        if not self.members.is_known(member_id):
+            self.members.check_admission(member_id)
+            self._ledger.add_member(member_id)
+            log.info("member_joined", member_id=member_id)
+        session_id = self._new_session_id()
+        self.members.open(member_id, session_id, received_s)
+        return session_id
+
+    def renew(self, session_id: str, *, answered_number: int, elapsed_s: float) -> int:
+        """Extend a membership; return the number of this renewal.
+
+        Raises:
+            NotFoundError: ``SESSION_UNKNOWN``.
+        """
+        return self.members.renew(
+            session_id,
+            answered_number=answered_number,
+            elapsed_s=elapsed_s,
+            received_s=self._clock(),
+        )
+
+    def close(self, session_id: str) -> None:
+        """End a membership. Nobody waits for it any more."""
+        if (member_id := self.members.close(session_id)) is not None:
+            self._ledger.remove_members([member_id])
+            log.info("member_left", member_id=member_id)
+
+    async def advance(self) -> None:
+        """Do what time alone brings about: release expired fences, give up silent members."""
+        now_s = self._clock()
+        if gone := self.members.gone(now_s):
+            # What they wrote is unknown. Everything goes first, only then may hits resume.
+            self._writes.void_everything()
+            self._ledger.remove_members(gone)
+            for member_id in gone:
+                self.members.forget(member_id)
+                log.warning("member_declared_gone", member_id=member_id)
+            self.gone_count += len(gone)
+        self._notice_suspension(is_suspended=self.members.is_suspended(now_s))
+        self._order.fences.expire(now_s)
+        while self._order.release_expired(self._clock(), count_max=CHUNK_ROWS):
+            await asyncio.sleep(0)
+
+    def _notice_suspension(self, *, is_suspended: bool) -> None:
+        if is_suspended == self._was_suspended:
+            return
+        self._was_suspended = is_suspended
+        self.suspensions_count += is_suspended
+        log.info("hits_suspended" if is_suspended else "hits_resumed", members=len(self.members))

@@ -1,0 +1,55 @@
+"""Figures about the cache, for operators and for the metrics of the process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layer_cache.application.sessions import Sessions
+from layer_cache.domain.order import Order
+from layer_cache.ports import RowStore, StoreFigures
+from layer_kit.clock import Monotonic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """The state at one moment, and counts since the start."""
+
+    store: StoreFigures
+    member_count: int
+    fence_count: int
+    fenced_ids_count: int
+    hidden_bytes: int
+    touched_ids_count: int
+    fences_expired_count: int
+    overlaps_count: int
+    suspensions_count: int
+    members_gone_count: int
+    is_suspended: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Takes the figures."""
+
+    store: RowStore
+    order: Order
+    sessions: Sessions
+    clock: Monotonic
+
+    def take(self) -> Figures:
+        """Measure everything; costs a look at each file of the store."""
+        now_s = self.clock()
+        members, fences = self.sessions.members, self.order.fences
+        return Figures(
+            store=self.store.figures(),
+            member_count=members.live_count(now_s),
+            fence_count=len(fences),
+            fenced_ids_count=fences.fenced_ids_count,
+            hidden_bytes=fences.hidden_bytes,
+            touched_ids_count=len(self.order.touches),
+            fences_expired_count=fences.expired_count,
+            overlaps_count=fences.overlap_count,
+            suspensions_count=self.sessions.suspensions_count,
+            members_gone_count=self.sessions.gone_count,
+            is_suspended=members.is_suspended(now_s),
+        )

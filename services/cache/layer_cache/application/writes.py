@@ -1,0 +1,179 @@
+"""What a gateway does around an upstream write: fence, settle, or raise the namespace's epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+import structlog
+
+from layer_cache.application.pauses import in_turns
+from layer_cache.domain.bodies import merge
+from layer_cache.domain.fences import Fence, FenceName
+from layer_cache.domain.limits import ROW_BYTES_MAX
+from layer_cache.domain.members import Members
+from layer_cache.domain.order import Order
+from layer_cache.domain.rows import Entry, RowKey
+from layer_cache.ports import LedgerStore, RowStore
+from layer_kit.clock import EpochMilliseconds, Monotonic
+from layer_kit.names import Namespace
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What an upstream write did to the rows under its fence; the rest were deleted, or nobody
+    knows."""
+
+    puts: Mapping[RowKey, tuple[bytes, bytes]] = field(default_factory=dict)
+    """New attributes and vectors of replaced rows."""
+
+    patches: Mapping[RowKey, bytes] = field(default_factory=dict)
+    """Changed attributes of patched rows."""
+
+    lifts: AbstractSet[RowKey] = frozenset()
+    """Rows that were not written after all."""
+
+    @property
+    def keys(self) -> list[RowKey]:
+        return [*self.puts, *self.patches, *self.lifts]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """How a settlement went."""
+
+    stored_count: int
+    is_fence_lost: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writes:
+    """Keeps the store behind no acknowledged write."""
+
+    store: RowStore
+    ledger: LedgerStore
+    order: Order
+    members: Members
+    clock: Monotonic
+    wall_ms: EpochMilliseconds
+
+    async def fence(
+        self, session_id: str, name: FenceName, keys: Sequence[RowKey], *, ttl_s: float
+    ) -> None:
+        """Hide rows until their write is settled or ``ttl_s`` after the last of them was hidden.
+
+        Entries leave the store at once, so that no crash can bring them back; their bytes stay
+        with the fence for a patch or a lift.
+
+        Raises:
+            NotFoundError: ``SESSION_UNKNOWN``.
+            QuotaExceededError: ``TOO_MANY_FENCES``.
+            UnavailableError: ``STORE_DOWN``.
+        """
+        self.members.check(session_id, self.clock())
+        fences = self.order.fences
+        fence = fences.open(name, ids_count=len(keys), era=self.order.eras.current)
+        try:
+            async for chunk in in_turns(keys):
+                if fence.is_closed:  # settled while it was being set up, by a caller that gave up
+                    return
+                fences.cover(fence, chunk)
+                self.order.touch(chunk, self.clock())
+                found = zip(chunk, self.store.get(chunk), strict=True)
+                present = [(key, entry) for key, entry in found if entry is not None]
+                self.store.delete([key for key, _ in present])
+                for key, entry in present:
+                    fences.hide(fence, key, entry)
+        finally:
+            fences.arm(fence, self.clock() + ttl_s)
+
+    async def settle(self, name: FenceName, settlement: Settlement) -> Settled:
+        """End a fence as its write did, and drop what cannot be vouched for.
+
+        Raises:
+            UnavailableError: ``STORE_DOWN``.
+        """
+        fence, is_standing = self.order.fences.take(name, self.clock())
+        if fence is None or not is_standing:
+            if fence is not None:
+                self.order.fences.abandon(fence)
+            await self.drop(settlement.keys)
+            return Settled(stored_count=0, is_fence_lost=True)
+        stored_count = 0
+        try:
+            await self.drop([key for key in settlement.keys if key not in fence.hidden])
+            async for chunk in in_turns(list(fence.hidden)):
+                stored_count += self._settle_chunk(fence, chunk, settlement)
+        finally:
+            if fence.hidden:
+                self.order.fences.abandon(fence)
+        return Settled(stored_count=stored_count, is_fence_lost=False)
+
+    async def drop(self, keys: Sequence[RowKey]) -> None:
+        """Forget rows that were written without a fence that stands.
+
+        Raises:
+            UnavailableError: ``STORE_DOWN``.
+        """
+        async for chunk in in_turns(keys):
+            self.order.fences.spoil(chunk)
+            self.order.touch(chunk, self.clock())
+            self.store.delete(chunk)
+
+    def invalidate(self, session_id: str, namespace: Namespace) -> None:
+        """Void everything cached of ``namespace`` so far.
+
+        Raises:
+            NotFoundError: ``SESSION_UNKNOWN``.
+            UnavailableError: ``STORE_DOWN``.
+        """
+        self.members.check(session_id, self.clock())
+        self.void_namespace(namespace)
+
+    def void_namespace(self, namespace: Namespace) -> None:
+        """Raise one epoch, or all of them when too many would have to be remembered."""
+        eras = self.order.eras
+        if namespace not in eras.epochs and len(eras.epochs) >= self.order.limits.epochs_max:
+            log.warning("epochs_overflowed", count_max=self.order.limits.epochs_max)
+            self.void_everything()
+            return
+        self.ledger.record_epoch(namespace, eras.raise_namespace(namespace))
+
+    def void_everything(self) -> None:
+        """Void everything cached so far."""
+        self.ledger.record_floor(self.order.eras.raise_all())
+
+    def _settle_chunk(self, fence: Fence, keys: Sequence[RowKey], settlement: Settlement) -> int:
+        self.order.touch(keys, self.clock())
+        era = self.order.eras.current
+        epoch = self.order.eras.epoch(fence.name.namespace)
+        written_ms = self.wall_ms()
+        kept: list[tuple[RowKey, Entry]] = []
+        for key in keys:
+            hidden, is_alone = self.order.fences.release(fence, key)
+            if not is_alone or fence.era < epoch:
+                continue
+            if hidden is not None and hidden.era < epoch:
+                hidden = None
+            entry = _outcome(key, hidden, settlement, era=era, written_ms=written_ms)
+            if entry is not None and len(entry.body) + len(entry.vectors) <= ROW_BYTES_MAX:
+                kept.append((key, entry))
+        return self.store.put(kept)
+
+
+def _outcome(
+    key: RowKey, hidden: Entry | None, settlement: Settlement, *, era: int, written_ms: int
+) -> Entry | None:
+    if (row := settlement.puts.get(key)) is not None:
+        return Entry(era, written_ms, *row)
+    if hidden is None:
+        return None
+    if (patch := settlement.patches.get(key)) is not None:
+        body = merge(hidden.body, patch)
+        return None if body is None else Entry(era, hidden.written_ms, body, hidden.vectors)
+    if key in settlement.lifts:
+        return hidden._replace(era=era)
+    return None

@@ -1,0 +1,175 @@
+"""The composition root: the only module that names the concrete stores."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer_cache.adapters.directory import DataDirectory
+from layer_cache.adapters.embedded import EmbeddedStore
+from layer_cache.adapters.ledger import SqliteLedger
+from layer_cache.adapters.memory import MemoryLedger, MemoryStore
+from layer_cache.application.reads import Reads
+from layer_cache.application.sessions import Sessions
+from layer_cache.application.statistics import Statistics
+from layer_cache.application.writes import Writes
+from layer_cache.domain.eras import Eras
+from layer_cache.domain.limits import Limits
+from layer_cache.domain.members import Members
+from layer_cache.domain.order import Order
+from layer_cache.domain.tokens import INCARNATION_BYTES
+from layer_cache.metrics import CacheMetrics, FiguresCollector
+from layer_cache.ports import LedgerStore, RowStore
+from layer_cache.servicer import CacheServicer
+from layer_cache.settings import CacheSettings
+from layer_kit.clock import Monotonic, epoch_milliseconds
+from layer_kit.configuration import ConfigurationError
+from layer_kit.service import service_frame
+
+log = structlog.get_logger(__name__)
+
+ADVANCE_INTERVAL_S: Final = 0.1
+RECOVER_INTERVAL_S: Final = 10.0
+
+
+@asynccontextmanager
+async def serving(settings: CacheSettings) -> AsyncIterator[Mapping[str, str]]:
+    """Run the cache for the length of the block; yield what it listens on.
+
+    Raises:
+        ConfigurationError: When the data directory or an address cannot be used.
+    """
+    async with service_frame(settings) as frame:
+        store, ledger = _open_backend(settings, frame.resources)
+        servicer = build(store, ledger, settings, frame.registry)
+
+        async def recover() -> None:
+            store.recover()
+
+        frame.loops.every(ADVANCE_INTERVAL_S, servicer.sessions.advance, name="advance")
+        frame.loops.every(RECOVER_INTERVAL_S, recover, name="recover")
+        await frame.serve_grpc(
+            settings.grpc_address,
+            [cache_pb2.DESCRIPTOR.services_by_name["CacheService"]],
+            lambda server: cache_pb2_grpc.add_CacheServiceServicer_to_server(servicer, server),
+        )
+        frame.started()
+        yield frame.addresses
+
+
+def build(
+    store: RowStore,
+    ledger: LedgerStore,
+    settings: CacheSettings,
+    registry: CollectorRegistry,
+    *,
+    limits: Limits | None = None,
+) -> CacheServicer:
+    """Wire one incarnation of the cache over a backend."""
+    clock, limits, before = _lease_clock(), limits or Limits(), ledger.load()
+    order = Order(
+        incarnation=secrets.token_bytes(INCARNATION_BYTES),
+        eras=Eras(
+            current=max(1, before.floor, *before.epochs.values()),
+            floor=before.floor,
+            epochs=dict(before.epochs),
+        ),
+        limits=limits,
+    )
+    members = Members(
+        before.member_ids,
+        now_s=clock(),
+        lease_s=settings.lease_s,
+        declared_gone_s=settings.declared_gone_s,
+        members_max=limits.members_max,
+    )
+    writes = Writes(
+        store=store,
+        ledger=ledger,
+        order=order,
+        members=members,
+        clock=clock,
+        wall_ms=epoch_milliseconds,
+    )
+    sessions = Sessions(
+        members=members,
+        writes=writes,
+        order=order,
+        ledger=ledger,
+        clock=clock,
+        new_session_id=lambda: secrets.token_hex(INCARNATION_BYTES),
+    )
+    statistics = Statistics(store=store, order=order, sessions=sessions, clock=clock)
+    registry.register(FiguresCollector(statistics.take))
+    return CacheServicer(
+        reads=Reads(
+            store=store, order=order, members=members, clock=clock, wall_ms=epoch_milliseconds
+        ),
+        writes=writes,
+        sessions=sessions,
+        statistics=statistics,
+        metrics=CacheMetrics(registry, namespace_count_max=settings.namespace_label_count_max),
+    )
+
+
+def _open_backend(
+    settings: CacheSettings, resources: AsyncExitStack
+) -> tuple[RowStore, LedgerStore]:
+    if settings.backend == "memory":
+        memory = MemoryStore(
+            bytes_max=settings.disk_bytes_max, ttl_s=settings.ttl_s, now_ms=epoch_milliseconds
+        )
+        return memory, MemoryLedger()
+    directory = DataDirectory(settings.data_directory)
+    resources.callback(directory.close)
+    try:
+        store, ledger = _open_embedded(settings, directory)
+    except (OSError, sqlite3.Error) as error:
+        # Nothing in a cache is worth a start that fails: begin again from nothing.
+        log.warning("contents_damaged", error=str(error))
+        try:
+            directory.wipe()
+            store, ledger = _open_embedded(settings, directory)
+        except (OSError, sqlite3.Error) as again:
+            raise ConfigurationError(
+                f"data_directory {settings.data_directory} cannot be used: {again}"
+            ) from again
+    resources.callback(ledger.close)
+    resources.callback(store.close)
+    return store, ledger
+
+
+def _open_embedded(
+    settings: CacheSettings, directory: DataDirectory
+) -> tuple[EmbeddedStore, SqliteLedger]:
+    ledger = SqliteLedger(directory.ledger, distrust=directory.distrust)
+    try:
+        store = EmbeddedStore(
+            directory.rows,
+            disk_bytes_max=settings.disk_bytes_max,
+            ttl_s=settings.ttl_s,
+            now_ms=epoch_milliseconds,
+            distrust=directory.distrust,
+        )
+    except OSError:
+        ledger.close()
+        raise
+    return store, ledger
+
+
+def _lease_clock() -> Monotonic:
+    """Return a clock that also counts the time the machine slept, where there is one.
+
+    A laptop's gateway in another virtual machine may go on while this one sleeps.
+    """
+    if (boot_time := getattr(time, "CLOCK_BOOTTIME", None)) is not None:
+        return lambda: time.clock_gettime(boot_time)
+    return time.monotonic

@@ -1,0 +1,1 @@
+"""The rules of order: pure, without I/O, clocks or randomness of their own."""

@@ -1,0 +1,57 @@
+"""Every bound of the cache, in one place (docs/reference/limits.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+BACKFILL_AGE_S_MAX: Final = 5.0
+"""A read token older than this permits nothing. Touched ids are remembered for at least as long."""
+
+IDS_PER_CALL_MAX: Final = 10_000
+IDS_PER_FENCE_MAX: Final = 1_000_000
+ID_BYTES_MAX: Final = 256
+ROW_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Attributes and vectors of one row together; a bigger row is not stored."""
+
+ATTRIBUTE_NAMES_MAX: Final = 1024
+FENCE_ID_BYTES_MAX: Final = 64
+FENCE_TTL_MS_MIN: Final = 1_000
+FENCE_TTL_MS_MAX: Final = 600_000
+
+MEMBER_ID_LENGTH_MAX: Final = 64
+DIRTY_IDS_MAX: Final = 100_000
+DIRTY_NAMESPACES_MAX: Final = 10_000
+RENEWALS_REMEMBERED_MAX: Final = 8
+"""Renewals whose receipt a session keeps, as possible starting points of a later `elapsed_ms`."""
+
+SCAN_PAGE_SIZE_DEFAULT: Final = 1_000
+SCAN_PAGE_SIZE_MAX: Final = 10_000
+SCAN_PAGE_BYTES_MAX: Final = 8 * 1024 * 1024
+
+CHUNK_ROWS: Final = 256
+"""Rows handled before other calls get their turn on the event loop; about a millisecond."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on what the process remembers. Each names what happens when it is met."""
+
+    members_max: int = 1_000
+    """Known gateways; one more is refused with ``TOO_MANY_MEMBERS``."""
+
+    fences_max: int = 10_000
+    """Fences that stand at once; one more is refused with ``TOO_MANY_FENCES``."""
+
+    fenced_ids_max: int = 2_000_000
+    """Ids under all fences; a fence beyond it is refused with ``TOO_MANY_FENCES``."""
+
+    hidden_bytes_max: int = 64 * 1024 * 1024
+    """Entries kept in memory for patches and lifts; beyond it a fenced entry is forgotten."""
+
+    touched_ids_max: int = 500_000
+    """Recently fenced or written ids; beyond it the oldest are forgotten and every backfill that
+    began before they were touched is refused."""
+
+    epochs_max: int = 100_000
+    """Namespaces with an epoch of their own; beyond it everything stored is dropped at once."""

@@ -1,0 +1,65 @@
+"""A row's key and its cached entry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple, NewType
+
+from layer_cache.domain.limits import ID_BYTES_MAX
+from layer_kit.errors import InvalidRequestError
+from layer_kit.names import Namespace
+
+RowKey = NewType("RowKey", bytes)
+"""Namespace, a zero byte, canonical id. Sorts by id bytes within a namespace."""
+
+SEPARATOR: Final = b"\0"
+
+
+class Entry(NamedTuple):
+    """A cached row as the store keeps it."""
+
+    era: int
+    """The era it was stored in; an entry of an era before its namespace's epoch is dead."""
+
+    written_ms: int
+    """Wall-clock milliseconds when the row came from upstream or its writer; its age counts
+    from here."""
+
+    body: bytes
+    """Attributes as a JSON object."""
+
+    vectors: bytes
+    """Vectors as a JSON object, or empty."""
+
+
+def namespace_prefix(namespace: Namespace) -> bytes:
+    """Return what every key of ``namespace`` starts with and no other key does."""
+    return namespace.encode() + SEPARATOR
+
+
+def row_keys(namespace: Namespace, ids: Sequence[bytes], *, count_max: int) -> list[RowKey]:
+    """Check ids and make them keys, in the same order.
+
+    Raises:
+        InvalidRequestError: ``TOO_MANY_IDS``, ``ID_INVALID``.
+    """
+    if len(ids) > count_max:
+        raise InvalidRequestError(
+            "TOO_MANY_IDS",
+            f"{len(ids)} ids are more than the {count_max} of one call; split the call.",
+            count=len(ids),
+            count_max=count_max,
+        )
+    if ids and (not min(map(len, ids)) or max(map(len, ids)) > ID_BYTES_MAX):
+        raise InvalidRequestError(
+            "ID_INVALID",
+            f"Each id must have 1 to {ID_BYTES_MAX} bytes.",
+            bytes_max=ID_BYTES_MAX,
+        )
+    prefix = namespace_prefix(namespace)
+    return [RowKey(prefix + row_id) for row_id in ids]
+
+
+def id_of(key: RowKey) -> bytes:
+    """Return the canonical id within ``key``."""
+    return key.partition(SEPARATOR)[2]

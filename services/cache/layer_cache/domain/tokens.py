@@ -1,0 +1,43 @@
+"""Read tokens: what a lookup hands out and a backfill brings back."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from layer_kit.errors import InvalidRequestError
+
+INCARNATION_BYTES: Final = 16
+_LAYOUT: Final = struct.Struct(f">{INCARNATION_BYTES}sQQQ")
+
+
+class ReadToken(NamedTuple):
+    """The state of the cache's order at the moment of a lookup."""
+
+    incarnation: bytes
+    """Which start of the process issued it."""
+
+    sequence: int
+    """The last number given to a fence, settlement or drop before the lookup read anything."""
+
+    era: int
+    """The current era then."""
+
+    issued_ms: int
+    """The process's monotonic clock then, in milliseconds."""
+
+    def to_bytes(self) -> bytes:
+        return _LAYOUT.pack(*self)
+
+
+def parse_token(token: bytes) -> ReadToken:
+    """Read a token.
+
+    Raises:
+        InvalidRequestError: ``READ_TOKEN_INVALID``.
+    """
+    if len(token) != _LAYOUT.size:
+        raise InvalidRequestError(
+            "READ_TOKEN_INVALID", "The read token must be one that a lookup returned."
+        )
+    return ReadToken(*_LAYOUT.unpack(token))

@@ -1,0 +1,126 @@
+"""The metrics of the cache, all in one place (README.md lists them)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from layer_cache.application.statistics import Figures
+from layer_kit.names import Namespace
+from layer_kit.telemetry.metrics import BoundedLabel
+
+PAYLOAD_BUCKETS: Final = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+
+LookupResult = Literal["hit", "partial", "miss", "bypass"]
+"""All rows found, some, none, or none because hits are suspended."""
+
+
+class CacheMetrics:
+    """Counts what the servicer sees of each call."""
+
+    def __init__(self, registry: CollectorRegistry, *, namespace_count_max: int) -> None:
+        self._namespace = BoundedLabel(namespace_count_max)
+        self._lookups = Counter(
+            "layer_cache_lookups_total",
+            "Lookups, by how much of what was asked they found.",
+            ["namespace", "result"],
+            registry=registry,
+        )
+        self._rows = Counter(
+            "layer_cache_rows_total",
+            "Rows asked for, found or not.",
+            ["namespace", "result"],
+            registry=registry,
+        )
+        self._backfills = Counter(
+            "layer_cache_backfills_total",
+            "Rows offered after an upstream read, stored or refused.",
+            ["status"],
+            registry=registry,
+        )
+        self._settlements = Counter(
+            "layer_cache_settlements_total",
+            "Fences settled; `lost` were unknown or had run out.",
+            ["status"],
+            registry=registry,
+        )
+        self._payload = Histogram(
+            "layer_cache_payload_bytes",
+            "Bodies and vectors of one lookup's hits.",
+            buckets=PAYLOAD_BUCKETS,
+            registry=registry,
+        )
+
+    def count_lookup(
+        self, namespace: Namespace, *, asked: int, payload: Sequence[bytes], is_suspended: bool
+    ) -> None:
+        """Count one lookup of ``asked`` rows that found ``payload``."""
+        label, found = self._namespace(namespace), len(payload)
+        result: LookupResult = (
+            "bypass"
+            if is_suspended
+            else "miss"
+            if not found
+            else "hit"
+            if found == asked
+            else "partial"
+        )
+        self._lookups.labels(label, result).inc()
+        if found:
+            self._rows.labels(label, "hit").inc(found)
+            self._payload.observe(sum(map(len, payload)))
+        if asked > found:
+            self._rows.labels(label, "miss").inc(asked - found)
+
+    def count_backfill(self, *, stored: int, refused: int) -> None:
+        self._backfills.labels("stored").inc(stored)
+        self._backfills.labels("refused").inc(refused)
+
+    def count_settlement(self, *, is_fence_lost: bool) -> None:
+        self._settlements.labels("lost" if is_fence_lost else "settled").inc()
+
+
+class FiguresCollector(Collector):
+    """Takes the figures at each scrape, instead of keeping gauges up to date all the time."""
+
+    def __init__(self, take: Callable[[], Figures]) -> None:
+        self._take = take
+
+    def describe(self) -> list[Metric]:
+        """Return nothing, so that registering needs no figures yet."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        figures = self._take()
+        store = figures.store
+        gauges: list[tuple[str, str, float]] = [
+            (
+                "entries",
+                "Entries in the store, dead ones included; an estimate.",
+                store.entry_count,
+            ),
+            ("disk_bytes", "Bytes that the store takes.", store.disk_bytes),
+            ("disk_bytes_max", "The bound of layer_cache_disk_bytes.", store.disk_bytes_max),
+            ("read_only", "Whether the store refuses writes.", store.is_read_only),
+            ("members", "Gateways with a live membership.", figures.member_count),
+            ("suspended", "Whether every lookup is a miss.", figures.is_suspended),
+            ("fences", "Fences that stand.", figures.fence_count),
+            ("fenced_ids", "Rows under fences.", figures.fenced_ids_count),
+            ("hidden_bytes", "Entries kept in memory with fences.", figures.hidden_bytes),
+            ("touched_ids", "Recently written rows remembered.", figures.touched_ids_count),
+        ]
+        for name, text, value in gauges:
+            yield GaugeMetricFamily(f"layer_cache_{name}", text, value=float(value))
+        counters: list[tuple[str, str, float]] = [
+            ("refused_rows", "Rows not stored: read-only or busy.", store.refused_count),
+            ("fences_expired", "Fences that ran out.", figures.fences_expired_count),
+            ("overlaps", "Rows dropped because two writes overlapped.", figures.overlaps_count),
+            ("suspensions", "Times that hits were suspended.", figures.suspensions_count),
+            ("members_gone", "Gateways declared gone.", figures.members_gone_count),
+        ]
+        for name, text, value in counters:
+            yield CounterMetricFamily(f"layer_cache_{name}", text, value=float(value))

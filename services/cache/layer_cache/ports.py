@@ -1,0 +1,107 @@
+"""What the cache needs from outside: a place for rows and a place for what must not be evicted.
+
+Both are synchronous on purpose. A row costs microseconds, the embedded driver holds the
+interpreter's lock while it writes, so a thread would not make way for anything, and a call that
+cannot be interrupted is what makes "check the order, then store" one step. Whoever has many rows
+passes them in chunks and yields to the event loop in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from layer_cache.domain.rows import Entry, RowKey
+from layer_kit.names import Namespace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFigures:
+    """How full a store is."""
+
+    backend: str
+    entry_count: int
+    """An estimate; dead entries included."""
+
+    disk_bytes: int
+    disk_bytes_max: int
+    is_read_only: bool
+    last_error: str
+    """Why it refuses writes; empty while it does not."""
+
+    refused_count: int
+    """Entries that were not stored since the start, for lack of space or because it was busy."""
+
+
+class RowStore(Protocol):
+    """Entries by key, within a bound of bytes, each for a limited time.
+
+    A put that cannot be kept is refused softly. A delete is a promise: once it returned, the
+    entry is not seen again, not even after a restart, unless it is put anew.
+    """
+
+    def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+        """Return the entries in the order of ``keys``; None for those absent or over age."""
+
+    def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
+        """Store entries in order, the last one winning; return how many were kept."""
+
+    def delete(self, keys: Sequence[RowKey]) -> None:
+        """Remove entries.
+
+        Raises:
+            UnavailableError: ``STORE_DOWN``, when it cannot be promised.
+        """
+
+    def scan(
+        self, namespace: Namespace, *, after: RowKey | None, count_max: int
+    ) -> list[tuple[RowKey, Entry]]:
+        """Return up to ``count_max`` entries in order of key, beginning behind ``after``.
+
+        Entries over age are left out, so that only an empty list means the end.
+        """
+
+    def figures(self) -> StoreFigures:
+        """Measure the store."""
+
+    def recover(self) -> None:
+        """Try to accept writes again after a failure; does nothing otherwise."""
+
+    def close(self) -> None:
+        """Keep what was stored and let go of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """What a start needs to know of the runs before it."""
+
+    floor: int = 0
+    epochs: dict[Namespace, int] = field(default_factory=dict)
+    member_ids: frozenset[str] = frozenset()
+
+
+class LedgerStore(Protocol):
+    """Keeps the ledger. Each change is safe from a crash of the process when its call returns.
+
+    Every method but ``load`` raises UnavailableError ``STORE_DOWN`` when the change can neither
+    be kept nor be made up for by dropping everything at the next start.
+    """
+
+    def load(self) -> Ledger:
+        """Return what was recorded."""
+
+    def record_epoch(self, namespace: Namespace, era: int) -> None:
+        """Set the epoch of one namespace."""
+
+    def record_floor(self, era: int) -> None:
+        """Set the floor and forget all epochs."""
+
+    def add_member(self, member_id: str) -> None:
+        """Remember a member."""
+
+    def remove_members(self, member_ids: Iterable[str]) -> None:
+        """Forget members."""
+
+    def close(self) -> None:
+        """Let go of it."""

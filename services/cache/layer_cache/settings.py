@@ -1,0 +1,55 @@
+"""Settings of the document cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from layer_kit.settings import ServiceSettings
+
+
+class CacheSettings(ServiceSettings):
+    """Document cache: near copies of rows, never older than an acknowledged write."""
+
+    service: ClassVar[str] = "cache"
+
+    grpc_address: str = Field(
+        "127.0.0.1:7101", description="Where gRPC listens: host:port or unix:/path."
+    )
+    backend: Literal["embedded", "memory"] = Field(
+        "embedded",
+        description="Where entries live: embedded = on disk, memory = in this process only.",
+    )
+    data_directory: Path = Field(
+        Path(".layer/cache"), description="Directory of the embedded backend; one process each."
+    )
+    disk_bytes_max: int = Field(
+        1024**3,
+        ge=16 * 1024**2,
+        description="Bytes that entries may take; the oldest go first. Also bounds `memory`.",
+    )
+    ttl_s: float = Field(
+        7 * 24 * 3600.0,
+        gt=0,
+        le=365 * 24 * 3600.0,
+        description="Seconds an entry lives. Bounds how long a write past layer stays unseen.",
+    )
+    lease_s: float = Field(
+        2.0,
+        ge=0.2,
+        le=60,
+        description="Seconds a gateway's membership lasts unrenewed. A gateway cut off waits as "
+        "long before it acknowledges a write.",
+    )
+    declared_gone_s: float = Field(
+        30.0,
+        ge=1,
+        le=3600,
+        description="Seconds of silence after which a gateway is given up and everything cached "
+        "is dropped; until then every lookup is a miss.",
+    )
+    namespace_label_count_max: int = Field(
+        5000, ge=0, le=100_000, description="Namespaces told apart in metrics; others are `other`."
+    )
