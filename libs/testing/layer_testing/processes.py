@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -18,10 +17,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from layer_kit.supervision import parse_listening_line
+
 START_S_MAX: Final = 30.0
 STOP_S_MAX: Final = 15.0
 STDERR_BYTES_MAX: Final = 256 * 1024
-LISTENING: Final = "listening "
 
 
 class ServiceProcess:
@@ -79,8 +79,8 @@ class ServiceProcess:
         stdout = self.process.stdout
         assert stdout is not None
         while line := (await stdout.readline()).decode():
-            if line.startswith(LISTENING):
-                self.addresses = json.loads(line.removeprefix(LISTENING))
+            if addresses := parse_listening_line(line):
+                self.addresses = addresses
                 # A full pipe would stop the service in its next print.
                 self._readers.append(asyncio.create_task(_drain(stdout)))
                 return
