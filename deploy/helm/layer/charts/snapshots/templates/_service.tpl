@@ -1,0 +1,7 @@
+{{- define "snapshots.ports" -}}
+- {name: grpc, port: 7102}
+{{- end }}
+
+{{- define "snapshots.environment" }}{{ end }}
+
+{{- define "snapshots.secrets" }}{{ end }}
