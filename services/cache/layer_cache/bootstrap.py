@@ -30,7 +30,7 @@ from layer_cache.metrics import CacheMetrics, FiguresCollector
 from layer_cache.ports import LedgerStore, RowStore
 from layer_cache.servicer import CacheServicer
 from layer_cache.settings import CacheSettings
-from layer_kit.clock import Monotonic, epoch_milliseconds
+from layer_kit.clock import EpochMilliseconds, Monotonic, epoch_milliseconds
 from layer_kit.configuration import ConfigurationError
 from layer_kit.service import service_frame
 
@@ -49,7 +49,15 @@ async def serving(settings: CacheSettings) -> AsyncIterator[Mapping[str, str]]:
     """
     async with service_frame(settings) as frame:
         store, ledger = _open_backend(settings, frame.resources)
-        servicer = build(store, ledger, settings, frame.registry)
+        servicer = build(
+            store,
+            ledger,
+            settings,
+            frame.registry,
+            clock=_lease_clock(),
+            wall_ms=epoch_milliseconds,
+            limits=Limits(),
+        )
 
         async def recover() -> None:
             store.recover()
@@ -71,10 +79,12 @@ def build(
     settings: CacheSettings,
     registry: CollectorRegistry,
     *,
-    limits: Limits | None = None,
+    clock: Monotonic,
+    wall_ms: EpochMilliseconds,
+    limits: Limits,
 ) -> CacheServicer:
     """Wire one incarnation of the cache over a backend."""
-    clock, limits, before = _lease_clock(), limits or Limits(), ledger.load()
+    before = ledger.load()
     order = Order(
         incarnation=secrets.token_bytes(INCARNATION_BYTES),
         eras=Eras(
@@ -97,7 +107,7 @@ def build(
         order=order,
         members=members,
         clock=clock,
-        wall_ms=epoch_milliseconds,
+        wall_ms=wall_ms,
     )
     sessions = Sessions(
         members=members,
@@ -110,9 +120,7 @@ def build(
     statistics = Statistics(store=store, order=order, sessions=sessions, clock=clock)
     registry.register(FiguresCollector(statistics.take))
     return CacheServicer(
-        reads=Reads(
-            store=store, order=order, members=members, clock=clock, wall_ms=epoch_milliseconds
-        ),
+        reads=Reads(store=store, order=order, members=members, clock=clock, wall_ms=wall_ms),
         writes=writes,
         sessions=sessions,
         statistics=statistics,

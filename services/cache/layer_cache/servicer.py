@@ -46,6 +46,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             session_id=session_id,
             lease_ms=self._lease_ms,
             incarnation=self.reads.order.incarnation.hex(),
+            declared_gone_ms=int(self.sessions.members.declared_gone_s * 1000),
         )
 
     async def RenewSession(

@@ -18,5 +18,10 @@ async def in_turns(items: Sequence[Item]) -> AsyncIterator[Sequence[Item]]:
     """
     for start in range(0, len(items), CHUNK_ROWS):
         if start:
-            await asyncio.sleep(0)
+            await give_way()
         yield items[start : start + CHUNK_ROWS]
+
+
+async def give_way() -> None:
+    """Let every call that is ready run once."""
+    await asyncio.sleep(0)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from layer_cache.application.pauses import in_turns
+from layer_cache.application.pauses import give_way, in_turns
 from layer_cache.domain.bodies import EMPTY, project
 from layer_cache.domain.limits import (
     CHUNK_ROWS,
@@ -168,7 +167,7 @@ class Reads:
             after = page[-1][0]
             epoch = self.order.eras.epoch(namespace)
             yield [(key, entry) for key, entry in page if entry.era >= epoch]
-            await asyncio.sleep(0)
+            await give_way()
 
 
 def _collect(found: Found, position: int, entry: Entry, projection: Projection) -> None:

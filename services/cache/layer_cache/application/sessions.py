@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from layer_cache.application.pauses import give_way
 from layer_cache.application.writes import Writes
 from layer_cache.domain.limits import CHUNK_ROWS
 from layer_cache.domain.members import Members
@@ -108,7 +108,7 @@ class Sessions:
         self._notice_suspension(is_suspended=self.members.is_suspended(now_s))
         self._order.fences.expire(now_s)
         while self._order.release_expired(self._clock(), count_max=CHUNK_ROWS):
-            await asyncio.sleep(0)
+            await give_way()
 
     def _notice_suspension(self, *, is_suspended: bool) -> None:
         if is_suspended == self._was_suspended:

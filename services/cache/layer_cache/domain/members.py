@@ -45,8 +45,11 @@ class Member:
     """One gateway process."""
 
     member_id: str
-    silent_since_s: float
+    lease_until_s: float
     """When its lease ran out or will run out."""
+
+    gone_at_s: float
+    """When it is given up, unless it is heard of."""
 
     current: Session | None = None
     offered: Session | None = None
@@ -64,12 +67,20 @@ class Members:
         declared_gone_s: float,
         members_max: int,
     ) -> None:
-        """Start in probation: every remembered member is silent until it opens again."""
+        """Start in probation: every remembered member is silent until it opens again.
+
+        Each is waited for as if it had renewed just before the start, since it may have.
+        """
         self.lease_s = lease_s
-        self._declared_gone_s = declared_gone_s
+        self.declared_gone_s = declared_gone_s
         self._members_max = members_max
         self._members = {
-            member_id: Member(member_id=member_id, silent_since_s=now_s) for member_id in remembered
+            member_id: Member(
+                member_id=member_id,
+                lease_until_s=now_s,
+                gone_at_s=now_s + lease_s + declared_gone_s,
+            )
+            for member_id in remembered
         }
         self._by_session: dict[str, Member] = {}
         self._silent_from_s = math.inf
@@ -83,7 +94,7 @@ class Members:
         return now_s >= self._silent_from_s
 
     def live_count(self, now_s: float) -> int:
-        return sum(now_s < member.silent_since_s for member in self._members.values())
+        return sum(now_s < member.lease_until_s for member in self._members.values())
 
     def is_known(self, member_id: str) -> bool:
         return member_id in self._members
@@ -121,8 +132,12 @@ class Members:
         )
         member = self._members.get(member_id)
         if member is None:
-            member = Member(member_id=member_id, silent_since_s=session.lease_until_s)
-            member.current = session
+            member = Member(
+                member_id=member_id,
+                lease_until_s=session.lease_until_s,
+                gone_at_s=session.lease_until_s + self.declared_gone_s,
+                current=session,
+            )
             self._members[member_id] = member
         else:
             self._forget(member.offered)
@@ -163,7 +178,8 @@ class Members:
         session.renewal_number += 1
         session.receipts_s[session.renewal_number] = received_s
         session.receipts_s.pop(session.renewal_number - RENEWALS_REMEMBERED_MAX, None)
-        member.silent_since_s = session.lease_until_s
+        member.lease_until_s = session.lease_until_s
+        member.gone_at_s = session.lease_until_s + self.declared_gone_s
         self._notice()
         return session.renewal_number
 
@@ -177,11 +193,7 @@ class Members:
 
     def gone(self, now_s: float) -> list[str]:
         """List the members that were silent for too long to be waited for."""
-        return [
-            member.member_id
-            for member in self._members.values()
-            if now_s >= member.silent_since_s + self._declared_gone_s
-        ]
+        return [member.member_id for member in self._members.values() if now_s >= member.gone_at_s]
 
     def forget(self, member_id: str) -> None:
         """Remove a member with its sessions."""
@@ -207,7 +219,7 @@ class Members:
 
     def _notice(self) -> None:
         self._silent_from_s = min(
-            (member.silent_since_s for member in self._members.values()), default=math.inf
+            (member.lease_until_s for member in self._members.values()), default=math.inf
         )
 
 
