@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-helm = pytest.importorskip("helm_python", reason="helm-python-sdk is in the resolve `deploy`")
+helm = pytest.importorskip(
+    "helm_python", reason="needs helm-python-sdk, which the resolve `deploy` has"
+)
 
 from deploy.helm.chart_reference import SERVICES  # noqa: E402
 from tests.deploy.releases import (  # noqa: E402

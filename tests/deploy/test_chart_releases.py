@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-helm = pytest.importorskip("helm_python", reason="helm-python-sdk is in the resolve `deploy`")
+helm = pytest.importorskip(
+    "helm_python", reason="needs helm-python-sdk, which the resolve `deploy` has"
+)
 
 from deploy.helm.chart_reference import HELM, SERVICES, UMBRELLA, chart_of  # noqa: E402
 from tests.deploy.releases import (  # noqa: E402

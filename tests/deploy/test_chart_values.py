@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-helm = pytest.importorskip("helm_python", reason="helm-python-sdk is in the resolve `deploy`")
+helm = pytest.importorskip(
+    "helm_python", reason="needs helm-python-sdk, which the resolve `deploy` has"
+)
 
 from deploy.helm.chart_reference import (  # noqa: E402
     SERVICES,

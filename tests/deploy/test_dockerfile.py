@@ -31,7 +31,7 @@ def _of(stage: list[Instruction], name: str) -> list[str]:
     return [rest for instruction, rest in stage if instruction == name]
 
 
-def test_both_stages_have_the_same_pinned_base() -> None:
+def test_both_stages_have_the_same_base() -> None:
     assert _of(GLOBAL, "ARG") == ["PYTHON_IMAGE=python:3.11-slim-bookworm"]
     assert _of(BUILD, "FROM") == ["${PYTHON_IMAGE} AS unpacked"]
     assert _of(FINAL, "FROM") == ["${PYTHON_IMAGE}"]
