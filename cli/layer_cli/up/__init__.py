@@ -1,0 +1,1 @@
+"""The local supervisor: which processes make a system, and how they live and die together."""

@@ -1,0 +1,183 @@
+"""The processes of a local system: the same services as in production, on embedded defaults."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Final
+
+from layer_cli.up.home import Home
+from layer_cli.up.specs import Link, Listen, ProcessSpec
+from layer_kit.configuration import ConfigurationError
+
+LOOPBACK: Final = "127.0.0.1"
+PORT_MAX: Final = 65535
+REPLICAS_COUNT_MAX: Final = 16
+REPLICABLE: Final = ("gateway",)
+ON_SOCKETS: Final = ("cache", "snapshots", "history", "runtime")
+"""Services that only other services talk to: over unix sockets, named after them."""
+GRACE_S_DEFAULT: Final = 10.0
+GRACE_S_MARGIN: Final = 5.0
+"""Beyond its grace a process gets this long to flush and close before it is killed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user chose about the system."""
+
+    http_port: int
+    """0 = any free port."""
+    grpc_port: int
+    upstream: str | None
+    """URL of the store; None = the embedded one."""
+    replicas: Mapping[str, int]
+    """How many of a service, by its name; 1 where it is not named."""
+    log_level: str | None
+    log_format: str
+
+
+def local_system(
+    home: Home, options: Options, environment: Mapping[str, str]
+) -> tuple[ProcessSpec, ...]:
+    """Return the processes in the order in which they become ready.
+
+    Args:
+        home: Where data and sockets are.
+        options: The user's choices, checked here.
+        environment: The user's variables, for the grace that each service was given.
+
+    Raises:
+        ConfigurationError: An option is out of its range.
+    """
+    _check(options)
+    defaults = {"LOG_FORMAT": options.log_format}
+    if options.log_level:
+        defaults["LOG_LEVEL"] = options.log_level
+    plan = _Plan(home=home, options=options, environment=environment, defaults=defaults)
+    stores = [] if options.upstream else [plan.vectorstore()]
+    middle = [plan.cache(), *(plan.on_socket(name) for name in ON_SOCKETS if name != "cache")]
+    before = tuple(spec.name for spec in (*stores, *middle))
+    count = options.replicas.get("gateway", 1)
+    return (*stores, *middle, *(plan.gateway(i, after=before) for i in range(count)))
+
+
+def refuse_missing_packages(specs: tuple[ProcessSpec, ...]) -> None:
+    """Check that each service can be started by this interpreter.
+
+    Raises:
+        ConfigurationError: The package of a service is not installed.
+    """
+    for service in dict.fromkeys(spec.service for spec in specs):
+        package = f"layer_{service}"
+        if find_spec(package) is None or find_spec(f"{package}.__main__") is None:
+            raise ConfigurationError(
+                f"the package {package} is not installed beside this command; "
+                "run it from a checkout, after `make up` has prepared it"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    home: Home
+    options: Options
+    environment: Mapping[str, str]
+    defaults: Mapping[str, str]
+
+    def vectorstore(self) -> ProcessSpec:
+        return self._spec(
+            "vectorstore",
+            listens=[Listen(kind="http", variable="HTTP_ADDRESS", address=f"{LOOPBACK}:0")],
+            defaults={"DATA_DIRECTORY": str(self.home.path / "vectorstore")},
+        )
+
+    def cache(self) -> ProcessSpec:
+        return self.on_socket("cache", DATA_DIRECTORY=str(self.home.path / "cache"))
+
+    def on_socket(self, service: str, **defaults: str) -> ProcessSpec:
+        address = self.home.socket_address(service)
+        listens = [Listen(kind="grpc", variable="GRPC_ADDRESS", address=address)]
+        return self._spec(service, listens=listens, defaults=defaults)
+
+    def gateway(self, index: int, *, after: tuple[str, ...]) -> ProcessSpec:
+        http_port = self.options.http_port and self.options.http_port + index
+        grpc_port = self.options.grpc_port and self.options.grpc_port + index
+        variables = {"LAYER_GATEWAY_CACHE_ADDRESS": self.home.socket_address("cache")}
+        upstream = "LAYER_GATEWAY_UPSTREAM_URL"
+        links: tuple[Link, ...] = ()
+        if self.options.upstream:
+            variables[upstream] = self.options.upstream
+        else:
+            links = (Link(variable=upstream, process="vectorstore", kind="http", scheme="http://"),)
+        return self._spec(
+            "gateway",
+            name="gateway" if index == 0 else f"gateway-{index + 1}",
+            listens=[
+                Listen(kind="http", variable="HTTP_ADDRESS", address=f"{LOOPBACK}:{http_port}"),
+                Listen(kind="grpc", variable="GRPC_ADDRESS", address=f"{LOOPBACK}:{grpc_port}"),
+            ],
+            links=links,
+            variables=variables,
+            after=after,
+        )
+
+    def _spec(
+        self,
+        service: str,
+        *,
+        name: str = "",
+        listens: list[Listen],
+        links: tuple[Link, ...] = (),
+        variables: Mapping[str, str] | None = None,
+        defaults: Mapping[str, str] | None = None,
+        after: tuple[str, ...] = (),
+    ) -> ProcessSpec:
+        """Complete a spec: operations port, full names of variables, grace."""
+        prefix = f"LAYER_{service.upper()}_"
+        ops = Listen(kind="ops", variable="OPS_ADDRESS", address=f"{LOOPBACK}:0")
+        return ProcessSpec(
+            name=name or service,
+            service=service,
+            # -P: a file in the current directory must not stand in for one of our modules.
+            command=(sys.executable, "-P", "-m", f"layer_{service}"),
+            listens=tuple(
+                Listen(kind=one.kind, variable=prefix + one.variable, address=one.address)
+                for one in (*listens, ops)
+            ),
+            links=links,
+            variables=variables or {},
+            defaults={
+                prefix + key: value for key, value in {**self.defaults, **(defaults or {})}.items()
+            },
+            after=after,
+            stop_s_max=self._grace_s(f"{prefix}SHUTDOWN_GRACE_S") + GRACE_S_MARGIN,
+        )
+
+    def _grace_s(self, variable: str) -> float:
+        try:
+            return float(self.environment.get(variable, GRACE_S_DEFAULT))
+        except ValueError:
+            return GRACE_S_DEFAULT  # the service itself refuses it, with the better message
+
+
+def _check(options: Options) -> None:
+    if options.upstream and not options.upstream.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            f"--upstream {options.upstream!r} is not a URL that starts with http:// or https://"
+        )
+    for name, count in options.replicas.items():
+        if name not in REPLICABLE:
+            raise ConfigurationError(
+                f"--replicas {name}={count}: only {', '.join(REPLICABLE)} can be replicated"
+            )
+        if not 1 <= count <= REPLICAS_COUNT_MAX:
+            raise ConfigurationError(
+                f"--replicas {name}={count}: the number must be 1 to {REPLICAS_COUNT_MAX}"
+            )
+    last = options.replicas.get("gateway", 1) - 1
+    for flag, port in (("--http-port", options.http_port), ("--grpc-port", options.grpc_port)):
+        if port + last > PORT_MAX:
+            raise ConfigurationError(
+                f"{flag} {port}: the port of the last replica would be above {PORT_MAX}"
+            )

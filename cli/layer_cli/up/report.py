@@ -1,0 +1,88 @@
+"""What a user reads once the system is ready, and what `layer status` shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from layer_cli.up.state import ProcessRecord, ProcessState, SystemRecord
+
+WIDTH_COLUMNS_MIN: Final = 120
+FIRST_REQUEST: Final = """\
+  Try it:
+
+  curl -sS {edge}/v2/namespaces/books -H 'content-type: application/json' \\
+    -H "authorization: Bearer ${{TURBOPUFFER_API_KEY:-local}}" \\
+    -d '{{"distance_metric": "cosine_distance", "upsert_rows": [
+          {{"id": 1, "vector": [0.1, 0.9], "title": "A Wizard of Earthsea"}},
+          {{"id": 2, "vector": [0.8, 0.2], "title": "The Dispossessed"}}]}}'
+
+  curl -sS {edge}/v2/namespaces/books/query -H 'content-type: application/json' \\
+    -H "authorization: Bearer ${{TURBOPUFFER_API_KEY:-local}}" \\
+    -d '{{"rank_by": ["vector", "ANN", [0.1, 0.8]], "top_k": 1, "include_attributes": ["title"]}}'
+"""
+
+
+def print_welcome(record: SystemRecord, home: Path, *, upstream: str | None) -> None:
+    """Print the processes, a first request to copy, and where the data is."""
+    edge = next(
+        (one.addresses["http"] for one in record.processes if one.service == "gateway"), None
+    )
+    data = f"  Data is in {_short(home)}"
+    if upstream:
+        data += f", rows are in {upstream}"
+    parts = [process_table(record.processes)]
+    texts = [FIRST_REQUEST.format(edge=f"http://{edge}")] if edge else []
+    texts.append(f"{data}. Stop with Ctrl-C.\n")
+    _print(Group(*parts, *(Text(text, no_wrap=True) for text in texts)))
+
+
+def print_processes(processes: Iterable[ProcessRecord]) -> None:
+    """Print the table alone."""
+    _print(process_table(processes))
+
+
+def process_table(processes: Iterable[ProcessRecord]) -> Table:
+    """Lay out service, address, pid and state."""
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("SERVICE", "ADDRESS", "PID", "STATE"):
+        table.add_column(heading, no_wrap=True, overflow="ignore")
+    for one in processes:
+        colour = "green" if one.state is ProcessState.READY else "yellow"
+        state = f"[{colour}]{one.state}[/]"
+        table.add_row(one.name, _addresses(one), str(one.pid or "-"), state)
+    return table
+
+
+def _addresses(record: ProcessRecord) -> str:
+    public = {kind: at for kind, at in record.addresses.items() if kind != "ops"}
+    shown = [f"http://{public['http']}"] if "http" in public else []
+    if grpc := public.get("grpc"):
+        shown.append(grpc if grpc.startswith("unix:") else f"grpc {grpc}")
+    return ", ".join(_short_socket(at) for at in shown) or "-"
+
+
+def _short_socket(address: str) -> str:
+    if not address.startswith("unix:"):
+        return address
+    return f"unix:{_short(Path(address.removeprefix('unix:')))}"
+
+
+def _short(path: Path) -> str:
+    """Return ``path`` relative to the current directory where that is shorter."""
+    return min(str(path), os.path.relpath(path), key=len)
+
+
+def _print(renderable: Group | Table) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # A file has no width: nothing is to be wrapped or cut.
+        console.width = 10 * WIDTH_COLUMNS_MIN
+    console.print(renderable, crop=False, overflow="ignore")
