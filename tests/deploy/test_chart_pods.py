@@ -23,7 +23,7 @@ PLAIN: Json = {"vectorstore": {"enabled": True}}
 GRACE_MARGIN_S = 15
 
 
-@pytest.fixture(params=["plain", "everything"])
+@pytest.fixture(scope="module", params=["plain", "everything"])
 def release(request: pytest.FixtureRequest) -> Release:
     return render(PLAIN if request.param == "plain" else everything())
 
