@@ -15,7 +15,7 @@ import msgspec
 import xxhash
 
 from layer_kit.errors import InvalidRequestError
-from layer_wire.jsontext import Raw, decode, encode
+from layer_wire.jsontext import Raw, encode
 
 UNSIGNED_MAX: Final = 2**64 - 1
 STRING_BYTES_MAX: Final = 64
@@ -56,9 +56,12 @@ def decode_ids(value: Raw, *, where: str) -> list[JsonId]:
     """Decode a JSON array of ids.
 
     Raises:
-        InvalidRequestError: ``ID_INVALID`` or ``JSON_SHAPE``.
+        InvalidRequestError: ``ID_INVALID``, naming ``where`` they stand.
     """
-    return [_checked(found, where) for found in decode(_LIST_DECODER, value)]
+    try:
+        return [_checked(found, where) for found in _LIST_DECODER.decode(value)]
+    except msgspec.DecodeError as error:
+        raise _invalid(where) from error
 
 
 def canonical(value: JsonId, kind: IdKind | None = None) -> bytes:
@@ -128,7 +131,7 @@ def _checked(value: JsonId, where: str) -> JsonId:
 def _invalid(where: str) -> InvalidRequestError:
     return InvalidRequestError(
         "ID_INVALID",
-        f"{where} is not an id: a number from 0 to 2^64-1 or a string of at most "
+        f"{where} holds no id: an id is a number from 0 to 2^64-1 or a string of at most "
         f"{STRING_BYTES_MAX} bytes.",
         where=where,
     )

@@ -15,6 +15,9 @@ RawObject = dict[str, msgspec.Raw]
 T = TypeVar("T")
 
 NULL: Final = b"null"
+ABSENT: Final = Raw(NULL)
+"""Default of a field that may be left out: the contract reads null and absent alike."""
+
 _OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
 _RAW_LIST: Final[msgspec.json.Decoder[list[msgspec.Raw]]] = msgspec.json.Decoder(list[msgspec.Raw])
 

@@ -18,7 +18,7 @@ from layer_kit.errors import InvalidRequestError
 from layer_wire import filters
 from layer_wire.filters import Filter
 from layer_wire.ids import JsonId
-from layer_wire.jsontext import Raw, RawObject, decode, decode_object, encode, is_null, raw
+from layer_wire.jsontext import ABSENT, Raw, RawObject, decode, decode_object, encode, is_null, raw
 
 TOP_K_DEFAULT: Final = 10
 UPSTREAM_ROWS_MAX: Final = 10_000
@@ -45,11 +45,11 @@ VECTOR_ATTRIBUTE: Final = "vector"
 
 
 class _LayerBody(msgspec.Struct):
-    vector: Raw | None = None
+    vector: Raw = ABSENT
     nearest_to_id: list[str | int] | None = None
-    rank_by: Raw | None = None
+    rank_by: Raw = ABSENT
     top_k: int | None = None
-    filters: Raw | None = None
+    filters: Raw = ABSENT
     as_of: int | None = None
     between: tuple[int, int] | None = None
     include_attributes: bool | list[str] | None = None
@@ -186,8 +186,8 @@ def rank_by_vector(vector: Raw) -> Raw:
     return raw([VECTOR_ATTRIBUTE, "ANN", vector])
 
 
-def _value(value: Raw | None) -> Raw | None:
-    return None if value is None or is_null(value) else value
+def _value(value: Raw) -> Raw | None:
+    return None if is_null(value) else value
 
 
 def _check_nearest(ids: list[str | int]) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from layer_wire.ids import JsonId, decode_id
-from layer_wire.jsontext import Raw, RawObject, encode
+from layer_wire.jsontext import ABSENT, Raw, RawObject, encode
 from layer_wire.reserved import VECTOR_KEYS
 
 RANK_KEY: Final = "$dist"
@@ -23,9 +23,9 @@ class QueryAnswer(msgspec.Struct):
 class WriteAnswer(msgspec.Struct):
     """The part of a write answer that settles the cache."""
 
-    upserted_ids: Raw | None = None
-    patched_ids: Raw | None = None
-    deleted_ids: Raw | None = None
+    upserted_ids: Raw = ABSENT
+    patched_ids: Raw = ABSENT
+    deleted_ids: Raw = ABSENT
     rows_affected: int = 0
 
 

@@ -140,7 +140,7 @@ class _Stamper:
         """Return ``"name":{…}`` with stamp columns; add the rows to ``target``."""
         is_patch = name == "patch_columns"
         if "id" not in columns:
-            raise InvalidRequestError("ID_MISSING", f"{name} has no id column.", field=f"{name}.id")
+            raise InvalidRequestError("ID_MISSING", f"{name}.id is missing.", field=f"{name}.id")
         _check_keys(columns, name, is_patch=is_patch)
         ids = wire_ids.decode_ids(columns["id"], where=f"{name}.id")
         if not ids:
@@ -218,7 +218,7 @@ def _column(value: Raw, where: str, length: int) -> list[Raw]:
 
 def _row_id(row: RawObject, where: str) -> JsonId:
     if "id" not in row:
-        raise InvalidRequestError("ID_MISSING", f"{where} has no id.", field=f"{where}.id")
+        raise InvalidRequestError("ID_MISSING", f"{where}.id is missing.", field=f"{where}.id")
     return wire_ids.decode_id(row["id"], where=f"{where}.id")
 
 

@@ -26,7 +26,7 @@ from layer_kit.errors import LayerError
 from layer_kit.names import Namespace
 from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind
-from layer_wire.jsontext import Raw, decode_object
+from layer_wire.jsontext import Raw, decode_object, is_null
 from layer_wire.rows import WriteAnswer, write_answer
 from layer_wire.stamping import CacheRows, StampedWrite, stamp
 from layer_wire.writes import WriteBody, decode_write
@@ -161,7 +161,9 @@ def _applied(
 
 
 def _says_ids(found: WriteAnswer) -> bool:
-    return any((found.upserted_ids, found.patched_ids, found.deleted_ids))
+    return any(
+        not is_null(ids) for ids in (found.upserted_ids, found.patched_ids, found.deleted_ids)
+    )
 
 
 def _changed_ids(answer: StoreAnswer, id_kind: IdKind | None) -> Sequence[bytes] | None:
@@ -176,8 +178,8 @@ def _changed_ids(answer: StoreAnswer, id_kind: IdKind | None) -> Sequence[bytes]
     return [id_ for ids in lists for id_ in _canonical(ids, id_kind)]
 
 
-def _canonical(ids: Raw | None, id_kind: IdKind | None) -> set[bytes]:
-    if ids is None:
+def _canonical(ids: Raw, id_kind: IdKind | None) -> set[bytes]:
+    if is_null(ids):
         return set()
     found = wire_ids.decode_ids(ids, where="affected ids")
     return {wire_ids.canonical(id_, id_kind) for id_ in found}

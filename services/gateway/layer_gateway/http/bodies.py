@@ -58,7 +58,7 @@ def _inflated(body: bytes, bytes_max: int) -> bytes:
     inflater = isal_zlib.decompressobj(wbits=GZIP_WINDOW_BITS)
     try:
         found: bytes = inflater.decompress(body, bytes_max + 1)
-    except isal_zlib.IsalError as error:
+    except isal_zlib.error as error:  # type: ignore[misc]  # its stub declares an instance
         raise MalformedRequestError("GZIP_MALFORMED", f"The body is not gzip: {error}.") from error
     if len(found) > bytes_max:
         raise _too_large(bytes_max)

@@ -1,0 +1,136 @@
+"""Whose query it is, how a Layer query is checked, and what goes upstream for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from layer_kit.errors import InvalidRequestError
+from layer_wire.queries import (
+    Cursor,
+    decode_query,
+    is_native,
+    parse_cursor,
+    parse_layer_query,
+    rank_by_vector,
+    upstream_body,
+)
+
+
+def encoded(body: object) -> bytes:
+    return msgspec.json.encode(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"rank_by": ["id", "asc"]},
+        {"queries": []},
+        {"aggregate_by": {"n": ["Count"]}},
+        {"rank_by": ["v", "ANN", [1]], "top_k": 1, "limit": 1},
+        {"rank_by": ["v", "ANN", [1]], "top_k": 1, "exclude_attributes": ["a"]},
+        {"vector": [1], "vector_encoding": "base64"},
+        {"rank_by": ["v", "ANN", [1]], "top_k": 1, "rerank_by": ["RRF"]},
+    ],
+)
+def test_queries_of_the_store_alone_are_native(body: object) -> None:
+    assert is_native(decode_query(encoded(body)))
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"vector": [1]}, {"rank_by": ["v", "ANN", [1]], "top_k": 1}, {"nearest_to_id": []}]
+)
+def test_layer_queries_are_not(body: object) -> None:
+    assert not is_native(decode_query(encoded(body)))
+
+
+def upstream(body: object) -> Any:
+    query = parse_layer_query(encoded(body))
+    rank_by = query.rank_by or rank_by_vector(query.vector or msgspec.Raw(b"[]"))
+    return msgspec.json.decode(
+        upstream_body(
+            query,
+            rank_by=rank_by,
+            row_count=query.top_k,
+            filter_=query.filter,
+            consistency="eventual",
+        )
+    )
+
+
+def test_a_vector_query_becomes_a_search_of_the_attribute_vector() -> None:
+    assert upstream(
+        {"vector": [0.1, 0.2], "top_k": 2, "include_attributes": ["kind", "vector"]}
+    ) == {
+        "rank_by": ["vector", "ANN", [0.1, 0.2]],
+        "top_k": 2,
+        "consistency": {"level": "eventual"},
+        "include_attributes": ["kind"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("time", "filters"),
+    [
+        ({"as_of": 7}, ["_hevlayer_upserted_at", "Lte", 7]),
+        (
+            {"between": [5, 7]},
+            ["And", [["_hevlayer_upserted_at", "Gt", 5], ["_hevlayer_upserted_at", "Lte", 7]]],
+        ),
+    ],
+)
+def test_time_is_a_filter_around_the_callers_own(time: dict[str, object], filters: object) -> None:
+    own = ["kind", "Eq", "saw"]
+    assert upstream({"vector": [1.0], **time})["filters"] == filters
+    assert upstream({"vector": [1.0], "filters": own, **time})["filters"] == ["And", [own, filters]]
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ({}, "exactly one"),
+        ({"vector": [1], "nearest_to_id": ["a"]}, "exactly one"),
+        ({"vector": []}, "vector"),
+        ({"nearest_to_id": []}, "nearest_to_id"),
+        ({"vector": [1], "top_k": 0}, "top_k"),
+        ({"vector": [1], "top_k": "many"}, "top_k"),
+        ({"vector": [1], "as_of": 1, "between": [1, 2]}, "as_of"),
+        ({"vector": [1], "between": [2, 2]}, "between"),
+        ({"vector": [1], "between": [1, 2, 3]}, "between"),
+        ({"vector": [1], "cursor": "%%%"}, "cursor"),
+        ({"vector": [1], "cursor": "e30"}, "cursor"),
+        ({"vector": [1], "include_attributes": 7}, "include_attributes"),
+    ],
+)
+def test_a_bad_query_is_refused_by_the_name_of_its_field(body: object, word: str) -> None:
+    with pytest.raises(InvalidRequestError) as refusal:
+        parse_layer_query(encoded(body))
+    assert word in refusal.value.message
+
+
+def test_null_fields_count_as_absent() -> None:
+    query = parse_layer_query(
+        encoded({"vector": [1], "rank_by": None, "filters": None, "top_k": None})
+    )
+    assert (query.rank_by, query.filter, query.top_k) == (None, None, 10)
+
+
+def test_the_documented_cursor_is_read_and_written() -> None:
+    cursor = Cursor(distance=0.25, id="t-5", count=3)
+    assert cursor.encode() == "eyJkaXN0IjowLjI1LCJpZCI6InQtNSIsIm4iOjN9"
+    assert parse_cursor(cursor.encode()) == cursor
+    assert parse_cursor("eyJkaXN0IjowLjI1LCJpZCI6InQtNSJ9").count is None
+
+
+@given(
+    distance=st.floats(allow_nan=False, allow_infinity=False),
+    id_=st.integers(0, 2**64 - 1) | st.text(max_size=64),
+    count=st.integers(0, 10_000),
+)
+def test_a_cursor_survives_the_round_trip(distance: float, id_: int | str, count: int) -> None:
+    cursor = Cursor(distance=distance, id=id_, count=count)
+    assert parse_cursor(cursor.encode()) == cursor
