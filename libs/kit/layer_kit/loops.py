@@ -23,7 +23,13 @@ BACKOFF_S_MAX: Final = 30.0
 class Loops:
     """Starts named loops and stops them all when its block ends."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._sleep = sleep
         self._tasks: list[asyncio.Task[None]] = []
         self._failures = Counter(
             "layer_loop_failures_total",
@@ -46,7 +52,7 @@ class Loops:
                     failures.inc()
                     log.exception("loop_turn_failed", loop=name)
                     pause_s = min(max(pause_s, interval_s) * 2, max(BACKOFF_S_MAX, interval_s))
-                await asyncio.sleep(pause_s)
+                await self._sleep(pause_s)
 
         self._tasks.append(asyncio.create_task(run(), name=name))
 

@@ -124,8 +124,11 @@ def _file_values(
     try:
         document = yaml.safe_load(_read(Path(path), CONFIG_FILE_VARIABLE)) or {}
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{CONFIG_FILE_VARIABLE}: {path} is not YAML: {error}") from error
-    section = document.get(settings_class.service, {}) if isinstance(document, dict) else None
+        cause = " ".join(str(error).split())
+        raise ConfigurationError(f"{CONFIG_FILE_VARIABLE}: {path} is not YAML: {cause}") from error
+    section = document.get(settings_class.service) if isinstance(document, dict) else document
+    if section is None:  # also a section of which every line is commented out
+        return {}
     if not isinstance(section, dict):
         raise ConfigurationError(f"{CONFIG_FILE_VARIABLE}: {path} must map service names to maps")
     unknown = sorted(set(section) - set(settings_class.model_fields))
@@ -151,3 +154,5 @@ def _read(path: Path, name: str) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"{name}: cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{name}: cannot read {path}: not UTF-8") from error

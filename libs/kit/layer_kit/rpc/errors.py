@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Final
 
 import grpc
@@ -57,30 +59,25 @@ def status_code(error: LayerError) -> grpc.StatusCode:
 def from_rpc_error(error: grpc.aio.AioRpcError) -> LayerError:
     """Rebuild the error that a server raised; transport faults become ``UnavailableError``.
 
-    The reason is the server's own, or the name of the status code where it sent none.
+    Reason, metadata and pause are the server's own; where it sent none, the reason is the name of
+    the status code.
     """
     code: int = error.code().value[0]
     message = error.details() or error.code().name
     rebuilt = _BY_CODE.get(code, errors.InternalError)
-    info = error_info(error)
-    if info is None:
-        return rebuilt(error.code().name, message)
-    answer = rebuilt(info.reason, message)
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    for detail in _details(error):
+        _ = detail.Unpack(info) or detail.Unpack(retry)
+    answer = rebuilt(info.reason or error.code().name, message)
     answer.metadata = dict(info.metadata)
+    if retry.HasField("retry_delay"):
+        answer.retry_after_s = retry.retry_delay.ToMilliseconds() / 1000
     return answer
 
 
-def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
-    """Return the ErrorInfo a server attached to ``error``, if any."""
+def _details(error: grpc.aio.AioRpcError) -> Iterator[any_pb2.Any]:
+    """Yield what a server attached to ``error``; nothing when that cannot be read."""
     for key, value in error.trailing_metadata() or ():
-        if key != DETAILS_KEY or not isinstance(value, bytes):
-            continue
-        try:
-            status = status_pb2.Status.FromString(value)
-        except DecodeError:
-            return None
-        for detail in status.details:
-            info = error_details_pb2.ErrorInfo()
-            if detail.Unpack(info):
-                return info
-    return None
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            with contextlib.suppress(DecodeError):
+                yield from status_pb2.Status.FromString(value).details
