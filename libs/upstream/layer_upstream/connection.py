@@ -86,6 +86,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_streaming_allowed = request.is_streaming_allowed
         self._deadline_s = request.deadline_s
         self._quiet_since_s = now_s
+        self._has_progressed = False
         self._reader.begin(is_head=request.is_head)
         self._waiter = waiter = self._loop.create_future()
         body = request.body
@@ -171,20 +172,19 @@ class Connection(asyncio.BufferedProtocol):
         self._deliver()
 
     def eof_received(self) -> bool:
-        self._end_of_input(None)
+        # Only here, since a TLS connection that is cut, and not closed, is lost without it.
+        if self.is_busy:
+            self._reader.feed_eof()
+            if self._reader.is_complete:
+                self._deliver()
+        self._end()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_of_input(exc)
-        self.discard()
+        self._end()
 
-    def _end_of_input(self, error: Exception | None) -> None:
+    def _end(self) -> None:
         if self.is_busy:
-            if error is None:
-                self._reader.feed_eof()
-            if self._reader.is_complete:
-                self._deliver()
-                return
             self.was_unanswered = not self._reader.has_started
             when = "in the middle of its answer" if self._reader.has_started else "unanswered"
             self.fail(closed(self._origin, when))

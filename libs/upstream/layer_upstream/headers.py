@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -25,6 +26,12 @@ HOP_BY_HOP: Final = frozenset(
 
 _NOT_FORWARDED: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 """Of a request we also write the framing ourselves, and the body is always at hand."""
+
+KNOWN_NAMES_MAX: Final = 1024
+KNOWN_NAME_BYTES_MAX: Final = 64
+"""Header names whose form on the wire is remembered; other ones are worked out each time."""
+
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 _BODILESS_METHODS: Final = frozenset({b"GET", b"HEAD"})
 """Their empty body is not announced; some servers refuse ``content-length: 0`` on them."""
@@ -58,6 +65,7 @@ class RequestHead:
     def __init__(self, authority: bytes, path_prefix: bytes) -> None:
         self._path_prefix = path_prefix
         self._after_target = b" HTTP/1.1\r\nhost: " + authority + b"\r\n"
+        self._known_names: dict[bytes, bytes] = {}
 
     def encode(
         self, method: bytes, target: bytes, headers: Sequence[Header], body_bytes: int
@@ -68,17 +76,17 @@ class RequestHead:
             InvalidRequestError: ``UPSTREAM_REQUEST_INVALID`` when a part would break the framing.
         """
         pieces = [method, b" ", self._path_prefix, target, self._after_target]
-        names_connection = False
+        known_names = self._known_names
         line_count = 3
         for name, value in headers:
-            lowered = name.lower()
-            if lowered in _NOT_FORWARDED:
-                names_connection |= lowered == b"connection"
-                continue
-            pieces += (lowered, b": ", value, b"\r\n")
-            line_count += 1
-        if names_connection:
-            return self.encode(method, target, _without_named(headers), body_bytes)
+            written = known_names.get(name)
+            if written is None:
+                written = self._learn(name)
+            if written:
+                pieces += (written, value, b"\r\n")
+                line_count += 1
+            elif name.lower() == b"connection":
+                return self.encode(method, target, _without_named(headers), body_bytes)
         if body_bytes or method not in _BODILESS_METHODS:
             pieces.append(b"content-length: %d\r\n" % body_bytes)
             line_count += 1
@@ -92,13 +100,28 @@ class RequestHead:
             or b" " in method
             or not target.startswith(b"/")
         ):
-            raise InvalidRequestError(
-                "UPSTREAM_REQUEST_INVALID",
-                "A request to the upstream must have a path that starts with a slash and no spaces,"
-                " line breaks or NULs in its path and headers.",
-            )
+            raise _invalid_request()
         return head
+
+    def _learn(self, name: bytes) -> bytes:
+        """Return what to write before the value of ``name``; nothing when it ends at this hop."""
+        if not _TOKEN.fullmatch(name):
+            raise _invalid_request()
+        lowered = name.lower()
+        written = b"" if lowered in _NOT_FORWARDED else lowered + b": "
+        if len(self._known_names) < KNOWN_NAMES_MAX and len(name) <= KNOWN_NAME_BYTES_MAX:
+            self._known_names[name] = written
+        return written
 
 
 def _without_named(headers: Sequence[Header]) -> list[Header]:
+    """Return ``headers`` without ``connection`` and what it names."""
     return end_to_end([(name.lower(), value) for name, value in headers])
+
+
+def _invalid_request() -> InvalidRequestError:
+    return InvalidRequestError(
+        "UPSTREAM_REQUEST_INVALID",
+        "A request to the upstream needs a path that starts with a slash, header names that are"
+        " tokens, and no line break, NUL or, in the path, space.",
+    )
