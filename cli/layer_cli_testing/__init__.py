@@ -1,0 +1,1 @@
+"""What the tests of the command share: `layer up` over services that start in a blink."""

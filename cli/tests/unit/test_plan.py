@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from layer_cli.environment import KNOWN, refuse_unknown_variables
+from layer_cli.up.home import Home, open_home
+from layer_cli.up.plan import (
+    ON_SOCKETS,
+    Options,
+    local_system,
+    refuse_missing_packages,
+)
+from layer_cli.up.specs import ProcessSpec
+from layer_kit.configuration import ConfigurationError
+
+OPTIONS = Options(
+    http_port=8080, grpc_port=7100, upstream=None, replicas={}, log_level=None, log_format="json"
+)
+STORE = {"vectorstore": {"http": "127.0.0.1:4000"}}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with open_home(tmp_path, socket_names=ON_SOCKETS) as home:
+        yield home
+
+
+def environment_of(spec: ProcessSpec, **learned: str) -> Mapping[str, str]:
+    return spec.environment({}, learned=learned, addresses_of=STORE)
+
+
+def gateways(home: Home, options: Options) -> list[ProcessSpec]:
+    return [spec for spec in local_system(home, options, {}) if spec.service == "gateway"]
+
+
+def test_the_plan_is_in_the_order_of_readiness(home: Home) -> None:
+    specs = local_system(home, OPTIONS, {})
+
+    names = [spec.name for spec in specs]
+    assert names == ["vectorstore", "cache", "snapshots", "history", "runtime", "gateway"]
+    assert specs[-1].after == tuple(names[:-1])
+    assert not any(spec.after for spec in specs[:-1])
+
+
+def test_what_port_0_became_is_kept_on_a_restart(home: Home) -> None:
+    vectorstore = local_system(home, OPTIONS, {})[0]
+
+    first = environment_of(vectorstore)
+    again = environment_of(vectorstore, http="127.0.0.1:4000", ops="127.0.0.1:4001")
+
+    assert first["LAYER_VECTORSTORE_HTTP_ADDRESS"] == "127.0.0.1:0"
+    assert again["LAYER_VECTORSTORE_HTTP_ADDRESS"] == "127.0.0.1:4000"
+    assert again["LAYER_VECTORSTORE_OPS_ADDRESS"] == "127.0.0.1:4001"
+
+
+def test_the_first_gateway_has_the_chosen_ports_and_replicas_the_next(home: Home) -> None:
+    ports = [
+        (environment["LAYER_GATEWAY_HTTP_ADDRESS"], environment["LAYER_GATEWAY_GRPC_ADDRESS"])
+        for environment in map(
+            environment_of, gateways(home, replace(OPTIONS, replicas={"gateway": 2}, grpc_port=0))
+        )
+    ]
+    assert ports == [("127.0.0.1:8080", "127.0.0.1:0"), ("127.0.0.1:8081", "127.0.0.1:0")]
+
+
+def test_a_service_gets_its_own_grace_before_it_is_killed(home: Home) -> None:
+    specs = local_system(home, OPTIONS, {"LAYER_CACHE_SHUTDOWN_GRACE_S": "100"})
+
+    assert {spec.name: spec.stop_s_max for spec in specs}["cache"] == 105
+    assert {spec.name: spec.stop_s_max for spec in specs}["gateway"] == 15
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (replace(OPTIONS, replicas={"gateway": 17}), "the number must be 1 to 16"),
+        (replace(OPTIONS, replicas={"gateway": 0}), "the number must be 1 to 16"),
+        (replace(OPTIONS, replicas={"cache": 2}), "only gateway can be replicated"),
+        (replace(OPTIONS, replicas={"gateway": 2}, http_port=65535), "would be above 65535"),
+        (replace(OPTIONS, upstream="store.example"), "is not a URL"),
+    ],
+    ids=["too-many", "none", "not-replicable", "port-past-the-last", "no-scheme"],
+)
+def test_options_out_of_range_are_refused(home: Home, options: Options, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        local_system(home, options, {})
+
+
+def test_a_service_that_is_not_installed_is_refused_before_anything_starts() -> None:
+    spec = ProcessSpec(name="ghost", service="ghost", command=(), listens=())
+    with pytest.raises(ConfigurationError, match="package layer_ghost is not installed"):
+        refuse_missing_packages((spec,))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*KNOWN, "LAYER_CACHE_ANYTHING", "LAYER_SECRET_STORE_KEY", "LAYER_TEST_SEED", "PLAYER_ONE"],
+)
+def test_known_names_pass(name: str) -> None:
+    refuse_unknown_variables({name: ""})
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("LAYER_HOEM", "LAYER_HOME"),
+        ("LAYER_SHARDS_COUNT", "LAYER_SHARD_COUNT"),
+        ("LAYER_SNAPSHOT_", "LAYER_SNAPSHOTS_"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(name: str, suggestion: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} is not a setting.*mean {suggestion}?"):
+        refuse_unknown_variables({**os.environ, name: "1"})
