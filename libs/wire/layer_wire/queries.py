@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -42,6 +43,8 @@ NATIVE_FIELDS: Final = frozenset(
 """A query that uses one of these is passed on as it is."""
 
 VECTOR_ATTRIBUTE: Final = "vector"
+_BY_DISTANCE: Final = re.compile(rb'\[\s*"(?:[^"\\]|\\.)*"\s*,\s*"(?:ANN|kNN)"')
+"""The beginning of a ``rank_by`` whose ``$dist`` is a distance."""
 
 
 class _LayerBody(msgspec.Struct):
@@ -97,11 +100,12 @@ class LayerQuery:
     drops_vector: bool
     """Whether the caller named ``vector``, which a query never returns."""
     cursor: Cursor | None
+    consistency: Literal["eventual", "strong"] = "eventual"
 
     @property
     def is_nearest(self) -> bool:
         """Tell whether rows come by ascending distance, so that a cursor can continue them."""
-        return self.rank_by is None or b'"ANN"' in bytes(self.rank_by)
+        return self.rank_by is None or _BY_DISTANCE.match(self.rank_by) is not None
 
 
 def is_native(fields: RawObject) -> bool:
@@ -142,7 +146,7 @@ def parse_layer_query(body: bytes) -> LayerQuery:
         nearest_to_id=found.nearest_to_id,
         rank_by=rank_by,
         top_k=top_k,
-        filter=filters.both(_value(found.filters), _temporal(found.as_of, found.between)),
+        filter=filters.both(_value(found.filters), temporal_filter(found.as_of, found.between)),
         include_attributes=include,
         drops_vector=names_vector,
         cursor=None if found.cursor is None else parse_cursor(found.cursor),
@@ -186,20 +190,12 @@ def rank_by_vector(vector: Raw) -> Raw:
     return raw([VECTOR_ATTRIBUTE, "ANN", vector])
 
 
-def _value(value: Raw) -> Raw | None:
-    return None if is_null(value) else value
+def temporal_filter(as_of: int | None, between: tuple[int, int] | None) -> Filter | None:
+    """Restrict rows by when they were last written, in milliseconds since 1970.
 
-
-def _check_nearest(ids: list[str | int]) -> None:
-    if not 1 <= len(ids) <= NEAREST_IDS_MAX:
-        raise InvalidRequestError(
-            "NEAREST_IDS_RANGE",
-            f"nearest_to_id names 1 to {NEAREST_IDS_MAX} ids.",
-            field="nearest_to_id",
-        )
-
-
-def _temporal(as_of: int | None, between: tuple[int, int] | None) -> Filter | None:
+    Raises:
+        InvalidRequestError: ``TIME_TWICE`` when both are given, ``BETWEEN_ORDER``.
+    """
     if as_of is not None and between is not None:
         raise InvalidRequestError(
             "TIME_TWICE", "as_of and between exclude each other.", field="as_of"
@@ -230,3 +226,16 @@ def decode_query(body: bytes) -> RawObject:
         InvalidRequestError: ``JSON_SHAPE`` when it is no object.
     """
     return decode_object(body)
+
+
+def _value(value: Raw) -> Raw | None:
+    return None if is_null(value) else value
+
+
+def _check_nearest(ids: list[str | int]) -> None:
+    if not 1 <= len(ids) <= NEAREST_IDS_MAX:
+        raise InvalidRequestError(
+            "NEAREST_IDS_RANGE",
+            f"nearest_to_id names 1 to {NEAREST_IDS_MAX} ids.",
+            field="nearest_to_id",
+        )

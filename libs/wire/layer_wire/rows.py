@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
+from layer_kit.errors import UpstreamError
 from layer_wire.ids import JsonId, decode_id
 from layer_wire.jsontext import ABSENT, Raw, RawObject, encode
 from layer_wire.reserved import VECTOR_KEYS
+
+T = TypeVar("T")
 
 RANK_KEY: Final = "$dist"
 
@@ -31,6 +34,20 @@ class WriteAnswer(msgspec.Struct):
 
 query_answer: Final[msgspec.json.Decoder[QueryAnswer]] = msgspec.json.Decoder(QueryAnswer)
 write_answer: Final[msgspec.json.Decoder[WriteAnswer]] = msgspec.json.Decoder(WriteAnswer)
+
+
+def read_answer(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Decode what upstream answered.
+
+    Raises:
+        UpstreamError: ``UPSTREAM_UNREADABLE`` when it is not what the contract says.
+    """
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UpstreamError(
+            "UPSTREAM_UNREADABLE", f"The store's answer is not as its contract has it: {error}."
+        ) from error
 
 
 def row_id(row: RawObject) -> JsonId:

@@ -8,6 +8,7 @@ and one marker request a namespace, shared by everyone who waits for them.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -21,7 +22,7 @@ from layer_kit.names import Namespace
 from layer_wire.ids import IdKind
 from layer_wire.jsontext import Raw, RawObject, encode
 from layer_wire.reserved import MARKER_ID, MARKER_SHARD_COUNT
-from layer_wire.rows import query_answer
+from layer_wire.rows import query_answer, read_answer
 
 NAMESPACES_REMEMBERED_MAX: Final = 100_000
 _OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
@@ -35,6 +36,8 @@ class NamespaceFacts:
     exists: bool
     id_kind: IdKind | None
     """None while the namespace does not exist: its first write decides."""
+    types: Mapping[str, str]
+    """The type of each attribute, as the store spells it."""
     unmirrored: frozenset[str]
     """Attributes that read back in another form than they are written in."""
     shard_count: int
@@ -69,6 +72,20 @@ class Facts:
             asking.add_done_callback(lambda task: self._answered(namespace, task))
         return await asyncio.shield(asking)
 
+    async def covering(
+        self, namespace: Namespace, names: Collection[str], caller: Caller
+    ) -> NamespaceFacts:
+        """Return facts that know the type of every attribute in ``names``.
+
+        Facts without one of them are older than the attribute, so they are asked for anew, once:
+        the store need not have a type for what it computes.
+        """
+        facts = await self.get(namespace, caller)
+        if all(name in facts.types for name in names):
+            return facts
+        self.forget(namespace)
+        return await self.get(namespace, caller)
+
     def forget(self, namespace: Namespace) -> None:
         """Ask again next time: the namespace was created, deleted or given another schema."""
         self._known.pop(namespace, None)
@@ -90,16 +107,18 @@ class Facts:
             return NamespaceFacts(
                 exists=False,
                 id_kind=None,
+                types={},
                 unmirrored=frozenset(),
                 shard_count=self._shard_count_default,
             )
         if answer.status != HTTPStatus.OK:
             raise _unreadable("SCHEMA_UNREADABLE", "schema", namespace, answer)
-        types = attribute_types(_OBJECT.decode(answer.body))
+        types = attribute_types(read_answer(_OBJECT, answer.body))
         id_kind = _id_kind(types.get("id", "string"))
         return NamespaceFacts(
             exists=True,
             id_kind=id_kind,
+            types=types,
             unmirrored=unmirrored_attributes(types),
             shard_count=await self._shard_count(namespace, id_kind, caller),
         )
@@ -119,7 +138,7 @@ class Facts:
         answer = await self._store.query(namespace, body, caller)
         if answer.status != HTTPStatus.OK:
             raise _unreadable("MARKER_UNREADABLE", "marker row", namespace, answer)
-        rows = query_answer.decode(answer.body).rows
+        rows = read_answer(query_answer, answer.body).rows
         if not rows or MARKER_SHARD_COUNT not in rows[0]:
             return self._shard_count_default
         return msgspec.json.decode(rows[0][MARKER_SHARD_COUNT], type=int)

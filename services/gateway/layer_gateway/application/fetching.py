@@ -21,7 +21,7 @@ from layer_kit.names import Namespace
 from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind, JsonId
 from layer_wire.jsontext import RawObject, encode
-from layer_wire.rows import project, query_answer, row_id, split_row
+from layer_wire.rows import project, query_answer, read_answer, row_id, split_row
 from layer_wire.stamping import CacheRows
 
 FETCH_IDS_MAX: Final = 100_000
@@ -41,6 +41,8 @@ class Fetched:
     """Rows by position in the ids asked for; absent positions do not exist."""
 
     rows: dict[int, CachedRow]
+    cached: frozenset[int]
+    """Positions of the rows that the cache answered."""
     result: CacheResult
 
 
@@ -87,6 +89,7 @@ class FetchRows:
         places = [at for at, id_ in enumerate(parsed) if id_ is not None]
         wanted = [id_ for id_ in parsed if id_ is not None]
         rows: dict[int, CachedRow] = {}
+        cached: set[int] = set()
         results: set[CacheResult] = set()
         for start in range(0, len(wanted), LOOKUP_IDS_MAX):
             batch = wanted[start : start + LOOKUP_IDS_MAX]
@@ -94,8 +97,9 @@ class FetchRows:
                 namespace, batch, facts.id_kind, caller, names=names, with_vectors=with_vectors
             )
             rows |= {places[start + at]: row for at, row in found.rows.items()}
+            cached |= {places[start + at] for at in found.cached}
             results.add(found.result)
-        return Fetched(rows=rows, result=_overall(results))
+        return Fetched(rows=rows, cached=frozenset(cached), result=_overall(results))
 
     async def _batch(
         self,
@@ -109,9 +113,10 @@ class FetchRows:
     ) -> Fetched:
         keys = [wire_ids.canonical(id_, kind) for id_ in ids]
         lookup = await self.cache.lookup(namespace, keys, names=names, with_vectors=with_vectors)
+        cached = frozenset(lookup.hits)
         missed = {key: at for at, key in enumerate(keys) if at not in lookup.hits}
         if not missed:
-            return Fetched(rows=dict(lookup.hits), result=CacheResult.HIT)
+            return Fetched(rows=dict(lookup.hits), cached=cached, result=CacheResult.HIT)
         read = await self._read(namespace, [ids[at] for at in missed.values()], kind, caller)
         if lookup.read_token:
             await self.cache.backfill(namespace, lookup.read_token, read)
@@ -121,7 +126,7 @@ class FetchRows:
             if at not in lookup.hits and key in by_key:
                 rows[at] = _projected(read, by_key[key], names, with_vectors=with_vectors)
         result = CacheResult.MISS if lookup.is_available else CacheResult.MISS_ON_ERROR
-        return Fetched(rows=rows, result=result)
+        return Fetched(rows=rows, cached=cached, result=result)
 
     async def _read(
         self, namespace: Namespace, ids: Sequence[JsonId], kind: IdKind, caller: Caller
@@ -149,7 +154,7 @@ class FetchRows:
                 status=answer.status,
             )
         read = CacheRows()
-        for row in query_answer.decode(answer.body).rows:
+        for row in read_answer(query_answer, answer.body).rows:
             attributes, vectors = split_row(row)
             read.ids.append(wire_ids.canonical(row_id(row), kind))
             read.bodies.append(attributes)

@@ -14,6 +14,7 @@ from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
 from layer_kit.errors import LayerError, NotFoundError, UpstreamError
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.jsontext import Raw, RawObject, raw
+from layer_wire.rows import read_answer
 
 METADATA_CONCURRENCY: Final = 16
 SHADOW_SUFFIX: Final = "-shadow"
@@ -80,7 +81,7 @@ class Namespaces:
             )
         if answer.status != HTTPStatus.OK:
             return answer
-        fields = _OBJECT.decode(answer.body)
+        fields = read_answer(_OBJECT, answer.body)
         facts = await self.facts.get(namespace, caller)
         is_stable = _index_status(fields.get("index", Raw(b"{}"))) == "up-to-date"
         layer = dict.fromkeys(NO_LAYER_STATE) | {
@@ -104,7 +105,7 @@ class Namespaces:
                 f"The store answered a listing with status {answer.status}.",
                 status=answer.status,
             )
-        page = _LIST.decode(answer.body)
+        page = read_answer(_LIST, answer.body)
         slots = asyncio.Semaphore(METADATA_CONCURRENCY)
 
         async def entry(name: str) -> dict[str, object]:
@@ -148,7 +149,7 @@ class Namespaces:
             return entry | {"metadata_error": error.message}
         if answer.status != HTTPStatus.OK:
             return entry | {"metadata_error": f"status {answer.status}"}
-        found = _METADATA.decode(answer.body)
+        found = read_answer(_METADATA, answer.body)
         types = attribute_types(found.schema)
         entry["schema_summary"] = {"fields": sorted(types)} | _dimension(types)
         entry["index"] = found.index

@@ -28,9 +28,7 @@ from layer_wire.queries import (
     rank_by_vector,
     upstream_body,
 )
-from layer_wire.rows import RANK_KEY, query_answer, row_id
-
-CONSISTENCY: Final = "eventual"
+from layer_wire.rows import RANK_KEY, query_answer, read_answer, row_id
 
 
 class _Vectors(msgspec.Struct):
@@ -80,12 +78,12 @@ class QueryRows:
             rank_by=rank_by,
             row_count=_row_count(query),
             filter_=query.filter,
-            consistency=CONSISTENCY,
+            consistency=query.consistency,
         )
         answer = await self.store.query(namespace, body, caller)
         if answer.status != HTTPStatus.OK:
             return QueryAnswer(refusal=answer)
-        rows = query_answer.decode(answer.body).rows
+        rows = read_answer(query_answer, answer.body).rows
         if query.cursor is not None:
             rows = _after(query.cursor, rows)
         page = rows[: query.top_k]

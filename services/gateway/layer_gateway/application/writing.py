@@ -149,9 +149,9 @@ def _applied(
     stamped: StampedWrite, answer: StoreAnswer, id_kind: IdKind | None
 ) -> tuple[CacheRows, CacheRows, list[bytes]]:
     """Split a conditional write by what the store says it applied."""
-    found = write_answer.decode(answer.body)
-    if found.rows_affected and not _says_ids(found):
-        return CacheRows(), CacheRows(), []  # it did something and does not say to which rows
+    found = _what_changed(answer)
+    if found is None:
+        return CacheRows(), CacheRows(), []
     upserted = _canonical(found.upserted_ids, id_kind)
     patched = _canonical(found.patched_ids, id_kind)
     deleted = _canonical(found.deleted_ids, id_kind)
@@ -160,19 +160,22 @@ def _applied(
     return _only(stamped.puts, upserted), _only(stamped.patches, patched), lifted
 
 
-def _says_ids(found: WriteAnswer) -> bool:
-    return any(
-        not is_null(ids) for ids in (found.upserted_ids, found.patched_ids, found.deleted_ids)
-    )
-
-
-def _changed_ids(answer: StoreAnswer, id_kind: IdKind | None) -> Sequence[bytes] | None:
-    """Return the ids that a write by filter changed, or None when the store does not say."""
+def _what_changed(answer: StoreAnswer) -> WriteAnswer | None:
+    """Read which rows a write changed; None when it changed some and does not say which."""
     try:
         found = write_answer.decode(answer.body)
     except msgspec.DecodeError:
         return None
-    if found.rows_affected and not _says_ids(found):
+    said = (found.upserted_ids, found.patched_ids, found.deleted_ids)
+    if found.rows_affected and all(is_null(ids) for ids in said):
+        return None
+    return found
+
+
+def _changed_ids(answer: StoreAnswer, id_kind: IdKind | None) -> Sequence[bytes] | None:
+    """Return the ids that a write by filter changed, or None when the store does not say."""
+    found = _what_changed(answer)
+    if found is None:
         return None
     lists = (found.upserted_ids, found.patched_ids, found.deleted_ids)
     return [id_ for ids in lists for id_ in _canonical(ids, id_kind)]
