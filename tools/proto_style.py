@@ -1,4 +1,4 @@
-"""The rules of our protos that a compiler does not know (docs: CONTRIBUTING, "Protos").
+"""The rules of our protos that a compiler does not know.
 
 They are those of the API Improvement Proposals that we follow: 122 and 190 names, 126 enums, 141
 and 142 quantities and times, 158 pages, 191 files, 192 comments.
