@@ -29,7 +29,7 @@ def check_imports(*roots: Path) -> subprocess.CompletedProcess[str]:
 
     In a process of its own: packages that this one has imported would be found where they are.
     """
-    search = [str(Path(path).absolute()) for path in (*roots, *sys.path)]
+    search = [str(path.absolute()) for path in [*roots, *map(Path, sys.path)]]
     return subprocess.run(
         [sys.executable, "-c", CHECK, str(CONFIGURATION)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(search)},
