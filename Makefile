@@ -7,7 +7,7 @@ PINS := 3rdparty/python
 TESTS ?= ::
 VENV := .venv
 # Where imports start, for the plain virtual environment; pants.toml says the same to Pants.
-ROOTS := dist/codegen $(wildcard libs/*) $(wildcard services/*) cli tools
+ROOTS := dist/codegen $(wildcard libs/*) $(wildcard services/*) cli bench tools
 
 help:  ## list the tasks
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

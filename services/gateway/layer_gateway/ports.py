@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,6 +31,33 @@ class StoreAnswer(Protocol):
 
     @property
     def body(self) -> bytes: ...
+
+
+class StreamedAnswer(StoreAnswer, Protocol):
+    """An answer whose body may still be arriving."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether ``body`` is the whole body."""
+        ...
+
+    def iter_body(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives; for an answer that is not complete."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give up on what has not been read."""
+        ...
+
+
+class Forwarder(Protocol):
+    """The way for requests that are the store's alone."""
+
+    async def forward(
+        self, method: bytes, target: bytes, headers: Headers, body: bytes
+    ) -> StreamedAnswer:
+        """Pass a request on as it came; errors as for ``Store``."""
+        ...
 
 
 class Store(Protocol):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote
 
-from layer_gateway.ports import Caller, Headers, StoreAnswer
+from layer_gateway.ports import Caller, Headers, StoreAnswer, StreamedAnswer
 from layer_kit.names import Namespace
-from layer_upstream import UpstreamClient, UpstreamResponse
+from layer_upstream import UpstreamClient
 
 AUTHORIZATION: Final = b"authorization"
 _JSON: Final = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
@@ -56,8 +56,7 @@ class HttpStore:
 
     async def forward(
         self, method: bytes, target: bytes, headers: Headers, body: bytes
-    ) -> UpstreamResponse:
-        """Pass a request on as it came; the answer may be a stream."""
+    ) -> StreamedAnswer:
         return await self._client.request(
             method, target, self._authorized(headers), body, stream=True
         )

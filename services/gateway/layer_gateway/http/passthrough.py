@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from multidict import CIMultiDict
 
-from layer_gateway.adapters.store import HttpStore
 from layer_gateway.http.answers import relayed, relayed_headers
 from layer_gateway.http.bodies import read_body
-from layer_gateway.ports import Headers
+from layer_gateway.ports import Forwarder, Headers
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -33,7 +32,7 @@ HOP_BY_HOP: Final = frozenset(
 class Passthrough:
     """Forwards requests and relays answers, streaming the large ones."""
 
-    def __init__(self, store: HttpStore, *, body_bytes_max: int) -> None:
+    def __init__(self, store: Forwarder, *, body_bytes_max: int) -> None:
         self._store = store
         self._body_bytes_max = body_bytes_max
 
