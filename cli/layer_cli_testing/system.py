@@ -48,12 +48,17 @@ class System:
         temporary.replace(self.behaviour / f"{service}.json")
 
     def start(
-        self, *arguments: str, stderr: int | None = None, **environment: str
+        self,
+        *arguments: str,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        **environment: str,
     ) -> subprocess.Popen[str]:
         """Start `layer up` on free ports, without waiting for anything.
 
         Args:
             arguments: Flags beside the ports.
+            stdout: A descriptor for the table; by default it is kept for :attr:`stdout`.
             stderr: A descriptor for the logs; by default they are kept for :attr:`stderr`.
             environment: Added to the test's own variables.
         """
@@ -63,7 +68,7 @@ class System:
                 self._command("up", "--http-port=0", "--grpc-port=0", *arguments),
                 env=self.environment(environment),
                 stdin=subprocess.DEVNULL,
-                stdout=out,
+                stdout=out if stdout is None else stdout,
                 stderr=err if stderr is None else stderr,
                 text=True,
             )
@@ -74,7 +79,7 @@ class System:
         self, *arguments: str, stderr: int | None = None, **environment: str
     ) -> subprocess.Popen[str]:
         """Start `layer up` and wait until it says that everything is ready."""
-        supervisor = self.start(*arguments, stderr=stderr, **environment)
+        supervisor = self.start(*arguments, stdout=None, stderr=stderr, **environment)
         until(lambda: "Stop with Ctrl-C" in self.stdout or supervisor.poll() is not None)
         assert supervisor.poll() is None, self.stderr
         return supervisor

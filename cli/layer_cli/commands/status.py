@@ -45,6 +45,6 @@ def _show(record: SystemRecord, home: Path, output: OutputFormat) -> None:
         case OutputFormat.NAMES:
             typer.echo("\n".join(one.name for one in record.processes))
         case OutputFormat.TABLE:
-            from layer_cli.up.report import print_processes  # noqa: PLC0415 -- rich takes 0.1 s
+            from layer_cli.up.report import processes_text  # noqa: PLC0415 -- rich takes 0.1 s
 
-            print_processes(record.processes)
+            typer.echo(processes_text(record.processes), nl=False)

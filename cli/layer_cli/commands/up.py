@@ -84,9 +84,13 @@ def up(
         _tell_ignored_variables(specs, os.environ)
 
         def welcome(record: SystemRecord) -> None:
-            from layer_cli.up.report import print_welcome  # noqa: PLC0415 -- rich takes 0.1 s
+            from layer_cli.up.report import welcome_text  # noqa: PLC0415 -- rich takes 0.1 s
 
-            print_welcome(record, opened.path, upstream=upstream)
+            try:
+                typer.echo(welcome_text(record, opened.path, upstream=upstream))
+            except OSError as error:
+                # The system serves, whether or not someone reads its table.
+                logs.say(f"everything is ready, but stdout is gone: {error.strerror}")
 
         session = run_session(
             specs,

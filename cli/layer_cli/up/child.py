@@ -34,7 +34,7 @@ class Ending:
 
     def __str__(self) -> str:
         if self.code < 0:
-            return f"was ended by {signal.Signals(-self.code).name}"
+            return f"was ended by signal {-self.code} ({signal.strsignal(-self.code)})"
         cause = f" ({self.refusal})" if self.refusal else ""
         return f"exited with code {self.code}{cause}"
 

@@ -19,6 +19,7 @@ REPLICABLE: Final = ("gateway",)
 ON_SOCKETS: Final = ("cache", "snapshots", "history", "runtime")
 """Services that only other services talk to: over unix sockets, named after them."""
 GRACE_S_DEFAULT: Final = 10.0
+GRACE_S_MAX: Final = 600.0
 GRACE_S_MARGIN: Final = 5.0
 """Beyond its grace a process gets this long to flush and close before it is killed."""
 
@@ -156,9 +157,11 @@ class _Plan:
 
     def _grace_s(self, variable: str) -> float:
         try:
-            return float(self.environment.get(variable, GRACE_S_DEFAULT))
+            grace_s = float(self.environment.get(variable, GRACE_S_DEFAULT))
         except ValueError:
-            return GRACE_S_DEFAULT  # the service itself refuses it, with the better message
+            grace_s = GRACE_S_DEFAULT
+        # One out of range stops the service, with a better message than ours could be.
+        return min(max(0.0, grace_s), GRACE_S_MAX)
 
 
 def _check(options: Options) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
+from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from layer_cli.up.state import ProcessRecord, ProcessState, SystemRecord
 
-WIDTH_COLUMNS_MIN: Final = 120
+FILE_WIDTH_COLUMNS: Final = 1000
+"""A file has no width: nothing is to be wrapped or cut."""
 FIRST_REQUEST: Final = """\
   Try it:
 
@@ -30,27 +30,27 @@ FIRST_REQUEST: Final = """\
 """
 
 
-def print_welcome(record: SystemRecord, home: Path, *, upstream: str | None) -> None:
-    """Print the processes, a first request to copy, and where the data is."""
-    edge = next(
-        (one.addresses["http"] for one in record.processes if one.service == "gateway"), None
-    )
+def welcome_text(record: SystemRecord, home: Path, *, upstream: str | None) -> str:
+    """Show the processes, a first request to copy, and where the data is."""
+    edge = next(one.addresses["http"] for one in record.processes if one.service == "gateway")
     data = f"  Data is in {_short(home)}"
     if upstream:
         data += f", rows are in {upstream}"
-    parts = [process_table(record.processes)]
-    texts = [FIRST_REQUEST.format(edge=f"http://{edge}")] if edge else []
-    texts.append(f"{data}. Stop with Ctrl-C.\n")
-    _print(Group(*parts, *(Text(text, no_wrap=True) for text in texts)))
+    request = FIRST_REQUEST.format(edge=f"http://{edge}")
+    return f"{processes_text(record.processes)}{request}\n{data}. Stop with Ctrl-C.\n"
 
 
-def print_processes(processes: Iterable[ProcessRecord]) -> None:
-    """Print the table alone."""
-    _print(process_table(processes))
+def processes_text(processes: Iterable[ProcessRecord]) -> str:
+    """Lay out name, address, process id and state in columns, for the terminal or a file."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = FILE_WIDTH_COLUMNS
+    with console.capture() as captured:
+        console.print(_table(processes), crop=False, overflow="ignore")
+    return captured.get()
 
 
-def process_table(processes: Iterable[ProcessRecord]) -> Table:
-    """Lay out service, address, pid and state."""
+def _table(processes: Iterable[ProcessRecord]) -> Table:
     table = Table(box=SIMPLE_HEAD)
     for heading in ("SERVICE", "ADDRESS", "PID", "STATE"):
         table.add_column(heading, no_wrap=True, overflow="ignore")
@@ -78,11 +78,3 @@ def _short_socket(address: str) -> str:
 def _short(path: Path) -> str:
     """Return ``path`` relative to the current directory where that is shorter."""
     return min(str(path), os.path.relpath(path), key=len)
-
-
-def _print(renderable: Group | Table) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # A file has no width: nothing is to be wrapped or cut.
-        console.width = 10 * WIDTH_COLUMNS_MIN
-    console.print(renderable, crop=False, overflow="ignore")

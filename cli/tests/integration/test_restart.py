@@ -20,7 +20,7 @@ def test_a_killed_process_comes_back_where_it_was(system: System) -> None:
     assert after.addresses == before.addresses
     assert system.process("gateway") == gateway
     assert (
-        "layer       | vectorstore was ended by SIGKILL; restarting in 0.2 s"
+        "layer       | vectorstore was ended by signal 9 (Killed); restarting in 0.2 s"
         in system.stderr.splitlines()
     )
 

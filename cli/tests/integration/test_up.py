@@ -246,3 +246,12 @@ def test_a_reader_of_the_logs_may_leave(system: System) -> None:
     supervisor.terminate()
 
     assert supervisor.wait() == 0
+
+
+def test_a_table_that_cannot_be_printed_does_not_stop_the_system(system: System) -> None:
+    with Path("/dev/full").open("w") as full:
+        supervisor = system.start(stdout=full.fileno())
+    until(lambda: "everything is ready, but stdout is gone" in system.stderr)
+
+    assert supervisor.poll() is None
+    assert all(is_alive(pid) for pid in system.pids)

@@ -68,10 +68,15 @@ def test_the_first_gateway_has_the_chosen_ports_and_replicas_the_next(home: Home
     assert ports == [("127.0.0.1:8080", "127.0.0.1:0"), ("127.0.0.1:8081", "127.0.0.1:0")]
 
 
-def test_a_service_gets_its_own_grace_before_it_is_killed(home: Home) -> None:
-    specs = local_system(home, OPTIONS, {"LAYER_CACHE_SHUTDOWN_GRACE_S": "100"})
+@pytest.mark.parametrize(
+    ("grace_s", "stop_s_max"), [("100", 105), ("inf", 605), ("nan", 5), ("-1", 5), ("long", 15)]
+)
+def test_a_service_gets_its_own_grace_before_it_is_killed(
+    home: Home, grace_s: str, stop_s_max: float
+) -> None:
+    specs = local_system(home, OPTIONS, {"LAYER_CACHE_SHUTDOWN_GRACE_S": grace_s})
 
-    assert {spec.name: spec.stop_s_max for spec in specs}["cache"] == 105
+    assert {spec.name: spec.stop_s_max for spec in specs}["cache"] == stop_s_max
     assert {spec.name: spec.stop_s_max for spec in specs}["gateway"] == 15
 
 
