@@ -89,6 +89,7 @@ def everything() -> Json:
         "upstream": {"url": URL, "apiKey": {"existingSecret": "turbopuffer", "key": "token"}},
         "ingress": {"enabled": True, "host": "layer.example.com", "tlsSecretName": "certificate"},
     }
+    values["vectorstore"]["apiKeys"] = {"existingSecret": "turbopuffer", "key": "token"}
     values["global"] = {
         "imageRegistry": "registry.example.com/layer",
         "imagePullSecrets": [{"name": "of-all"}],

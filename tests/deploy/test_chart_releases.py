@@ -104,10 +104,17 @@ def test_the_gateway_alone_is_told_where_the_cache_is() -> None:
     assert environment["LAYER_GATEWAY_CACHE_ADDRESS"] == "dns:///cache:7101"
 
 
-def test_the_stores_key_is_read_from_an_existing_secret_as_a_file() -> None:
+@pytest.mark.parametrize(
+    ("service", "variable"),
+    [
+        ("gateway", "LAYER_GATEWAY_UPSTREAM_API_KEY_FILE"),
+        ("vectorstore", "LAYER_VECTORSTORE_API_KEYS_FILE"),
+    ],
+)
+def test_a_key_is_read_from_an_existing_secret_as_a_file(service: str, variable: str) -> None:
     release = render(everything())
-    (pod,) = (item for item in release.pods if item["spec"]["containers"][0]["name"] == "gateway")
-    file = Path(release.environment("layer-gateway")["LAYER_GATEWAY_UPSTREAM_API_KEY_FILE"])
+    (pod,) = (item for item in release.pods if item["spec"]["containers"][0]["name"] == service)
+    file = Path(release.environment(f"layer-{service}")[variable])
     (container,) = pod["spec"]["containers"]
     (mount,) = (m for m in container["volumeMounts"] if m["mountPath"] == str(file.parent))
     (volume,) = (v for v in pod["spec"]["volumes"] if v["name"] == mount["name"])

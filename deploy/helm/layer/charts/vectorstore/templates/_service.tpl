@@ -4,4 +4,10 @@
 
 {{- define "vectorstore.environment" }}{{ end }}
 
-{{- define "vectorstore.secrets" }}{{ end }}
+{{- define "vectorstore.secrets" -}}
+{{- with .Values.apiKeys }}
+{{- if .existingSecret }}
+- {variable: LAYER_VECTORSTORE_API_KEYS, secret: {{ .existingSecret }}, key: {{ .key }}}
+{{- end }}
+{{- end }}
+{{- end }}
