@@ -1,0 +1,15 @@
+"""Objects by key, in a folder or in S3, behind one port; the README tells what each promises."""
+
+from __future__ import annotations
+
+from layer_objects.opening import S3Settings, open_object_store
+from layer_objects.port import Object, ObjectInfo, ObjectPage, ObjectStore
+
+__all__ = [
+    "Object",
+    "ObjectInfo",
+    "ObjectPage",
+    "ObjectStore",
+    "S3Settings",
+    "open_object_store",
+]
