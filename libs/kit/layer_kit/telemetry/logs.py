@@ -8,6 +8,11 @@ from typing import Literal
 
 import structlog
 
+# Local variables hold queries, rows and keys, none of which belong in a log.
+_traceback_without_values = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 LogFormat = Literal["auto", "json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -29,9 +34,13 @@ def configure_logs(*, service: str, log_format: LogFormat, level: LogLevel) -> N
         structlog.processors.StackInfoRenderer(),
     ]
     renderer: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [
+            structlog.dev.ConsoleRenderer(
+                exception_formatter=structlog.dev.plain_traceback  # others show local variables
+            )
+        ]
         if console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [_traceback_without_values, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, *renderer],
