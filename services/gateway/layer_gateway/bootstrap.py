@@ -7,21 +7,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from layer.cache.v1 import cache_pb2_grpc
+from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.membership import RENEW_INTERVAL_S, Membership
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.store import HttpStore
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.inbound import InboundAuth
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.querying import QueryRows
+from layer_gateway.application.streaming import StreamRows
 from layer_gateway.application.writing import WriteRows
-from layer_gateway.http.auth import InboundAuth
 from layer_gateway.http.edge import Edge, http_edge
 from layer_gateway.http.handlers import Handlers
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.ports import RowCache
+from layer_gateway.rpc.servicer import GatewayServicer
 from layer_gateway.settings import GatewaySettings
 from layer_kit.clock import epoch_milliseconds, monotonic
 from layer_kit.process import Addresses
@@ -53,9 +56,10 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             passthrough=Passthrough(store, body_bytes_max=settings.body_bytes_max),
             body_bytes_max=settings.body_bytes_max,
         )
+        auth = InboundAuth(settings.inbound_auth, settings.upstream_api_key.get_secret_value())
         edge = Edge(
             handlers,
-            auth=InboundAuth(settings.inbound_auth, settings.upstream_api_key.get_secret_value()),
+            auth=auth,
             health=frame.health,
             registry=frame.registry,
             metrics=EdgeMetrics(frame.registry),
@@ -68,6 +72,20 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
                 body_bytes_max=settings.body_bytes_max,
                 shutdown_grace_s=settings.shutdown_grace_s,
             )
+        )
+        servicer = GatewayServicer(
+            auth=auth,
+            facts=facts,
+            write_rows=handlers.write_rows,
+            query_rows=handlers.query_rows,
+            fetch_rows=fetch,
+            stream_rows=StreamRows(store=store, facts=facts),
+            namespaces=handlers.namespaces,
+        )
+        await frame.serve_grpc(
+            settings.grpc_address,
+            [gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]],
+            lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server),
         )
         frame.started()
         yield frame.addresses

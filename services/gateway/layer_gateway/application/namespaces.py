@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -44,16 +45,40 @@ class _Index(msgspec.Struct):
     status: str | None = None
 
 
-class _Metadata(msgspec.Struct):
+class Metadata(msgspec.Struct):
+    """The part of the store's metadata that layer reads."""
+
     schema: RawObject = {}
     approx_row_count: int | None = None
     approx_logical_bytes: int | None = None
-    last_write_at: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
     index: Raw = Raw(b"{}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedNamespace:
+    """A namespace in a listing, with its metadata or with why that could not be read."""
+
+    name: str
+    metadata: Metadata | None = None
+    metadata_error: str = ""
+
+    @property
+    def is_shadow(self) -> bool:
+        return self.name.endswith(SHADOW_SUFFIX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespacePage:
+    """A page of a listing, by name."""
+
+    namespaces: Sequence[ListedNamespace]
+    next_cursor: str | None
+
+
 _LIST: Final[msgspec.json.Decoder[_ListAnswer]] = msgspec.json.Decoder(_ListAnswer)
-_METADATA: Final[msgspec.json.Decoder[_Metadata]] = msgspec.json.Decoder(_Metadata)
+_METADATA: Final[msgspec.json.Decoder[Metadata]] = msgspec.json.Decoder(Metadata)
 _INDEX: Final[msgspec.json.Decoder[_Index]] = msgspec.json.Decoder(_Index)
 _OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
 
@@ -92,9 +117,22 @@ class Namespaces:
         return {"id": raw(namespace), **fields, "layer": raw(layer)}
 
     async def list(self, query_string: str, caller: Caller) -> dict[str, object] | StoreAnswer:
+        """Return a page of namespaces as the contract shows it, or the store's refusal."""
+        page = await self.page(query_string, caller)
+        if not isinstance(page, NamespacePage):
+            return page
+        found: dict[str, object] = {"namespaces": [_entry(listed) for listed in page.namespaces]}
+        if page.next_cursor:
+            found["next_cursor"] = page.next_cursor
+        return found
+
+    async def page(self, query_string: str, caller: Caller) -> NamespacePage | StoreAnswer:
         """Return a page of namespaces with the metadata of each, or the store's refusal.
 
         A namespace whose metadata cannot be read is listed with ``metadata_error``.
+
+        Raises:
+            UpstreamError: ``LIST_FAILED`` or ``UPSTREAM_UNREADABLE``.
         """
         answer = await self.store.list_namespaces(query_string, caller)
         if answer.status in range(400, 500):
@@ -108,15 +146,12 @@ class Namespaces:
         page = read_answer(_LIST, answer.body)
         slots = asyncio.Semaphore(METADATA_CONCURRENCY)
 
-        async def entry(name: str) -> dict[str, object]:
+        async def listed(name: str) -> ListedNamespace:
             async with slots:
-                return await self._entry(name, caller)
+                return await self._listed(name, caller)
 
-        entries = await asyncio.gather(*(entry(listed.id) for listed in page.namespaces))
-        found: dict[str, object] = {"namespaces": entries}
-        if page.next_cursor:
-            found["next_cursor"] = page.next_cursor
-        return found
+        namespaces = await asyncio.gather(*(listed(entry.id) for entry in page.namespaces))
+        return NamespacePage(namespaces=namespaces, next_cursor=page.next_cursor or None)
 
     async def delete(self, namespace: Namespace, caller: Caller) -> bool:
         """Delete a namespace upstream and everything near it; tell whether it existed.
@@ -136,30 +171,36 @@ class Namespaces:
         await self.cache.invalidate(namespace)
         return answer.status != HTTPStatus.NOT_FOUND
 
-    async def _entry(self, name: str, caller: Caller) -> dict[str, object]:
-        entry: dict[str, object] = {
-            "name": name,
-            "shadow": name.endswith(SHADOW_SUFFIX),
-            "labels": {},
-            "cache_state": {"state": "cold", "warm_inflight": False},
-        }
+    async def _listed(self, name: str, caller: Caller) -> ListedNamespace:
         try:
             answer = await self.store.metadata(parse_namespace(name), caller)
         except LayerError as error:
-            return entry | {"metadata_error": error.message}
+            return ListedNamespace(name=name, metadata_error=error.message)
         if answer.status != HTTPStatus.OK:
-            return entry | {"metadata_error": f"status {answer.status}"}
-        found = read_answer(_METADATA, answer.body)
-        types = attribute_types(found.schema)
-        entry["schema_summary"] = {"fields": sorted(types)} | _dimension(types)
-        entry["index"] = found.index
-        if found.approx_row_count is not None:
-            entry["row_count"] = found.approx_row_count
-        if found.approx_logical_bytes is not None:
-            entry["size_bytes"] = found.approx_logical_bytes
-        if (status := _index_status(found.index)) is not None:
-            entry["is_stable"] = status == "up-to-date"
-        return entry
+            return ListedNamespace(name=name, metadata_error=f"status {answer.status}")
+        return ListedNamespace(name=name, metadata=read_answer(_METADATA, answer.body))
+
+
+def _entry(listed: ListedNamespace) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "name": listed.name,
+        "shadow": listed.is_shadow,
+        "labels": {},
+        "cache_state": {"state": "cold", "warm_inflight": False},
+    }
+    found = listed.metadata
+    if found is None:
+        return entry | {"metadata_error": listed.metadata_error}
+    types = attribute_types(found.schema)
+    entry["schema_summary"] = {"fields": sorted(types)} | _dimension(types)
+    entry["index"] = found.index
+    if found.approx_row_count is not None:
+        entry["row_count"] = found.approx_row_count
+    if found.approx_logical_bytes is not None:
+        entry["size_bytes"] = found.approx_logical_bytes
+    if (status := _index_status(found.index)) is not None:
+        entry["is_stable"] = status == "up-to-date"
+    return entry
 
 
 def _index_status(index: Raw) -> str | None:

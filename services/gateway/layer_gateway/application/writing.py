@@ -72,7 +72,7 @@ class WriteRows:
             answer = await self._unfenced(namespace, stamped, id_kind, caller)
         else:
             answer = await self._fenced(namespace, write, stamped, id_kind, caller)
-        if not facts.exists or write.touches_schema:
+        if not facts.exists or not declared.items() <= facts.types.items():
             self.facts.forget(namespace)
         return answer
 

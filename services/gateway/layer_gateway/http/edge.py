@@ -18,8 +18,8 @@ from aiohttp import web
 from opentelemetry import context as otel_context
 from prometheus_client import CollectorRegistry, generate_latest
 
+from layer_gateway.application.inbound import InboundAuth
 from layer_gateway.http.answers import error_answer, json_answer
-from layer_gateway.http.auth import InboundAuth
 from layer_gateway.http.handlers import Handlers
 from layer_gateway.http.routes import PUBLIC_PATHS, route
 from layer_gateway.metrics import EdgeMetrics
@@ -141,8 +141,10 @@ async def http_edge(
     On exit no new connection is taken and running requests get ``shutdown_grace_s``.
     """
 
+    loop = asyncio.get_running_loop()
+
     def request_factory(*parts: Any) -> web.BaseRequest:
-        return web.BaseRequest(*parts, client_max_size=body_bytes_max)
+        return web.BaseRequest(*parts, loop, client_max_size=body_bytes_max)
 
     server = web.Server(
         edge,

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.inbound import SENT_ON
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.writing import WriteRows
@@ -29,9 +30,6 @@ from layer_wire.jsontext import Raw, decode
 from layer_wire.queries import VECTOR_ATTRIBUTE, decode_query, is_native, parse_layer_query
 
 VECTOR_WARNING: Final = {"x-layer-warning": "vector_attribute_dropped"}
-SENT_ON: Final = frozenset({b"authorization", b"user-agent", b"traceparent", b"tracestate"})
-"""Caller's headers that go along with a request which layer builds itself."""
-
 _TRACEPARENT: Final = re.compile(
     r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}", re.IGNORECASE
 )

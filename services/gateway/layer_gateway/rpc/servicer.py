@@ -1,0 +1,131 @@
+"""The gRPC edge: parse, call, render."""
+
+# ruff: noqa: N802 -- the proto names the methods
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc.aio
+
+from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from layer_gateway.application.facts import Facts
+from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.inbound import InboundAuth
+from layer_gateway.application.namespaces import NamespacePage, Namespaces
+from layer_gateway.application.querying import QueryRows
+from layer_gateway.application.refusals import accepted, refusal
+from layer_gateway.application.streaming import StreamRows
+from layer_gateway.application.writing import WriteRows
+from layer_gateway.ports import Caller
+from layer_gateway.rpc.callers import admitted
+from layer_gateway.rpc.namespaces import described, list_query, list_response
+from layer_gateway.rpc.querying import layer_query, query_response
+from layer_gateway.rpc.reading import (
+    asked_ids,
+    asked_names,
+    lookup_response,
+    row_stream,
+    stream_messages,
+)
+from layer_gateway.rpc.rows import RowReader, attribute_names, cached_attributes
+from layer_gateway.rpc.writing import write_body, write_response
+from layer_kit.names import Namespace, parse_namespace
+from layer_wire.jsontext import RawObject
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
+    """Serves ``layer.gateway.v1.GatewayService`` from the use cases of the HTTP edge."""
+
+    auth: InboundAuth
+    facts: Facts
+    write_rows: WriteRows
+    query_rows: QueryRows
+    fetch_rows: FetchRows
+    stream_rows: StreamRows
+    namespaces: Namespaces
+
+    async def WriteRows(
+        self, request: gateway_pb2.WriteRowsRequest, context: Context
+    ) -> gateway_pb2.WriteRowsResponse:
+        caller = admitted(self.auth, context)
+        namespace = parse_namespace(request.namespace)
+        body = write_body(request)
+        facts = await self.facts.get(namespace, caller)
+        answer = await self.write_rows(namespace, body, caller)
+        return write_response(request, accepted(answer, namespace), facts.id_kind)
+
+    async def QueryRows(
+        self, request: gateway_pb2.QueryRowsRequest, context: Context
+    ) -> gateway_pb2.QueryRowsResponse:
+        caller = admitted(self.auth, context)
+        namespace = parse_namespace(request.namespace)
+        found = await self.query_rows(namespace, layer_query(request), caller)
+        if found.refusal is not None:
+            raise refusal(found.refusal, namespace)
+        reader = await self._reader(namespace, found.rows, caller)
+        return query_response(request, found, reader)
+
+    async def LookupRows(
+        self, request: gateway_pb2.LookupRowsRequest, context: Context
+    ) -> gateway_pb2.LookupRowsResponse:
+        caller = admitted(self.auth, context)
+        namespace = parse_namespace(request.namespace)
+        facts = await self.facts.get(namespace, caller)
+        asked = asked_ids(request, facts.id_kind)
+        found = await self.fetch_rows.by_text(
+            namespace,
+            asked.texts,
+            caller,
+            names=asked_names(request),
+            with_vectors=request.with_vectors and not request.ids_only,
+        )
+        rows = [cached_attributes(row) for row in found.rows.values()]
+        reader = await self._reader(namespace, rows, caller)
+        return lookup_response(request, asked, found, reader)
+
+    async def StreamRows(
+        self, request: gateway_pb2.StreamRowsRequest, context: Context
+    ) -> AsyncIterator[gateway_pb2.StreamRowsResponse]:
+        caller = admitted(self.auth, context)
+        namespace = parse_namespace(request.namespace)
+        async for page in self.stream_rows(namespace, row_stream(request), caller):
+            reader = await self._reader(namespace, page, caller)
+            for message in stream_messages(page, reader):
+                yield message
+
+    async def ListNamespaces(
+        self, request: gateway_pb2.ListNamespacesRequest, context: Context
+    ) -> gateway_pb2.ListNamespacesResponse:
+        caller = admitted(self.auth, context)
+        page = await self.namespaces.page(list_query(request), caller)
+        if not isinstance(page, NamespacePage):
+            raise refusal(page)
+        return list_response(page)
+
+    async def GetNamespace(
+        self, request: gateway_pb2.GetNamespaceRequest, context: Context
+    ) -> gateway_pb2.GetNamespaceResponse:
+        caller = admitted(self.auth, context)
+        namespace = parse_namespace(request.namespace)
+        found = await self.namespaces.describe(namespace, caller)
+        if not isinstance(found, dict):
+            raise refusal(found, namespace)
+        return gateway_pb2.GetNamespaceResponse(namespace=described(namespace, found))
+
+    async def DeleteNamespace(
+        self, request: gateway_pb2.DeleteNamespaceRequest, context: Context
+    ) -> gateway_pb2.DeleteNamespaceResponse:
+        caller = admitted(self.auth, context)
+        await self.namespaces.delete(parse_namespace(request.namespace), caller)
+        return gateway_pb2.DeleteNamespaceResponse()
+
+    async def _reader(
+        self, namespace: Namespace, rows: list[RawObject], caller: Caller
+    ) -> RowReader:
+        return RowReader(await self.facts.covering(namespace, attribute_names(rows), caller))
