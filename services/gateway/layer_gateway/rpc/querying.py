@@ -116,7 +116,7 @@ def _by_vector(ranking: gateway_pb2.VectorRanking) -> dict[str, object]:
 
 
 def _nearest_ids(ranking: gateway_pb2.NearestRanking) -> list[object]:
-    if len(ranking.ids) > NEAREST_IDS_MAX:
+    if not 1 <= len(ranking.ids) <= NEAREST_IDS_MAX:
         raise _invalid(f"nearest has 1 to {NEAREST_IDS_MAX} ids")
     return [id_json(id_, f"nearest.ids[{at}]") for at, id_ in enumerate(ranking.ids)]
 
