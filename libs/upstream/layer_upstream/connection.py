@@ -118,8 +118,7 @@ class Connection(asyncio.BufferedProtocol):
             self.fail(timed_out(self._origin, "send or take the next byte"))
         elif self._waiter is not None and now_s >= self._deadline_s:
             self.fail(timed_out(self._origin, "answer"))
-        elif self._is_streaming_allowed and self._reader.status and self._rest is None:
-            # It trickles: what has come so far is of use to the caller now.
+        elif self._waiter is not None and self._is_trickling():
             self._hand_over_stream()
 
     def discard(self) -> None:
@@ -209,6 +208,11 @@ class Connection(asyncio.BufferedProtocol):
                     self._hand_over_stream()
             elif expected_bytes > BODY_BYTES_MAX:
                 self.fail(too_large(BODY_BYTES_MAX))
+
+    def _is_trickling(self) -> bool:
+        """Tell whether what has come so far is of use to the caller now: nobody knows the rest."""
+        reader = self._reader
+        return self._is_streaming_allowed and reader.status > 0 and reader.declared_bytes is None
 
     def _hand_over_stream(self) -> None:
         reader = self._reader

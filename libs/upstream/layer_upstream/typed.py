@@ -145,7 +145,10 @@ class TurbopufferClient:
         return await self._get(f"/v1/namespaces?{query}".encode(), authorization, _PAGE)
 
     async def delete_namespace(self, namespace: str, authorization: bytes) -> None:
-        """Delete a namespace with all its documents; errors as for :meth:`metadata`."""
+        """Delete a namespace with all its documents; errors as for :meth:`metadata`.
+
+        Not sent again by itself, since the second one would not find what the first had deleted.
+        """
         response = await self._client.request(
             b"DELETE",
             _path("v2", namespace),
