@@ -123,7 +123,7 @@ class ObjectStore(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Let running operations end and release what the store holds. Idempotent."""
+        """Take no more operations; those already asked for still run. Idempotent."""
         ...
 
 

@@ -65,8 +65,8 @@ class OperationThreads:
         return result
 
     def close(self) -> None:
-        """Let running operations end and drop the waiting ones."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        """Take no more operations; those already asked for still run."""
+        self._executor.shutdown(wait=False)
 
     async def _run(self, operation: str, call: Callable[[], T]) -> T:
         if self._running_count >= self._running_max:
