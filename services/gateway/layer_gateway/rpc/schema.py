@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from layer.gateway.v1 import gateway_pb2
 from layer_kit.errors import InvalidRequestError
-from layer_wire.jsontext import Raw, RawObject
+from layer_wire.jsontext import RawObject
 from layer_wire.rows import read_answer
 
 _TEXT_OPTIONS: Final = {
@@ -36,8 +36,8 @@ class _Attribute(msgspec.Struct, frozen=True):
     regex: bool | None = None
     glob: bool | None = None
     fuzzy: bool | None = None
-    ann: Literal[False] | Raw | None = None
-    sparse_knn: Literal[False] | Raw | None = None
+    ann: bool | RawObject | None = None
+    sparse_knn: bool | RawObject | None = None
 
 
 _ATTRIBUTE: Final[msgspec.json.Decoder[str | _Attribute]] = msgspec.json.Decoder(str | _Attribute)
