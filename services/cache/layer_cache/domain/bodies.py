@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 EMPTY: Final = b"{}"
+NULL: Final = b"null"
 
 _decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encoder: Final = msgspec.json.Encoder()
@@ -32,8 +33,12 @@ def project(body: bytes, attribute_names: Sequence[str]) -> bytes | None:
 
 
 def merge(body: bytes, patch: bytes) -> bytes | None:
-    """Return ``body`` with the attributes of ``patch`` in place of its own; None on bad JSON."""
+    """Return ``body`` with the attributes of ``patch`` in place of its own; None on bad JSON.
+
+    An attribute that the patch sets to null is removed, as a read upstream would omit it.
+    """
     try:
-        return _encoder.encode(_decoder.decode(body) | _decoder.decode(patch))
+        merged = _decoder.decode(body) | _decoder.decode(patch)
     except msgspec.DecodeError:
         return None
+    return _encoder.encode({name: value for name, value in merged.items() if bytes(value) != NULL})

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_kit.clock import Monotonic
-from layer_kit.errors import LayerError
+from layer_kit.errors import InvalidRequestError, LayerError, NotFoundError
 from layer_kit.names import Namespace
 from layer_kit.rpc.client import invoke
 
@@ -29,6 +29,9 @@ log = structlog.get_logger(__name__)
 SESSION_TIMEOUT_S: Final = 1.0
 OPEN_TIMEOUT_S: Final = 5.0
 RENEW_INTERVAL_S: Final = 0.5
+OPENING_NUMBER: Final = 1
+"""The number of an opening among the renewals of its session."""
+
 HANDOVER_POLL_S: Final = 0.05
 DIRTY_IDS_MAX: Final = 50_000
 DIRTY_NAMESPACES_MAX: Final = 10_000
@@ -82,6 +85,7 @@ class Membership:
         self._dirty = DirtyRows()
         self._open_count = 0
         self._sent_at = 0.0
+        self._answered_number = OPENING_NUMBER
         self._round_trip_s = 0.0
         self._lease_s = 0.0
         self._lease_until = 0.0
@@ -178,26 +182,40 @@ class Membership:
         except LayerError:
             self._take_back(dirty)
             raise
-        self._round_trip_s = self._monotonic() - self._sent_at
-        self._lease_s = answer.lease_ms / 1000
+        self._answered(self._sent_at, OPENING_NUMBER, answer.lease_ms)
+        self._lease_until = max(self._lease_until, self._counted_on(self._sent_at))
         self._session_id = answer.session_id
 
     async def _renew(self) -> None:
-        sent_at = self._monotonic()
+        session_id, sent_at = self._session_id, self._monotonic()
         request = cache_pb2.RenewSessionRequest(
-            session_id=self._session_id, elapsed_ms=int((sent_at - self._sent_at) * 1000)
+            session_id=session_id,
+            elapsed_ms=int((sent_at - self._sent_at) * 1000),
+            answered_renewal_number=self._answered_number,
         )
+        lease_before = self._lease_until
         # From this moment on the cache may count this member as heard from.
-        self._lease_until = sent_at + self._round_trip_s + self._lease_s
-        session_id = self._session_id
-        answer = await invoke(self._stub.RenewSession, request, timeout_s=SESSION_TIMEOUT_S)
+        self._lease_until = max(lease_before, self._counted_on(sent_at))
+        try:
+            answer = await invoke(self._stub.RenewSession, request, timeout_s=SESSION_TIMEOUT_S)
+        except (InvalidRequestError, NotFoundError):
+            self._lease_until = lease_before  # it did not count
+            raise
         if session_id != self._session_id:
             return  # lost while the answer was on its way
-        self._round_trip_s = self._monotonic() - sent_at
-        self._sent_at = sent_at
-        self._lease_s = answer.lease_ms / 1000
+        self._answered(sent_at, answer.renewal_number, answer.lease_ms)
         self._is_confirmed = True
         self._connected.set(1)
+
+    def _answered(self, sent_at: float, number: int, lease_ms: int) -> None:
+        """Remember what the next renewal counts from."""
+        self._round_trip_s = self._monotonic() - sent_at
+        self._sent_at, self._answered_number = sent_at, number
+        self._lease_s = lease_ms / 1000
+
+    def _counted_on(self, sent_at: float) -> float:
+        """Return when a lease that was renewed at ``sent_at`` has surely run out."""
+        return sent_at + self._round_trip_s + self._lease_s
 
     def _take_back(self, dirty: DirtyRows) -> None:
         """Keep what could not be handed over, beside what was noted meanwhile."""

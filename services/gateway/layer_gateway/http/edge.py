@@ -11,10 +11,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
 from opentelemetry import context as otel_context
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -140,11 +142,18 @@ async def http_edge(
 
     On exit no new connection is taken and running requests get ``shutdown_grace_s``.
     """
-
     loop = asyncio.get_running_loop()
 
-    def request_factory(*parts: Any) -> web.BaseRequest:
-        return web.BaseRequest(*parts, loop, client_max_size=body_bytes_max)
+    def request_factory(
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        return web.BaseRequest(
+            message, payload, protocol, writer, task, loop, client_max_size=body_bytes_max
+        )
 
     server = web.Server(
         edge,

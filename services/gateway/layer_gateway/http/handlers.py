@@ -26,7 +26,7 @@ from layer_gateway.http.routes import Operation, Route
 from layer_gateway.ports import CachedRow, Caller, RowCache
 from layer_kit.errors import InvalidRequestError, NotFoundError
 from layer_kit.names import Namespace, parse_namespace
-from layer_wire.jsontext import Raw, decode
+from layer_wire.jsontext import Raw, decode, decode_object
 from layer_wire.queries import VECTOR_ATTRIBUTE, decode_query, is_native, parse_layer_query
 
 VECTOR_WARNING: Final = {"x-layer-warning": "vector_attribute_dropped"}
@@ -72,6 +72,7 @@ class Handlers:
             Operation.FETCH_ONE: self.fetch_one,
             Operation.FETCH_MANY: self.fetch_many,
             Operation.CHANGE_SCHEMA: self.change_schema,
+            Operation.STORE_METADATA: self.store_metadata,
         }
 
     async def forward(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
@@ -109,6 +110,18 @@ class Handlers:
             name = parse_namespace(route.namespace)
             self.facts.forget(name)
             await self.cache.invalidate(name)
+        return response
+
+    async def store_metadata(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        response = await self.passthrough(request)
+        if (
+            isinstance(response, web.Response)
+            and response.status == HTTPStatus.OK
+            and isinstance(response.body, bytes)
+        ):
+            fields = decode_object(response.body)
+            # Layer's own clients insist on an `id`, which the store does not send.
+            return json_answer({"id": route.namespace, **fields})
         return response
 
     async def fetch_one(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:

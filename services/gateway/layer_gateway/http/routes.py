@@ -1,24 +1,14 @@
-"""Every route that the gateway answers itself. All others are passed on to the store.
-
-GET    /health  /ready  /metrics                      public
-GET    /v2/namespaces                                 list
-GET    /v2/namespaces/{namespace}/metadata            describe
-POST   /v2/namespaces/{namespace}                     write
-DELETE /v2/namespaces/{namespace}                     delete
-POST   /v2/namespaces/{namespace}/query               query
-GET    /v2/namespaces/{namespace}/documents/{id}      fetch one
-POST   /v2/namespaces/{namespace}/documents           fetch many
-POST   /v1/namespaces/{namespace}/query               passed on as /v2/…/query
-POST   /v1/namespaces/{namespace}/schema              passed on, then remembered anew
-"""
+"""Every route that the gateway answers itself. All others are passed on to the store."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Final
 from urllib.parse import unquote
 
-PUBLIC_PATHS = frozenset({"/health", "/ready", "/metrics"})
+PUBLIC_PATHS: Final = frozenset({"/health", "/ready", "/metrics"})
 
 
 class Operation(Enum):
@@ -34,6 +24,27 @@ class Operation(Enum):
     FETCH_ONE = auto()
     FETCH_MANY = auto()
     CHANGE_SCHEMA = auto()
+    STORE_METADATA = auto()
+
+
+ROUTES: Final[Mapping[tuple[str, str], Operation]] = {
+    ("GET", "/v2/namespaces"): Operation.LIST,
+    ("GET", "/v2/namespaces/*/metadata"): Operation.DESCRIBE,
+    ("POST", "/v2/namespaces/*"): Operation.WRITE,
+    ("DELETE", "/v2/namespaces/*"): Operation.DELETE,
+    ("POST", "/v2/namespaces/*/query"): Operation.QUERY,
+    ("GET", "/v2/namespaces/*/documents/*"): Operation.FETCH_ONE,
+    ("POST", "/v2/namespaces/*/documents"): Operation.FETCH_MANY,
+    # Passed on, with something before or after.
+    ("POST", "/v1/namespaces/*/query"): Operation.QUERY_OLD_PATH,
+    ("POST", "/v1/namespaces/*/schema"): Operation.CHANGE_SCHEMA,
+    ("GET", "/v1/namespaces/*/metadata"): Operation.STORE_METADATA,
+    ("PATCH", "/v1/namespaces/*/metadata"): Operation.STORE_METADATA,
+}
+"""By method and path, where ``*`` stands for a namespace and then for a document's id."""
+
+NAMESPACE_AT: Final = 3
+DOCUMENT_AT: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +56,17 @@ class Route:
     document_id: str = ""
 
 
-PASS = Route(Operation.PASS)
+PASS: Final = Route(Operation.PASS)
 
 
 def route(method: str, path: str) -> Route:
     """Find the route of a request by its method and its path without query string."""
     parts = path.split("/")
-    match method, parts:
-        case "GET", ["", "v2", "namespaces"]:
-            return Route(Operation.LIST)
-        case "POST", ["", "v2", "namespaces", namespace]:
-            return Route(Operation.WRITE, unquote(namespace))
-        case "DELETE", ["", "v2", "namespaces", namespace]:
-            return Route(Operation.DELETE, unquote(namespace))
-        case "POST", ["", "v2", "namespaces", namespace, "query"]:
-            return Route(Operation.QUERY, unquote(namespace))
-        case "POST", ["", "v1", "namespaces", namespace, "query"]:
-            return Route(Operation.QUERY_OLD_PATH, unquote(namespace))
-        case "POST", ["", "v1", "namespaces", namespace, "schema"]:
-            return Route(Operation.CHANGE_SCHEMA, unquote(namespace))
-        case "GET", ["", "v2", "namespaces", namespace, "metadata"]:
-            return Route(Operation.DESCRIBE, unquote(namespace))
-        case "POST", ["", "v2", "namespaces", namespace, "documents"]:
-            return Route(Operation.FETCH_MANY, unquote(namespace))
-        case "GET", ["", "v2", "namespaces", namespace, "documents", document_id]:
-            return Route(Operation.FETCH_ONE, unquote(namespace), unquote(document_id))
-        case _:
-            return PASS
+    names = ["", ""]
+    for number, at in enumerate((NAMESPACE_AT, DOCUMENT_AT)):
+        if at < len(parts):
+            names[number], parts[at] = parts[at], "*"
+    operation = ROUTES.get((method, "/".join(parts)))
+    if operation is None:
+        return PASS
+    return Route(operation, *map(unquote, names))
