@@ -1,0 +1,1 @@
+"""The embedded store: the Turbopuffer HTTP contract on one process and one directory."""

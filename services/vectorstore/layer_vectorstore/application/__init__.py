@@ -1,0 +1,1 @@
+"""What a user can want of the store: write, query, look at and manage namespaces."""

@@ -1,0 +1,114 @@
+"""The namespaces of this process: found by name, loaded on first use, written one at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from layer_vectorstore.domain.changes import Settings
+from layer_vectorstore.domain.errors import namespace_missing
+from layer_vectorstore.domain.namespace import Namespace
+from layer_vectorstore.ports import ChangeLog, Stream
+
+LOCKS_COUNT: Final = 256
+"""Writers of different namespaces that share a lock by chance wait for each other, no more."""
+
+DURABLE_WAIT_S_MAX: Final = 50.0
+"""Below the 60 s after which clients give up on a request."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """A namespace with its stream. ``namespace`` is None until something needs its rows."""
+
+    stream: Stream
+    namespace: Namespace | None
+    is_visible: bool
+    """False while its first change is not on disk yet: only writers may see it."""
+    version: int = 0
+
+
+class Registry:
+    def __init__(self, change_log: ChangeLog) -> None:
+        self.change_log = change_log
+        self._locks = [threading.RLock() for _ in range(LOCKS_COUNT)]
+        self._entries = {
+            stream.name: Entry(stream, None, is_visible=True) for stream in change_log.streams()
+        }
+
+    def names(self) -> list[str]:
+        """Return the names of all namespaces, sorted."""
+        return sorted(name for name, entry in list(self._entries.items()) if entry.is_visible)
+
+    def get(self, name: str) -> Namespace:
+        """Return a namespace for reading.
+
+        Raises:
+            NotFoundError: ``NAMESPACE_NOT_FOUND``.
+        """
+        entry = self._entries.get(name)
+        if entry is None or not entry.is_visible:
+            raise namespace_missing(name)
+        return entry.namespace or self._loaded(name, entry)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Entry | None]:
+        """Yield the entry to the one writer at a time; None when there is no such namespace."""
+        with self._lock_of(name):
+            entry = self._entries.get(name)
+            if entry is not None and entry.namespace is None:
+                self._loaded(name, entry)
+            yield entry
+
+    def add(self, name: str, settings: Settings) -> Entry:
+        """Start a namespace that readers do not see yet; the caller is its writer."""
+        entry = Entry(self.change_log.create(name), Namespace(name, settings), is_visible=False)
+        self._entries[name] = entry
+        return entry
+
+    def forget(self, entry: Entry) -> None:
+        """Let go of a namespace whose rows in memory may differ from those on disk.
+
+        It is loaded again on its next use; one that never reached the disk is gone.
+        """
+        name = entry.stream.name
+        with self._lock_of(name):
+            if self._entries.get(name) is not entry:
+                return
+            if entry.is_visible:
+                stream = Stream(entry.stream.number, name)
+                self._entries[name] = Entry(stream, None, is_visible=True)
+            else:
+                del self._entries[name]
+
+    def remove(self, name: str) -> None:
+        self._entries.pop(name, None)
+
+    def wait(self, entry: Entry, durable: Future[None]) -> None:
+        """Wait until a change is on disk.
+
+        Raises:
+            UnavailableError: ``LOG_FAILED``; then the namespace has been forgotten.
+        """
+        try:
+            durable.result(DURABLE_WAIT_S_MAX)
+        except BaseException:
+            entry.stream.has_failed = True
+            self.forget(entry)
+            raise
+        entry.is_visible = True
+
+    def _loaded(self, name: str, entry: Entry) -> Namespace:
+        with self._lock_of(name):
+            if entry.namespace is None:
+                entry.namespace = Namespace.restored(name, self.change_log.replay(entry.stream))
+            if entry.namespace is None:
+                raise namespace_missing(name)
+            return entry.namespace
+
+    def _lock_of(self, name: str) -> threading.RLock:
+        return self._locks[hash(name) % LOCKS_COUNT]

@@ -1,0 +1,105 @@
+"""Puts the store together: the only module that names concrete classes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import SystemRandom
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from layer_kit.addresses import bind_site
+from layer_kit.clock import epoch_milliseconds
+from layer_kit.service import service_frame
+from layer_vectorstore.adapters.data_directory import owned_directory
+from layer_vectorstore.adapters.sqlite_log import SqliteChangeLog
+from layer_vectorstore.application.freshness import Freshness
+from layer_vectorstore.application.managing import ManageNamespaces
+from layer_vectorstore.application.querying import QueryNamespace
+from layer_vectorstore.application.registry import Registry
+from layer_vectorstore.application.writing import WriteLimits, WriteNamespace
+from layer_vectorstore.domain.writing import ByFilterLimits
+from layer_vectorstore.http.faults import FaultInjector, Faults
+from layer_vectorstore.http.metrics import HttpMetrics
+from layer_vectorstore.http.routes import Routes
+from layer_vectorstore.http.server import HttpLimits, VectorstoreServer
+from layer_vectorstore.settings import VectorstoreSettings
+
+
+@asynccontextmanager
+async def serving(settings: VectorstoreSettings) -> AsyncIterator[Mapping[str, str]]:
+    """Run the store for the length of the block; yield its addresses.
+
+    Raises:
+        ConfigurationError: When the directory or an address cannot be used.
+    """
+    async with service_frame(settings) as frame:
+        resources = frame.resources
+        directory = resources.enter_context(owned_directory(settings.data_directory))
+        change_log = SqliteChangeLog.open(directory, frame.registry)
+        resources.callback(change_log.close)
+        server = _build(settings, Registry(change_log), frame.registry, resources)
+        runner = web.ServerRunner(
+            web.Server(server.handle, access_log=None, auto_decompress=False),
+            shutdown_timeout=settings.shutdown_grace_s,
+        )
+        await runner.setup()
+        resources.push_async_callback(runner.cleanup)
+        frame.addresses["http"] = await bind_site(runner, settings.http_address)
+        frame.started()
+        yield frame.addresses
+
+
+def _build(
+    settings: VectorstoreSettings,
+    registry: Registry,
+    metrics: CollectorRegistry,
+    resources: AsyncExitStack,
+) -> VectorstoreServer:
+    freshness = Freshness(settings.index_lag_ms, settings.unindexed_bytes_max)
+    random = SystemRandom()
+    write = WriteNamespace(
+        registry=registry,
+        freshness=freshness,
+        limits=WriteLimits(
+            by_filter=ByFilterLimits(
+                deleted_rows_max=settings.delete_by_filter_rows_max,
+                patched_rows_max=settings.patch_by_filter_rows_max,
+            ),
+            namespace_bytes_max=settings.namespace_bytes_max,
+        ),
+        now_ms=epoch_milliseconds,
+    )
+    return VectorstoreServer(
+        Routes(
+            write=write,
+            queries=QueryNamespace(registry=registry, now_ms=epoch_milliseconds, random=random),
+            manage=ManageNamespaces(registry=registry, write=write, now_ms=epoch_milliseconds),
+            clock=time.monotonic,
+        ),
+        limits=HttpLimits(
+            body_bytes_max=settings.body_bytes_max,
+            api_keys=frozenset(
+                key.strip()
+                for key in settings.api_keys.get_secret_value().split(",")
+                if key.strip()
+            ),
+        ),
+        readers=_pool(resources, settings.query_threads, "query"),
+        writers=_pool(resources, settings.write_threads, "write"),
+        faults=FaultInjector(
+            Faults(settings.fault_latency_ms, settings.fault_error_rate, settings.fault_drop_rate),
+            freshness,
+            random,
+            is_changeable=settings.faults_enabled,
+        ),
+        metrics=HttpMetrics(metrics),
+        clock=time.monotonic,
+    )
+
+
+def _pool(resources: AsyncExitStack, threads_count: int, name: str) -> ThreadPoolExecutor:
+    return resources.enter_context(ThreadPoolExecutor(threads_count, thread_name_prefix=name))

@@ -1,0 +1,1 @@
+"""Types, filters, ranking and storage in memory: what the contract says, without I/O."""

@@ -1,0 +1,133 @@
+"""A namespace in memory: the table that writes change and the views that reads get.
+
+With an index lag, rows count as indexed only some time after they were written: reads that
+accept slightly old rows then get the last indexed view, as the hosted service would answer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from layer_vectorstore.domain.changes import Change, Put, Settings
+from layer_vectorstore.domain.table import Table, TableView
+
+PENDING_VIEWS_COUNT_MAX: Final = 256
+"""Views kept for the index lag; past it, the newest are indexed together."""
+
+REBUILD_CHUNK_ROWS: Final = 4096
+DEAD_SLOTS_MIN: Final = 10_000
+
+
+@dataclass(slots=True)
+class _PendingView:
+    indexed_at_ms: int
+    view: TableView
+    rows_count: int
+    written_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unindexed:
+    rows_count: int
+    written_bytes: int
+
+
+class Namespace:
+    """Changed by one writer at a time; views may be read by anyone."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.settings = settings
+        self.table = Table(settings.schema, settings.metric)
+        self._latest = self._indexed = self.table.view()
+        self._latest_version = 0
+        self._pending: deque[_PendingView] = deque()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def restored(cls, name: str, changes: Iterable[Change]) -> Namespace | None:
+        """Return the namespace that a history leads to; None if there was none."""
+        namespace = None
+        for change in changes:
+            if namespace is None:
+                namespace = cls(name, change.settings)
+            namespace.replay(change)
+        if namespace is not None:
+            namespace.finish_replay()
+        return namespace
+
+    def view(self, *, now_ms: int, is_eventual: bool) -> TableView:
+        """Return the rows to read: all that were acknowledged, or those indexed by now."""
+        if not is_eventual:
+            return self._latest
+        self._settle(now_ms)
+        return self._indexed
+
+    def unindexed(self, now_ms: int) -> Unindexed:
+        self._settle(now_ms)
+        pending = list(self._pending)
+        return Unindexed(
+            sum(part.rows_count for part in pending), sum(part.written_bytes for part in pending)
+        )
+
+    def publish(
+        self,
+        view: TableView,
+        version: int,
+        *,
+        indexed_at_ms: int,
+        rows_count: int,
+        written_bytes: int,
+    ) -> None:
+        """Show a view to readers; writes that became durable together may come in any order."""
+        with self._lock:
+            is_late = version <= self._latest_version
+            if not is_late:
+                self._latest, self._latest_version = view, version
+            if self._pending and (is_late or len(self._pending) >= PENDING_VIEWS_COUNT_MAX):
+                newest = self._pending.pop()
+                view = newest.view if is_late else view
+                rows_count += newest.rows_count
+                written_bytes += newest.written_bytes
+            elif is_late:
+                return
+            self._pending.append(_PendingView(indexed_at_ms, view, rows_count, written_bytes))
+
+    def replay(self, change: Change) -> None:
+        """Apply a change without showing it; :meth:`finish_replay` follows the last."""
+        self.settings = change.settings
+        self.table.change_schema(change.settings.schema, change.settings.metric)
+        for step in change.steps:
+            self.table.apply(step, index_text=False)
+
+    def finish_replay(self) -> None:
+        """Show the table as it is to all readers."""
+        self.table.index_text()
+        self._latest = self._indexed = self.table.view()
+
+    @property
+    def is_worth_rebuilding(self) -> bool:
+        """Whether most slots are dead and hold memory for nothing."""
+        dead_count = self.table.slots_count - self.table.rows_count
+        return dead_count > max(self.table.rows_count, DEAD_SLOTS_MIN)
+
+    def _settle(self, now_ms: int) -> None:
+        with self._lock:
+            while self._pending and self._pending[0].indexed_at_ms <= now_ms:
+                self._indexed = self._pending.popleft().view
+
+
+def rows_as_changes(settings: Settings, view: TableView) -> list[Change]:
+    """Return the shortest history that leads to the rows of ``view``."""
+    attributes = [name for name in settings.schema.attributes if name != "id"]
+    slots = view.live_slots
+    changes = [Change(settings=settings)]
+    for start in range(0, len(slots), REBUILD_CHUNK_ROWS):
+        chunk = slots[start : start + REBUILD_CHUNK_ROWS]
+        columns = {name: view.columns[name].values(chunk) for name in attributes}
+        changes.append(Change(settings=settings, steps=[Put(view.ids(chunk), columns)]))
+    return changes

@@ -1,0 +1,84 @@
+"""Reads request bodies, plain or gzipped, within a bound."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+from isal import isal_zlib
+
+from layer_kit.errors import LayerError, PayloadTooLargeError
+from layer_vectorstore.domain.errors import RefusedError
+
+CHUNK_BYTES: Final = 1 << 20
+GZIP_WINDOW_BITS: Final = 31
+
+
+async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
+    """Return the bytes of a body, inflated if they came gzipped.
+
+    Raises:
+        PayloadTooLargeError: ``BODY_TOO_LARGE``, before more than the bound is held.
+        RefusedError: ``BODY_ENCODING_INVALID``.
+    """
+    if (request.content_length or 0) > bytes_max:
+        raise _too_large(bytes_max)
+    match request.headers.get("content-encoding", "identity").lower():
+        case "identity" | "":
+            inflate = None
+        case "gzip":
+            inflate = isal_zlib.decompressobj(wbits=GZIP_WINDOW_BITS)
+        case other:
+            raise RefusedError(
+                "BODY_ENCODING_INVALID", f"💔 content-encoding {other[:64]!r} is not supported"
+            )
+    parts: list[bytes] = []
+    size_bytes = 0
+    async for chunk in request.content.iter_chunked(CHUNK_BYTES):
+        for part in _inflated(inflate, chunk, bytes_max) if inflate else (chunk,):
+            size_bytes += len(part)
+            if size_bytes > bytes_max:
+                raise _too_large(bytes_max)
+            parts.append(part)
+    if inflate is not None and not inflate.eof:
+        raise RefusedError("BODY_ENCODING_INVALID", "💔 the gzip body ends too early")
+    return b"".join(parts)
+
+
+def parse_json(body: bytes) -> Any:
+    """Decode a JSON body.
+
+    Raises:
+        RefusedError: ``JSON_INVALID``.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RefusedError(
+            "JSON_INVALID", f"Failed to parse the request body as JSON: {error}"
+        ) from error
+
+
+def _inflated(inflate: Any, chunk: bytes, bytes_max: int) -> list[bytes]:
+    """Inflate a chunk in steps, so that a small one cannot fill the memory."""
+    parts: list[bytes] = []
+    total_bytes = 0
+    pending = chunk
+    try:
+        while pending and not inflate.eof and total_bytes <= bytes_max:
+            part = inflate.decompress(pending, CHUNK_BYTES)
+            total_bytes += len(part)
+            parts.append(part)
+            pending = inflate.unconsumed_tail
+            if not part and not pending:
+                break
+    except isal_zlib.error as error:
+        raise RefusedError("BODY_ENCODING_INVALID", f"💔 invalid gzip body: {error}") from error
+    return parts
+
+
+def _too_large(bytes_max: int) -> LayerError:
+    return PayloadTooLargeError(
+        "BODY_TOO_LARGE", f"💔 request body exceeds the limit of {bytes_max} bytes"
+    )

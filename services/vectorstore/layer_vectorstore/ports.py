@@ -1,0 +1,50 @@
+"""What the store needs from outside: a durable log of changes, one stream per namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from layer_vectorstore.domain.changes import Change
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """One life of a namespace, from its creation until it is deleted."""
+
+    number: int
+    name: str
+    has_failed: bool = False
+    """Set once an append was lost: what was meant to follow it must not be written either."""
+
+
+class ChangeLog(Protocol):
+    """Keeps changes in order. A future that is done without an error means: on disk.
+
+    Futures fail with ``UnavailableError`` (``LOG_FAILED``), and from then on so does every
+    append to the same stream.
+    """
+
+    def streams(self) -> Sequence[Stream]:
+        """Return the streams that exist."""
+        ...
+
+    def create(self, name: str) -> Stream:
+        """Return a new stream; it exists on disk with its first change."""
+        ...
+
+    def append(self, stream: Stream, change: Change) -> Future[None]: ...
+
+    def replay(self, stream: Stream) -> Iterator[Change]:
+        """Yield the changes on disk, oldest first."""
+        ...
+
+    def rewrite(self, stream: Stream, changes: Sequence[Change]) -> Future[None]:
+        """Replace everything appended so far by a shorter history."""
+        ...
+
+    def drop(self, stream: Stream) -> Future[None]:
+        """Delete the stream with all its changes."""
+        ...
