@@ -26,7 +26,11 @@ GRACE_S_MARGIN: Final = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the user chose about the system."""
+    """What the user chose about the system.
+
+    Raises:
+        ConfigurationError: A choice is out of its range.
+    """
 
     http_port: int
     """0 = any free port."""
@@ -38,6 +42,30 @@ class Options:
     log_level: str | None
     log_format: str
 
+    def __post_init__(self) -> None:
+        if self.upstream and not self.upstream.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"--upstream {self.upstream!r} is not a URL that starts with http:// or https://"
+            )
+        for name, count in self.replicas.items():
+            if name not in REPLICABLE:
+                raise ConfigurationError(
+                    f"--replicas {name}={count}: only {', '.join(REPLICABLE)} can be replicated"
+                )
+            if not 1 <= count <= REPLICAS_COUNT_MAX:
+                raise ConfigurationError(
+                    f"--replicas {name}={count}: the number must be 1 to {REPLICAS_COUNT_MAX}"
+                )
+        for flag, port in (("--http-port", self.http_port), ("--grpc-port", self.grpc_port)):
+            if port + self.gateway_count - 1 > PORT_MAX:
+                raise ConfigurationError(
+                    f"{flag} {port}: the port of the last replica would be above {PORT_MAX}"
+                )
+
+    @property
+    def gateway_count(self) -> int:
+        return self.replicas.get("gateway", 1)
+
 
 def local_system(
     home: Home, options: Options, environment: Mapping[str, str]
@@ -46,13 +74,9 @@ def local_system(
 
     Args:
         home: Where data and sockets are.
-        options: The user's choices, checked here.
+        options: The user's choices.
         environment: The user's variables, for the grace that each service was given.
-
-    Raises:
-        ConfigurationError: An option is out of its range.
     """
-    _check(options)
     defaults = {"LOG_FORMAT": options.log_format}
     if options.log_level:
         defaults["LOG_LEVEL"] = options.log_level
@@ -60,8 +84,8 @@ def local_system(
     stores = [] if options.upstream else [plan.vectorstore()]
     middle = [plan.cache(), *(plan.on_socket(name) for name in ON_SOCKETS if name != "cache")]
     before = tuple(spec.name for spec in (*stores, *middle))
-    count = options.replicas.get("gateway", 1)
-    return (*stores, *middle, *(plan.gateway(i, after=before) for i in range(count)))
+    gateways = [plan.gateway(index, after=before) for index in range(options.gateway_count)]
+    return (*stores, *middle, *gateways)
 
 
 def refuse_missing_packages(specs: tuple[ProcessSpec, ...]) -> None:
@@ -162,25 +186,3 @@ class _Plan:
             grace_s = GRACE_S_DEFAULT
         # One out of range stops the service, with a better message than ours could be.
         return min(max(0.0, grace_s), GRACE_S_MAX)
-
-
-def _check(options: Options) -> None:
-    if options.upstream and not options.upstream.startswith(("http://", "https://")):
-        raise ConfigurationError(
-            f"--upstream {options.upstream!r} is not a URL that starts with http:// or https://"
-        )
-    for name, count in options.replicas.items():
-        if name not in REPLICABLE:
-            raise ConfigurationError(
-                f"--replicas {name}={count}: only {', '.join(REPLICABLE)} can be replicated"
-            )
-        if not 1 <= count <= REPLICAS_COUNT_MAX:
-            raise ConfigurationError(
-                f"--replicas {name}={count}: the number must be 1 to {REPLICAS_COUNT_MAX}"
-            )
-    last = options.replicas.get("gateway", 1) - 1
-    for flag, port in (("--http-port", options.http_port), ("--grpc-port", options.grpc_port)):
-        if port + last > PORT_MAX:
-            raise ConfigurationError(
-                f"{flag} {port}: the port of the last replica would be above {PORT_MAX}"
-            )

@@ -38,7 +38,7 @@ def test_wrong_usage_is_one_line(
     assert ended.stdout == ""
     assert ended.stderr.startswith(line)
     assert ended.stderr.count("\n") == 1
-    assert not system.events
+    assert not system.home.exists()
 
 
 def test_no_verb_shows_the_verbs(system: System) -> None:
