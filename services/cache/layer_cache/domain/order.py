@@ -17,6 +17,10 @@ by a backfill or by the settlement of another write ``x``, or to be there from b
   nothing; or ``x`` was settled before ``w`` was fenced, then it is a case of "from before"; or
   ``x`` was fenced after ``w`` was settled, then its row is the newer one.
 
+What a patch is merged into is an entry of the cache, not the row upstream. While another gateway
+has a write on its way without a fence, the merged entry may lack that write's attributes. It is
+dropped, or hits are suspended, before that write is acknowledged.
+
 Fences that were lost (a restart, a settlement after the fence ran out) are reported to the
 settling gateway, which fences and drops the rows once more before it acknowledges.
 """

@@ -1,0 +1,90 @@
+"""Projection and merging of bodies, and scans over them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from layer_cache.application.reads import Projection
+from layer_cache.domain.bodies import merge, project
+from layer_cache.domain.limits import ID_BYTES_MAX, IDS_PER_CALL_MAX
+from layer_kit.errors import InvalidRequestError, UnavailableError
+from layer_kit.names import Namespace
+
+BOOKS = Namespace("books")
+BODY = b'{"a":1.50,"big":18446744073709551615,"text":"\\u00e9","list":[1,2]}'
+Cache = Any  # the fixture's class lives in conftest.py, which nothing can import
+
+
+def test_a_projection_keeps_the_bytes_of_each_value() -> None:
+    assert project(BODY, ["big", "text", "a", "absent"]) == (
+        b'{"big":18446744073709551615,"text":"\\u00e9","a":1.50}'
+    )
+
+
+def test_a_merge_replaces_adds_and_removes_attributes() -> None:
+    patch = b'{"a":null,"b":2,"c":[]}'
+    assert merge(b'{"a":1,"b":1,"x":1e400}', patch) == b'{"b":2,"x":1e400,"c":[]}'
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"a":', b"null"])
+def test_a_body_that_is_no_object_has_no_projection(body: bytes) -> None:
+    assert project(body, ["a"]) is None
+    assert merge(body, b"{}") is None
+
+
+async def test_a_lookup_returns_what_was_asked_for(cache: Cache) -> None:
+    token = (await cache.lookup(b"u1")).read_token
+    await cache.reads.backfill(BOOKS, token, [b"u1"], [BODY], [b'{"vector":[1]}'])
+
+    async def look(projection: Projection) -> tuple[bytes, bytes]:
+        found = await cache.reads.lookup(BOOKS, [b"u0", b"u1"], projection)
+        assert found.positions == [1]
+        return found.bodies[0], found.vectors[0]
+
+    assert await look(Projection()) == (BODY, b"")
+    assert await look(Projection(with_vectors=True)) == (BODY, b'{"vector":[1]}')
+    assert await look(Projection(attribute_names=["a"])) == (b'{"a":1.50}', b"")
+    assert await look(Projection(ids_only=True)) == (b"{}", b"")
+
+
+async def test_a_damaged_body_is_a_miss_when_it_must_be_read(cache: Cache) -> None:
+    await cache.fill(b"u1", body=b"damaged")
+
+    found = await cache.reads.lookup(BOOKS, [b"u1"], Projection(attribute_names=["a"]))
+
+    assert found.positions == []
+
+
+async def test_a_scan_pages_in_order_of_id_within_its_namespace(cache: Cache) -> None:
+    await cache.fill(b"u3", b"u1", b"u2", body=b'{"a":1,"b":2}')
+    await cache.fill(b"u0", namespace=Namespace("books2"))
+    await cache.fill(b"u4", body=b"damaged")
+
+    pages = [page async for page in cache.reads.scan(BOOKS, page_size=2, attribute_names=["b"])]
+
+    assert [ids for ids, _ in pages] == [[b"u1", b"u2"], [b"u3"]]
+    assert pages[0][1] == [b'{"b":2}'] * 2
+    assert await cache.reads.count(BOOKS) == 4
+
+
+async def test_a_scan_fails_rather_than_end_early_when_hits_are_suspended(cache: Cache) -> None:
+    await cache.join()
+    await cache.fill(b"u1", b"u2")
+    pages = cache.reads.scan(BOOKS, page_size=1, attribute_names=[])
+    await anext(pages)
+    cache.now_s += 60.0
+
+    with pytest.raises(UnavailableError, match="upstream") as caught:
+        [page async for page in pages]
+
+    assert caught.value.reason == "HITS_SUSPENDED"
+
+
+async def test_ids_are_bounded_in_number_and_length(cache: Cache) -> None:
+    with pytest.raises(InvalidRequestError, match="split the call"):
+        await cache.lookup(*[b"u1"] * (IDS_PER_CALL_MAX + 1))
+    for row_id in (b"", b"s" + b"x" * ID_BYTES_MAX):
+        with pytest.raises(InvalidRequestError, match="1 to 256 bytes"):
+            await cache.lookup(row_id)
