@@ -56,9 +56,11 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         caller = admitted(self.auth, context)
         namespace = parse_namespace(request.namespace)
         body = write_body(request)
-        facts = await self.facts.get(namespace, caller)
+        id_kind = None
+        if request.with_affected_ids:  # asked first: what was written must not fail any more
+            id_kind = (await self.facts.get(namespace, caller)).id_kind
         answer = await self.write_rows(namespace, body, caller)
-        return write_response(request, accepted(answer, namespace), facts.id_kind)
+        return write_response(request, accepted(answer, namespace), id_kind)
 
     async def QueryRows(
         self, request: gateway_pb2.QueryRowsRequest, context: Context

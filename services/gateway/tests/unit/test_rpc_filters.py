@@ -104,7 +104,8 @@ def read_tree(found: Any) -> Filter:
                 comparison.value.CopyFrom(read_value(operand))
             read_options(comparison, options)
             return Filter(comparison=comparison)
-    raise AssertionError(found)
+        case _:
+            raise AssertionError(found)
 
 
 def read_options(comparison: Comparison, options: list[dict[str, Any]]) -> None:
@@ -139,7 +140,8 @@ def read_value(found: Any) -> Value:
         case [*items]:
             values = [read_value(item) for item in items]
             return Value(list_value=common_pb2.ValueList(values=values))
-    raise AssertionError(found)
+        case _:
+            raise AssertionError(found)
 
 
 def as_json(tree: Filter, *, is_condition: bool = False) -> Any:
