@@ -111,11 +111,7 @@ class SqliteChangeLog:
         payload = encode_change(change)
 
         def run(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT OR IGNORE INTO streams (number, name) VALUES (?, ?)",
-                (stream.number, stream.name),
-            )
-            _insert(connection, stream, payload)
+            _insert(connection, stream, [payload])
 
         return self._submit(stream, run, len(payload))
 
@@ -138,8 +134,7 @@ class SqliteChangeLog:
 
         def run(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM changes WHERE stream = ?", (stream.number,))
-            for payload in payloads:
-                _insert(connection, stream, payload)
+            _insert(connection, stream, payloads)
 
         return self._submit(stream, run, sum(len(payload) for payload in payloads))
 
@@ -215,9 +210,13 @@ class SqliteChangeLog:
         return connection
 
 
-def _insert(connection: sqlite3.Connection, stream: Stream, payload: bytes) -> None:
+def _insert(connection: sqlite3.Connection, stream: Stream, payloads: Sequence[bytes]) -> None:
     connection.execute(
-        "INSERT INTO changes (stream, payload) VALUES (?, ?)", (stream.number, payload)
+        "INSERT OR IGNORE INTO streams (number, name) VALUES (?, ?)", (stream.number, stream.name)
+    )
+    connection.executemany(
+        "INSERT INTO changes (stream, payload) VALUES (?, ?)",
+        [(stream.number, payload) for payload in payloads],
     )
 
 

@@ -178,8 +178,8 @@ class WriteNamespace:
         if unindexed.written_bytes > self.freshness.unindexed_bytes_max:
             raise QuotaExceededError(
                 "UNINDEXED_TOO_MUCH",
-                f"💔 too many unindexed writes: {unindexed.written_bytes} bytes wait for the index, "
-                f"the limit is {self.freshness.unindexed_bytes_max}; retry later or set "
+                f"💔 too many unindexed writes: {unindexed.written_bytes} bytes wait for the "
+                f"index, the limit is {self.freshness.unindexed_bytes_max}; retry later or set "
                 "disable_backpressure",
                 retry_after_s=max(self.freshness.index_lag_ms / 1000, 0.1),
             )

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from layer_vectorstore.domain.attribute_types import Element, Kind
-from layer_vectorstore.domain.columns import ArrayColumn, ScalarColumn, Slots
+from layer_vectorstore.domain.columns import ArrayColumn, NumberColumn, ScalarColumn, Slots
 from layer_vectorstore.domain.errors import RefusedError
 from layer_vectorstore.domain.limits import GROUPS_COUNT_MAX
 from layer_vectorstore.domain.query import Aggregate, Count, GroupKey, Query, SumOf
@@ -57,7 +57,8 @@ def _total(item: Aggregate, view: TableView, slots: Slots) -> int | float:
         case Count():
             return len(slots)
         case SumOf(attribute):
-            values = [v for v in view.columns[attribute].values(slots) if v is not None]
+            column = cast("NumberColumn", view.columns[attribute])
+            values = [value for value in column.values(slots) if value is not None]
             is_float = view.schema.attributes[attribute].type.element is Element.FLOAT
             return _float_sum(values) if is_float else sum(values)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from layer_vectorstore.domain.attribute_types import AttributeType, Element, Kind, scalar
 from layer_vectorstore.domain.growing import GrowingArray
-from layer_vectorstore.domain.values import Scalar, Value
+from layer_vectorstore.domain.values import Scalar
 
 Mask = NDArray[np.bool_]
 Slots = NDArray[np.int64]
@@ -79,7 +79,8 @@ class NumberColumn:
         return self._present.view()[rows]
 
     def equal(self, value: Scalar, rows: Rows) -> Mask:
-        return (self.numbers(rows) == self._dtype(value)) & self.present(rows)
+        matching: Mask = self.numbers(rows) == self._dtype(value)
+        return matching & self.present(rows)
 
     def member(self, values: Sequence[Scalar], rows: Rows) -> Mask:
         return np.isin(self.numbers(rows), np.array(values, dtype=self._dtype)) & self.present(rows)
@@ -134,7 +135,8 @@ class TextColumn:
 
     def equal(self, value: Scalar, rows: Rows) -> Mask:
         # -2 is no row's code: neither that of a text nor that of a missing one.
-        return self._codes.view()[rows] == self._code_of.get(str(value), -2)
+        matching: Mask = self._codes.view()[rows] == self._code_of.get(str(value), -2)
+        return matching
 
     def member(self, values: Sequence[Scalar], rows: Rows) -> Mask:
         codes = [self._code_of.get(str(value), -2) for value in values]
@@ -260,6 +262,3 @@ def row_count(rows: Rows) -> int:
 
 def _slots(rows: Rows, count: int) -> Slots:
     return np.arange(count)[rows] if isinstance(rows, slice) else rows
-
-
-__all__ = ["ArrayColumn", "NumberColumn", "ScalarColumn", "TextColumn", "Value"]

@@ -33,8 +33,8 @@ class BoundCondition:
         """
         result = np.zeros(len(slots), dtype=np.bool_)
         stored = np.array([-1 if slot is None else slot for slot in slots], dtype=np.int64)
-        for positions, predicate in self.groups:
-            positions = positions[stored[positions] >= 0]
+        for group, predicate in self.groups:
+            positions = group[stored[group] >= 0]
             if len(positions):
                 result[positions] = predicate(view, stored[positions])
         return result

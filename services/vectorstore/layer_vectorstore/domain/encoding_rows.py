@@ -85,10 +85,11 @@ def _stored_column(name: str, values: Sequence[Any], attribute: AttributeSchema)
             return [_late_interaction(name, value, attribute.type) for value in values]
         case Kind.SPARSE:
             return [_sparse(name, value) for value in values]
-    converted = [_converted(name, value, attribute.type) for value in values]
-    if attribute.is_filterable:
-        _check_filterable(name, converted)
-    return converted
+        case Kind.SCALAR | Kind.ARRAY:
+            converted = [_converted(name, value, attribute.type) for value in values]
+            if attribute.is_filterable:
+                _check_filterable(name, converted)
+            return converted
 
 
 def _converted(name: str, value: object, found: AttributeType) -> Any:

@@ -6,7 +6,7 @@ leaves the old one as it was, so a view that a reader took stays valid and uncha
 
 from __future__ import annotations
 
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -37,7 +37,7 @@ class GrowingArray(Generic[S]):
         self._data[self.count : needed] = values
         self.count = needed
 
-    def fill(self, value: object, count: int) -> None:
+    def fill(self, value: Any, count: int) -> None:
         """Append ``value`` ``count`` times."""
         needed = self.count + count
         if needed > len(self._data):

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from layer_vectorstore.domain.attribute_types import AttributeType, Element, Kind, array_of, scalar
+from layer_vectorstore.domain.attribute_types import AttributeType, Kind
 from layer_vectorstore.domain.columns import (
     ArrayColumn,
     Mask,
@@ -263,5 +263,3 @@ _BINDERS: Final[dict[str, Callable[[Condition, AttributeType], Predicate]]] = {
     "AnyGt": _bind_any_order,
     "AnyGte": _bind_any_order,
 }
-
-__all__ = ["Element", "array_of", "bind_condition", "scalar"]

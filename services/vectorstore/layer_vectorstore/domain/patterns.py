@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import re2
+import re2  # type: ignore[import-untyped]  # it ships no types
 
 from layer_vectorstore.domain.errors import RefusedError
 
@@ -14,6 +14,8 @@ PATTERN_LENGTH_MAX: Final = 4096
 PATTERN_MEMORY_BYTES_MAX: Final = 8 << 20
 DISTANCE_MAX: Final = 2
 ALTERNATES_DEPTH_MAX: Final = 10
+
+_GLOB_WILDCARDS: Final = {"*": ".*", "?": "."}
 
 Test = Callable[[str], bool]
 
@@ -122,33 +124,21 @@ def _glob_expression(pattern: str) -> str:
     while index < len(pattern):
         character = pattern[index]
         index += 1
-        match character:
-            case "*":
-                parts.append(".*")
-            case "?":
-                parts.append(".")
-            case "[":
-                expression, index = _glob_class(pattern, index)
-                parts.append(expression)
-            case "{":
-                depth += 1
-                if depth > ALTERNATES_DEPTH_MAX:
-                    raise _glob_error(pattern, "alternates nested too deep")
-                parts.append("(?:")
-            case "}" if depth:
-                depth -= 1
-                parts.append(")")
-            case "}":
-                raise _glob_error(pattern, "unopened alternate group; missing '{'")
-            case "," if depth:
-                parts.append("|")
-            case "\\":
-                if index == len(pattern):
-                    raise _glob_error(pattern, "dangling '\\'")
-                parts.append(re2.escape(pattern[index]))
-                index += 1
-            case _:
-                parts.append(re2.escape(character))
+        if character == "[":
+            expression, index = _glob_class(pattern, index)
+            parts.append(expression)
+        elif character == "\\":
+            if index == len(pattern):
+                raise _glob_error(pattern, "dangling '\\'")
+            parts.append(re2.escape(pattern[index]))
+            index += 1
+        elif character in "{}" or (character == "," and depth):
+            depth += {"{": 1, "}": -1, ",": 0}[character]
+            if not 0 <= depth <= ALTERNATES_DEPTH_MAX:
+                raise _glob_error(pattern, "alternates opened too deep or never")
+            parts.append({"{": "(?:", "}": ")", ",": "|"}[character])
+        else:
+            parts.append(_GLOB_WILDCARDS.get(character) or re2.escape(character))
     if depth:
         raise _glob_error(pattern, "unclosed alternate group; missing '}'")
     return "".join(parts)

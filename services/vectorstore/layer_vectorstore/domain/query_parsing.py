@@ -35,6 +35,7 @@ from layer_vectorstore.domain.ranking import (
 )
 
 RANK_CONSTANT_DEFAULT: Final = 60.0
+FUSION_NUMBER_MAX: Final = 1e9
 Body = Mapping[str, Any]
 
 
@@ -46,7 +47,7 @@ def parse_query_request(body: object) -> QueryRequest:
         RefusedError: For what is well formed and not possible.
     """
     fields = require_object(body)
-    encoding = fields.get("vector_encoding") or "float"
+    encoding: Any = fields.get("vector_encoding") or "float"
     if encoding not in get_args(VectorEncoding):
         raise malformed(
             "vector_encoding", f"unknown variant `{encoding}`, expected `float` or `base64`"
@@ -268,7 +269,7 @@ def _parse_computed(value: object, path: str) -> dict[str, Score | ByVector | Hi
 
 
 def _parse_highlight(attribute: str, options: Body, path: str) -> Highlight:
-    fragment_by = options.get("fragment_by") or "sentence"
+    fragment_by: Any = options.get("fragment_by") or "sentence"
     offsets = options.get("include_offsets")
     limit = _integer(options.get("fragment_limit"), f"{path}.fragment_limit", default=3)
     if fragment_by not in get_args(FragmentBy):
@@ -335,8 +336,12 @@ def _parse_fusion(fields: Body, queries: tuple[Query, ...]) -> Fusion | None:
     )
 
 
-def _weight(value: object, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e9:
+def _weight(value: Any, name: str) -> float:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value <= FUSION_NUMBER_MAX
+    ):
         raise RefusedError("FUSION_INVALID", f"💔 RRF {name} must be numbers from 0 to 1e9")
     return float(value)
 

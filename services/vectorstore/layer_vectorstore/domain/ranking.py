@@ -179,10 +179,13 @@ class _ScoreParser:
                 raise _unmatched(self._path)
             case int() | float():
                 return Constant(_number(value, self._path))
-            case [str(), "BM25", *_]:
-                return self._parse_bm25(value)
-            case [str(attribute), "SparseKNN", dict(weights)]:
-                return SparseDot(attribute, parse_weights(weights, self._path))
+            case ["Sum" | "Max" | "Product" | "Saturate" | "Decay", *_]:
+                return self._parse_combination(value, depth)
+            case _:
+                return self._parse_leaf(value)
+
+    def _parse_combination(self, value: object, depth: int) -> Score:
+        match value:
             case ["Sum", [*terms]]:
                 return Sum(tuple(self.parse(term, depth + 1) for term in terms))
             case ["Max", [*terms]] if terms:
@@ -191,25 +194,29 @@ class _ScoreParser:
                 return self._parse_product(weight, term, depth)
             case ["Product", term, int() | float() as weight]:
                 return self._parse_product(weight, term, depth)
+            case ["Saturate" | "Decay" as name, term, dict(options)]:
+                return self._parse_curve(name, term, options, depth)
+            case _:
+                return self._parse_leaf(value)
+
+    def _parse_leaf(self, value: object) -> Score:
+        match value:
+            case [str(attribute), "BM25", query]:
+                return self._parse_bm25(attribute, query, {})
+            case [str(attribute), "BM25", query, dict(options)]:
+                return self._parse_bm25(attribute, query, options)
+            case [str(attribute), "SparseKNN", dict(weights)]:
+                return SparseDot(attribute, parse_weights(weights, self._path))
             case ["Attribute", str(attribute)]:
                 return AttributeValue(attribute)
             case ["Dist", ["Attribute", str(attribute)], origin]:
                 return Distance(attribute, origin)
-            case ["Saturate" | "Decay" as name, term, dict(options)]:
-                return self._parse_curve(name, term, options, depth)
             case _ if is_filter(value):
                 return Matches(parse_filter(value, self._path))
             case _:
                 raise _unmatched(self._path)
 
-    def _parse_bm25(self, value: list[Any]) -> Bm25:
-        match value:
-            case [attribute, _, query]:
-                options: dict[str, Any] = {}
-            case [attribute, _, query, dict(options)]:
-                pass
-            case _:
-                raise _unmatched(self._path)
+    def _parse_bm25(self, attribute: str, query: Any, options: dict[str, Any]) -> Bm25:
         last_as_prefix = options.get("last_as_prefix", False)
         is_list = isinstance(query, list) and all(isinstance(item, str) for item in query)
         if not (isinstance(query, str) or is_list) or not isinstance(last_as_prefix, bool):
@@ -273,12 +280,11 @@ def _duration_ms(text: str) -> float:
 
 
 def _refuse_embedding(vector: object) -> None:
-    match vector:
-        case ["Embed", *_]:
-            raise RefusedError(
-                "EMBED_UNSUPPORTED",
-                "💔 Embed needs a hosted model, which this server does not have",
-            )
+    if isinstance(vector, list) and vector[:1] == ["Embed"]:
+        raise RefusedError(
+            "EMBED_UNSUPPORTED",
+            "💔 Embed needs a hosted model, which this server does not have",
+        )
 
 
 def _unmatched(path: str) -> MalformedError:

@@ -152,6 +152,8 @@ def _texts_asked_for(query: Query, attribute: str) -> list[str | list[str]]:
                     texts.append(node.query)
                 case Matches(condition):
                     filters.append(condition)
+                case _:
+                    pass
     texts += [
         condition.operand
         for node in filters

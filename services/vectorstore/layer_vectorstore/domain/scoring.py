@@ -61,6 +61,16 @@ def _bind(node: Score, schema: Schema, *, floored: bool) -> Scorer:
         case Product(weight, term):
             inner = _bind(term, schema, floored=floored)
             return lambda view: weight * inner(view)
+        case Curve():
+            return _bind_curve(node, _bind(node.term, schema, floored=True))
+        case AttributeValue(name):
+            return _bind_attribute(name, schema, floored=floored)
+        case _:
+            return _bind_leaf(node, schema)
+
+
+def _bind_leaf(node: Matches | Bm25 | SparseDot | Distance, schema: Schema) -> Scorer:
+    match node:
         case Matches(condition):
             predicate = bind(condition, schema)
             return lambda view: predicate(view, slice(0, len(view.live))).astype(np.float64)
@@ -68,12 +78,8 @@ def _bind(node: Score, schema: Schema, *, floored: bool) -> Scorer:
             return _bind_bm25(node, schema)
         case SparseDot():
             return _bind_sparse(node, schema)
-        case AttributeValue(name):
-            return _bind_attribute(name, schema, floored=floored)
         case Distance():
             return _bind_distance(node, schema)
-        case Curve():
-            return _bind_curve(node, _bind(node.term, schema, floored=True))
 
 
 def _reduced(combine: np.ufunc, scorers: list[Scorer]) -> Scorer:

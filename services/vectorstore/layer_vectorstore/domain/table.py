@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,17 +75,15 @@ class TableView:
         return total
 
     def ids(self, rows: Rows) -> list[DocumentId]:
-        column = self.columns.get(ID)
-        return [] if column is None else list(column.values(rows))
+        return list(self.id_column.values(rows)) if ID in self.columns else []
 
     def id_ranks(self, rows: Rows) -> NDArray[Any]:
         """Return numbers that sort as the ids do."""
-        column = self.columns.get(ID)
-        if column is None:
-            return np.empty(0, dtype=np.int64)
-        assert not isinstance(column, ArrayColumn | DenseColumn)
-        assert not isinstance(column, LateInteractionColumn | SparseColumn)
-        return column.ranks(rows)
+        return self.id_column.ranks(rows) if ID in self.columns else np.empty(0, dtype=np.int64)
+
+    @property
+    def id_column(self) -> ScalarColumn:
+        return cast("ScalarColumn", self.columns[ID])
 
 
 class Table:

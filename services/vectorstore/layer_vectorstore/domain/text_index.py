@@ -98,32 +98,24 @@ class TextIndex:
         documents_count = int(np.count_nonzero(has_value))
         if not documents_count:
             return scores
-        length_mean = float(lengths[has_value].sum()) / documents_count
+        relative_lengths: Float64s = lengths * (
+            documents_count / max(int(lengths[has_value].sum()), 1)
+        )
         for term, repeats in Counter(terms).items():
-            self._add_term(scores, term, repeats, live, documents_count, length_mean)
+            slots, counts = self._find(term, len(live))
+            holding_count = int(np.count_nonzero(live[slots]))
+            if holding_count:
+                idf = np.log1p((documents_count - holding_count + 0.5) / (holding_count + 0.5))
+                weight = repeats * (self.options.k3 + 1) / (self.options.k3 + repeats)
+                scores[slots] += weight * idf * self._saturated(counts, relative_lengths[slots])
         if prefix is not None:
             scores[self.slots_with_prefix(prefix, len(live))] += 1.0
         return scores
 
-    def _add_term(
-        self,
-        scores: Float64s,
-        term: str,
-        repeats: int,
-        live: Mask,
-        documents_count: int,
-        length_mean: float,
-    ) -> None:
-        options = self.options
-        slots, counts = self._find(term, len(live))
-        holding_count = int(np.count_nonzero(live[slots]))
-        if not holding_count:
-            return
-        idf = np.log1p((documents_count - holding_count + 0.5) / (holding_count + 0.5))
-        lengths = self._lengths.view()[slots] / max(length_mean, 1e-9)
-        saturation = options.k1 * (1 - options.b + options.b * lengths)
-        weight = repeats * (options.k3 + 1) / (options.k3 + repeats)
-        scores[slots] += weight * idf * counts * (options.k1 + 1) / (counts + saturation)
+    def _saturated(self, counts: NDArray[np.int32], relative_lengths: Float64s) -> Float64s:
+        """Weigh how often a term occurs against the length of the text it occurs in."""
+        k1, b = self.options.k1, self.options.b
+        return counts * (k1 + 1) / (counts + k1 * (1 - b + b * relative_lengths))
 
     def slots_with_any(self, terms: Iterable[str], slots_count: int) -> Slots:
         found = [self._find(term, slots_count)[0] for term in terms]
@@ -145,8 +137,7 @@ class TextIndex:
     def _terms_with_prefix(self, prefix: str) -> tuple[str, ...]:
         vocabulary = self._vocabulary
         if len(vocabulary) != len(self._postings):
-            # Copied in one step, since a writer may be adding terms.
-            vocabulary = self._vocabulary = tuple(sorted(list(self._postings)))
+            vocabulary = self._vocabulary = tuple(sorted(self._postings))
         start = bisect.bisect_left(vocabulary, prefix)
         end = bisect.bisect_left(vocabulary, prefix + "\U0010ffff", lo=start)
         return vocabulary[start:end]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
 from layer_vectorstore.domain.analysis import Token
-from layer_vectorstore.domain.attribute_types import Kind
 from layer_vectorstore.domain.columns import Mask, Rows, Slots
 from layer_vectorstore.domain.errors import RefusedError, quoted
 from layer_vectorstore.domain.filters import Condition
@@ -113,7 +112,7 @@ def _sequence_finder(attribute: str, query: Query) -> Callable[[TableView], Slot
         wanted = index.analyzer.tokens(query)
         slots = index.slots_with_all({token.term for token in wanted}, len(view.live))
         slots = slots[view.live[slots]]
-        values = view.columns[attribute].values(slots)
+        values = cast("list[Any]", view.columns[attribute].values(slots))
         tokens = (index.analyzer.tokens(value) for value in values)
         return slots[[_has_sequence(found, wanted) for found in tokens]] if len(slots) else slots
 
@@ -140,6 +139,3 @@ def _error(condition: Condition, problem: str) -> RefusedError:
         f"filter error in key `{condition.attribute}`: {problem}",
         attribute=condition.attribute,
     )
-
-
-__all__ = ["TOKEN_OPERATORS", "Kind", "bind_token_condition"]

@@ -77,7 +77,8 @@ class DenseColumn:
             return slots
         error = 8 * scale * self.dimensions**0.5 * float(np.finfo(np.float32).eps) + 1e-12
         bound = np.partition(estimates, count - 1)[count - 1] + 2 * error
-        return slots[estimates <= bound]
+        near: Slots = slots[estimates <= bound]
+        return near
 
 
 class LateInteractionColumn:

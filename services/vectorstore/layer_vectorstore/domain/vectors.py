@@ -103,12 +103,14 @@ def distances(vectors: Float32s, query: Float32s, metric: Metric) -> Float32s:
         if metric is Metric.EUCLIDEAN:
             difference = wide - target
             squares = np.einsum("ij,ij->i", difference, difference)
-            return np.minimum(squares, np.finfo(np.float32).max).astype(np.float32)
+            finite: Float32s = np.minimum(squares, np.finfo(np.float32).max).astype(np.float32)
+            return finite
     dots = np.einsum("ij,j->i", wide, target)
     lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide) * np.dot(target, target))
     cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
     # Rounded before the subtraction: a vector is at distance 0 of itself, not of 1e-16.
-    return (1 - np.clip(cosines, -1, 1).astype(np.float32)).astype(np.float32)
+    apart: Float32s = 1 - np.clip(cosines, -1, 1).astype(np.float32)
+    return apart
 
 
 def shortest(values: NDArray[np.floating]) -> Float64s:

@@ -79,8 +79,8 @@ def _refuse_hosted_features(fields: Body) -> None:
         case {"mode": "customer-managed", **rest}:
             raise RefusedError(
                 "ENCRYPTION_UNSUPPORTED",
-                f"💔 Malformed Cloud KMS crypto key: {rest.get('key_name')!s:.128}; customer-managed "
-                "encryption is hosted only",
+                f"💔 Malformed Cloud KMS crypto key: {rest.get('key_name')!s:.128}; "
+                "customer-managed encryption is hosted only",
             )
         case other:
             raise malformed("encryption", f"invalid value: {json_kind(other)}")
@@ -159,24 +159,28 @@ def _parse_columns(value: object, path: str) -> RowSet:
     if ID not in columns:
         raise malformed(path, "missing field `id`")
     ids = _parse_ids(columns[ID], f"{path}.id")
-    parsed = {}
-    for name, column in columns.items():
-        if name == ID:
-            continue
-        if isinstance(column, str):
-            column = _unpacked(column, len(ids), f"{path}.{name}")
-        if not isinstance(column, list):
-            raise malformed(
-                f"{path}.{name}", f"invalid type: {json_kind(column)}, expected a sequence"
-            )
-        if len(column) != len(ids):
-            raise RefusedError(
-                "COLUMNS_UNEQUAL",
-                f"💔 all columns must have the same length: `id` has {len(ids)} values, "
-                f"but `{name}` has {len(column)}",
-            )
-        parsed[name] = column
-    return RowSet(ids, parsed)
+    return RowSet(
+        ids,
+        {
+            name: _parse_column(name, column, len(ids), path)
+            for name, column in columns.items()
+            if name != ID
+        },
+    )
+
+
+def _parse_column(name: str, column: object, count: int, path: str) -> list[Any]:
+    if isinstance(column, str):
+        return _unpacked(column, count, f"{path}.{name}")
+    if not isinstance(column, list):
+        raise malformed(f"{path}.{name}", f"invalid type: {json_kind(column)}, expected a sequence")
+    if len(column) != count:
+        raise RefusedError(
+            "COLUMNS_UNEQUAL",
+            f"💔 all columns must have the same length: `id` has {count} values, "
+            f"but `{name}` has {len(column)}",
+        )
+    return column
 
 
 def _unpacked(text: str, count: int, path: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 from layer_kit.errors import LayerError, PayloadTooLargeError
 from layer_vectorstore.domain.errors import RefusedError
@@ -73,7 +74,7 @@ def _inflated(inflate: Any, chunk: bytes, bytes_max: int) -> list[bytes]:
             pending = inflate.unconsumed_tail
             if not part and not pending:
                 break
-    except isal_zlib.error as error:
+    except IsalError as error:
         raise RefusedError("BODY_ENCODING_INVALID", f"💔 invalid gzip body: {error}") from error
     return parts
 

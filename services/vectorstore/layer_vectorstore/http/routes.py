@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
 
 from layer_kit.clock import Monotonic
+from layer_kit.errors import NotFoundError
 from layer_vectorstore.application.managing import ManageNamespaces, MetadataUpdate
 from layer_vectorstore.application.querying import QueryNamespace
 from layer_vectorstore.application.writing import WriteNamespace
@@ -30,141 +31,155 @@ from layer_vectorstore.http.answers import (
 )
 from layer_vectorstore.http.bodies import parse_json
 
-QueryString = Mapping[str, str]
 REPLICAS_MAX: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """A request matched to what it asks for. ``run`` blocks, so it wants a thread."""
+class Request:
+    """A request that was matched to a route and read whole."""
 
+    namespace: str
+    token: str
+    query: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``run`` blocks, so it wants a thread."""
+
+    method: str
+    path: str
     name: str
-    namespace: str | None
-    is_write: bool
-    run: Callable[[bytes, QueryString], web.Response]
+    run: Callable[[Request], web.Response]
+    is_write: bool = False
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Routes:
-    write: WriteNamespace
-    queries: QueryNamespace
-    manage: ManageNamespaces
-    clock: Monotonic
-
-    def find(self, method: str, segments: tuple[str, ...]) -> Call | None:
-        """Match a method and a path; whatever else the URL says does not matter."""
-        match method, segments:
-            case "GET", ("v1", "namespaces"):
-                return Call(name="list", namespace=None, is_write=False, run=self._list)
-            case "POST", ("v2", "namespaces", ns):
-                return self._call("write", ns, self._write, is_write=True)
-            case "DELETE", ("v2", "namespaces", ns):
-                return self._call("delete", ns, self._delete, is_write=True)
-            case "POST", ("v2", "namespaces", ns, "async"):
-                return self._call("copy_start", ns, self._start_copy, is_write=True)
-            case "GET", ("v1", "namespaces", ns, "operations", token):
-                return self._call("operation", ns, self._operation_of(token))
-            case "POST", ("v2", "namespaces", ns, "query"):
-                return self._call("query", ns, self._query)
-            case "POST", ("v2", "namespaces", ns, "explain_query"):
-                return self._call("explain", ns, self._explain)
-            case "GET", ("v1" | "v2", "namespaces", ns, "metadata"):
-                return self._call("metadata", ns, self._metadata)
-            case "PATCH", ("v1" | "v2", "namespaces", ns, "metadata"):
-                return self._call("metadata_update", ns, self._update_metadata, is_write=True)
-            case "GET", ("v1", "namespaces", ns, "schema"):
-                return self._call("schema", ns, self._schema)
-            case "POST", ("v1", "namespaces", ns, "schema"):
-                return self._call("schema_update", ns, self._update_schema, is_write=True)
-            case "GET", ("v1" | "v2", "namespaces", ns, "hint_cache_warm"):
-                return self._call("warm", ns, self._warm)
-            case "POST", ("v1", "namespaces", ns, "_debug", "recall"):
-                return self._call("recall", ns, self._recall)
-            case _:
+    def match(self, method: str, segments: Sequence[str]) -> dict[str, str] | None:
+        """Return the values of the path's placeholders; None when the route is another."""
+        wanted = self.path.split("/")[1:]
+        if method != self.method or len(segments) != len(wanted):
+            return None
+        found: dict[str, str] = {}
+        for pattern, segment in zip(wanted, segments, strict=True):
+            if pattern.startswith("{"):
+                found[pattern.strip("{}")] = segment
+            elif pattern != segment:
                 return None
+        return found
 
-    def _call(
+
+class Routes:
+    def __init__(
         self,
-        name: str,
-        namespace: str,
-        run: Callable[[str, bytes], web.Response],
         *,
-        is_write: bool = False,
-    ) -> Call:
-        return Call(
-            name=name,
-            namespace=namespace,
-            is_write=is_write,
-            run=lambda body, _query: run(namespace, body),
+        write: WriteNamespace,
+        queries: QueryNamespace,
+        manage: ManageNamespaces,
+        clock: Monotonic,
+    ) -> None:
+        self._write_rows = write
+        self._queries = queries
+        self._manage = manage
+        self._clock = clock
+        one_v1, one_v2 = "/v1/namespaces/{namespace}", "/v2/namespaces/{namespace}"
+        self._routes = (
+            Route("GET", "/v1/namespaces", "list", self._list),
+            Route("POST", one_v2, "write", self._write, is_write=True),
+            Route("DELETE", one_v2, "delete", self._delete, is_write=True),
+            Route("POST", f"{one_v2}/async", "copy_start", self._start_copy, is_write=True),
+            Route("GET", f"{one_v1}/operations/{{token}}", "operation", self._operation),
+            Route("POST", f"{one_v2}/query", "query", self._query),
+            Route("POST", f"{one_v2}/explain_query", "explain", self._explain),
+            Route("GET", f"{one_v1}/metadata", "metadata", self._metadata),
+            Route("GET", f"{one_v2}/metadata", "metadata", self._metadata),
+            Route("PATCH", f"{one_v1}/metadata", "pin", self._update_metadata, is_write=True),
+            Route("GET", f"{one_v1}/schema", "schema", self._schema),
+            Route("POST", f"{one_v1}/schema", "schema_update", self._update_schema, is_write=True),
+            Route("GET", f"{one_v1}/hint_cache_warm", "warm", self._warm),
+            Route("POST", f"{one_v1}/_debug/recall", "recall", self._recall),
         )
 
-    def _list(self, _body: bytes, query: QueryString) -> web.Response:
-        text = query.get("page_size", str(PAGE_SIZE_DEFAULT))
+    def find(self, method: str, segments: Sequence[str]) -> tuple[Route, dict[str, str]]:
+        """Match a method and a path; whatever else the URL says does not matter.
+
+        Raises:
+            NotFoundError: ``ROUTE_NOT_FOUND``.
+        """
+        for route in self._routes:
+            if (values := route.match(method, segments)) is not None:
+                return route, values
+        raise NotFoundError("ROUTE_NOT_FOUND", "🤷 no such route")
+
+    def _list(self, request: Request) -> web.Response:
+        text = request.query.get("page_size", str(PAGE_SIZE_DEFAULT))
         if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= PAGE_SIZE_MAX:
             raise RefusedError(
                 "PAGE_SIZE_INVALID",
                 f"💔 Page size must be in range 1..={PAGE_SIZE_MAX}, was {text[:64]}",
             )
-        names, cursor = self.manage.list_names(
-            prefix=query.get("prefix", ""), cursor=query.get("cursor", ""), page_size=int(text)
+        names, cursor = self._manage.list_names(
+            prefix=request.query.get("prefix", ""),
+            cursor=request.query.get("cursor", ""),
+            page_size=int(text),
         )
         answer: dict[str, Any] = {"namespaces": [{"id": name} for name in names]}
         return json_response(answer | ({"next_cursor": cursor} if cursor else {}))
 
-    def _write(self, namespace: str, body: bytes) -> web.Response:
-        started_at_s = self.clock()
-        request = parse_write_request(parse_json(body))
-        outcome = self.write(namespace, request)
+    def _write(self, request: Request) -> web.Response:
+        started_at_s = self._clock()
+        wanted = parse_write_request(parse_json(request.body))
+        outcome = self._write_rows(request.namespace, wanted)
         elapsed_ms = self._elapsed_ms(started_at_s)
-        return json_response(write_answer(outcome, elapsed_ms, returns_ids=request.returns_ids))
+        return json_response(write_answer(outcome, elapsed_ms, returns_ids=wanted.returns_ids))
 
-    def _query(self, namespace: str, body: bytes) -> web.Response:
-        started_at_s = self.clock()
-        result = self.queries.query(namespace, parse_query_request(parse_json(body)))
+    def _query(self, request: Request) -> web.Response:
+        started_at_s = self._clock()
+        wanted = parse_query_request(parse_json(request.body))
+        result = self._queries.query(request.namespace, wanted)
         return json_response(query_answer(result, self._elapsed_ms(started_at_s)))
 
-    def _explain(self, namespace: str, body: bytes) -> web.Response:
-        query = parse_query(require_object(parse_json(body)), "")
-        return json_response({"plan_text": self.queries.explain(namespace, query)})
+    def _explain(self, request: Request) -> web.Response:
+        query = parse_query(require_object(parse_json(request.body)), "")
+        return json_response({"plan_text": self._queries.explain(request.namespace, query)})
 
-    def _delete(self, namespace: str, _body: bytes) -> web.Response:
-        self.manage.delete(namespace)
+    def _delete(self, request: Request) -> web.Response:
+        self._manage.delete(request.namespace)
         return json_response({"status": "OK"})
 
-    def _start_copy(self, namespace: str, body: bytes) -> web.Response:
-        request = parse_write_request(parse_json(body))
-        return json_response({"token": self.manage.start_copy(namespace, request)})
+    def _start_copy(self, request: Request) -> web.Response:
+        wanted = parse_write_request(parse_json(request.body))
+        return json_response({"token": self._manage.start_copy(request.namespace, wanted)})
 
-    def _operation_of(self, token: str) -> Callable[[str, bytes], web.Response]:
-        return lambda namespace, _body: json_response(
-            operation_answer(self.manage.operation(namespace, token))
-        )
+    def _operation(self, request: Request) -> web.Response:
+        found = self._manage.operation(request.namespace, request.token)
+        return json_response(operation_answer(found))
 
-    def _metadata(self, namespace: str, _body: bytes) -> web.Response:
-        return json_response(self.manage.metadata(namespace))
+    def _metadata(self, request: Request) -> web.Response:
+        return json_response(self._manage.metadata(request.namespace))
 
-    def _update_metadata(self, namespace: str, body: bytes) -> web.Response:
-        update = parse_metadata_update(parse_json(body))
-        return json_response(self.manage.update_metadata(namespace, update))
+    def _update_metadata(self, request: Request) -> web.Response:
+        update = parse_metadata_update(parse_json(request.body))
+        return json_response(self._manage.update_metadata(request.namespace, update))
 
-    def _schema(self, namespace: str, _body: bytes) -> web.Response:
-        return json_response(schema_answer(self.manage.schema(namespace)))
+    def _schema(self, request: Request) -> web.Response:
+        return json_response(schema_answer(self._manage.schema(request.namespace)))
 
-    def _update_schema(self, namespace: str, body: bytes) -> web.Response:
-        updates = parse_schema(parse_json(body), "")
-        return json_response(schema_answer(self.manage.update_schema(namespace, updates)))
+    def _update_schema(self, request: Request) -> web.Response:
+        updates = parse_schema(parse_json(request.body), "")
+        schema = self._manage.update_schema(request.namespace, updates)
+        return json_response(schema_answer(schema))
 
-    def _warm(self, namespace: str, _body: bytes) -> web.Response:
-        self.manage.schema(namespace)
+    def _warm(self, request: Request) -> web.Response:
+        self._manage.schema(request.namespace)
         answer = {"status": "ACCEPTED", "message": "cache warm hint accepted"}
         return json_response(answer, status=202)
 
-    def _recall(self, namespace: str, body: bytes) -> web.Response:
-        request = parse_recall_request(parse_json(body or b"{}"))
-        return json_response(self.queries.recall(namespace, request))
+    def _recall(self, request: Request) -> web.Response:
+        wanted = parse_recall_request(parse_json(request.body or b"{}"))
+        return json_response(self._queries.recall(request.namespace, wanted))
 
     def _elapsed_ms(self, started_at_s: float) -> int:
-        return round((self.clock() - started_at_s) * 1000)
+        return round((self._clock() - started_at_s) * 1000)
 
 
 def parse_metadata_update(body: object) -> MetadataUpdate:

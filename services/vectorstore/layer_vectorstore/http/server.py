@@ -7,21 +7,21 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
 import structlog
 from aiohttp import web
 
 from layer_kit.clock import Monotonic
-from layer_kit.errors import InternalError, LayerError, NotFoundError, UnauthenticatedError
+from layer_kit.errors import InternalError, LayerError, UnauthenticatedError
 from layer_vectorstore.domain.errors import RefusedError
 from layer_vectorstore.domain.limits import NAMESPACE_LENGTH_MAX
 from layer_vectorstore.http.answers import error_response
 from layer_vectorstore.http.bodies import read_body
 from layer_vectorstore.http.faults import FaultInjector
 from layer_vectorstore.http.metrics import HttpMetrics
-from layer_vectorstore.http.routes import Call, Routes
+from layer_vectorstore.http.routes import Request, Route, Routes
 
 log = structlog.get_logger(__name__)
 
@@ -71,12 +71,10 @@ class VectorstoreServer:
             segments = tuple(unquote(part) for part in request.rel_url.raw_path.split("/")[1:])
             if self._faults.is_admin(segments):
                 return self._faults.administer(request.method, await read_body(request, 1 << 16))
-            found = self._routes.find(request.method, segments)
-            if found is None:
-                raise NotFoundError("ROUTE_NOT_FOUND", "🤷 no such route")
+            found, values = self._routes.find(request.method, segments)
             route = found.name
             await self._faults.strike(request)
-            response = await self._run(found, request)
+            response = await self._run(found, values, request)
         except InvalidNamespaceError as error:
             response = web.Response(status=400, text=str(error))
         except LayerError as error:
@@ -89,15 +87,22 @@ class VectorstoreServer:
         self._metrics.observe(route, response.status, self._clock() - started_at_s)
         return response
 
-    async def _run(self, call: Call, request: web.BaseRequest) -> web.Response:
-        if call.namespace is not None:
-            check_namespace(call.namespace)
+    async def _run(
+        self, route: Route, values: Mapping[str, str], request: web.BaseRequest
+    ) -> web.Response:
+        if "namespace" in values:
+            check_namespace(values["namespace"])
         body = b""
         if request.method in METHODS_WITH_BODY:
             body = await read_body(request, self._limits.body_bytes_max)
-        pool = self._writers if call.is_write else self._readers
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(pool, call.run, body, query_of(request))
+        whole = Request(
+            namespace=values.get("namespace", ""),
+            token=values.get("token", ""),
+            query=query_of(request),
+            body=body,
+        )
+        pool = self._writers if route.is_write else self._readers
+        return await asyncio.get_running_loop().run_in_executor(pool, route.run, whole)
 
     def _authenticate(self, request: web.BaseRequest) -> None:
         if not self._limits.api_keys:
@@ -128,6 +133,3 @@ def query_of(request: web.BaseRequest) -> Mapping[str, str]:
         return request.rel_url.query
     except ValueError as error:
         raise RefusedError("URL_INVALID", "💔 the query string cannot be decoded") from error
-
-
-__all__ = ["Any", "VectorstoreServer"]
