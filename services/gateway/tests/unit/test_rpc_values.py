@@ -205,6 +205,11 @@ def test_what_json_cannot_say_is_refused_by_its_place(value: Value, reason: str)
     assert refusal.value.reason == reason
 
 
+def test_the_largest_floats_are_finite() -> None:
+    largest = vector(struct.unpack("<f", b"\xff\xff\x7f\x7f")[0], -1.0)
+    assert as_json(Value(vector_value=largest)) == base64.b64encode(largest.data).decode()
+
+
 def test_a_vector_is_read_from_numbers_and_from_base64() -> None:
     data = struct.pack("<2f", 0.7, -1)
     text = base64.b64encode(data).decode()
