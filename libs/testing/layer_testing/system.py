@@ -111,7 +111,8 @@ class LocalSystem:
             found: Mapping[str, Any] = json.loads((self.home / "run" / "state.json").read_text())
         except FileNotFoundError:
             return {}
-        return found
+        # A system that was killed has left its state behind.
+        return found if found["supervisor_pid"] == self.supervisor.pid else {}
 
 
 @contextmanager

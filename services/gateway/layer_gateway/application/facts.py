@@ -57,7 +57,7 @@ class Facts:
         self._asking: dict[Namespace, asyncio.Task[NamespaceFacts]] = {}
 
     async def get(self, namespace: Namespace, caller: Caller) -> NamespaceFacts:
-        """Return the facts of a namespace, at most ``ttl_s`` old.
+        """Return the facts of a namespace, at most ``ttl_s`` old; its absence is not remembered.
 
         Raises:
             UpstreamError: ``SCHEMA_UNREADABLE`` or ``MARKER_UNREADABLE``, or the store's own.
@@ -95,8 +95,8 @@ class Facts:
         if self._asking.get(namespace) is not task:
             return  # forgotten meanwhile: what it learnt may be out of date
         del self._asking[namespace]
-        if task.cancelled() or task.exception() is not None:
-            return
+        if task.cancelled() or task.exception() is not None or not task.result().exists:
+            return  # another gateway may create it at any moment
         if len(self._known) >= NAMESPACES_REMEMBERED_MAX:
             self._known.pop(next(iter(self._known)))
         self._known[namespace] = (self._monotonic() + self._ttl_s, task.result())

@@ -46,6 +46,10 @@ class Fetched:
     result: CacheResult
 
 
+class _FactsOutdatedError(Exception):
+    """The store refused the ids, which are of another kind than is remembered."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchRows:
     """Reads whole rows, or some of their attributes, by id."""
@@ -82,6 +86,26 @@ class FetchRows:
                 count=len(ids),
                 count_max=FETCH_IDS_MAX,
             )
+        try:
+            return await self._by_text(namespace, ids, caller, names, with_vectors=with_vectors)
+        except _FactsOutdatedError:
+            # Another gateway made the namespace anew, with ids of another kind: look again, once.
+            self.facts.forget(namespace)
+        try:
+            return await self._by_text(namespace, ids, caller, names, with_vectors=with_vectors)
+        except _FactsOutdatedError as error:
+            self.facts.forget(namespace)
+            raise _fetch_failed(namespace, HTTPStatus.BAD_REQUEST) from error
+
+    async def _by_text(
+        self,
+        namespace: Namespace,
+        ids: Sequence[str],
+        caller: Caller,
+        names: Sequence[str] | None,
+        *,
+        with_vectors: bool,
+    ) -> Fetched:
         facts = await self.facts.get(namespace, caller)
         if facts.id_kind is None:
             raise _no_namespace(namespace)
@@ -145,14 +169,10 @@ class FetchRows:
         if answer.status == HTTPStatus.NOT_FOUND:
             self.facts.forget(namespace)
             raise _no_namespace(namespace)
+        if answer.status == HTTPStatus.BAD_REQUEST:
+            raise _FactsOutdatedError
         if answer.status != HTTPStatus.OK:
-            self.facts.forget(namespace)  # a 400 can mean that its ids are of another kind now
-            raise UpstreamError(
-                "FETCH_FAILED",
-                f"The store answered a fetch from {namespace} with status {answer.status}.",
-                namespace=namespace,
-                status=answer.status,
-            )
+            raise _fetch_failed(namespace, answer.status)
         read = CacheRows()
         for row in read_answer(query_answer, answer.body).rows:
             attributes, vectors = split_row(row)
@@ -176,6 +196,15 @@ def _overall(results: set[CacheResult]) -> CacheResult:
         if worst in results:
             return worst
     return CacheResult.HIT
+
+
+def _fetch_failed(namespace: Namespace, status: int) -> UpstreamError:
+    return UpstreamError(
+        "FETCH_FAILED",
+        f"The store answered a fetch from {namespace} with status {status}.",
+        namespace=namespace,
+        status=status,
+    )
 
 
 def _no_namespace(namespace: Namespace) -> NotFoundError:

@@ -2,118 +2,52 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
-import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
 
 from layer.common.v1 import common_pb2
 from layer.common.v1.common_pb2 import Value
-from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from layer.gateway.v1 import gateway_pb2
 from layer_kit.errors import (
-    InvalidRequestError,
-    KeyRefusedError,
-    LayerError,
     NotFoundError,
-    QuotaExceededError,
-    UnauthenticatedError,
-    UnavailableError,
 )
-from layer_kit.rpc.errors import from_rpc_error
-from layer_testing.grpc_calls import errors_of_all, is_serving, reflected_services
+from layer_testing.gateway_calls import (
+    KEY,
+    Caller,
+    compare,
+    embedded_store,
+    gateway_over,
+    integer,
+    integer_id,
+    row,
+    string_id,
+    text,
+    vector,
+    write_numbered,
+)
+from layer_testing.grpc_calls import is_serving, reflected_services
 from layer_testing.processes import running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-KEY = "a-key"
-CALL_S_MAX = 10.0
-Answer = TypeVar("Answer")
 SERVICE = gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]
-
-
-class Caller:
-    """Calls the gateway with a key."""
-
-    def __init__(self, channel: grpc.aio.Channel, key: str = KEY) -> None:
-        self._stub = gateway_pb2_grpc.GatewayServiceStub(channel)
-        self._metadata = (("authorization", f"Bearer {key}"),)
-
-    async def write(self, namespace: str, **fields: Any) -> gateway_pb2.WriteRowsResponse:
-        request = gateway_pb2.WriteRowsRequest(namespace=namespace, **fields)
-        return await self.call(self._stub.WriteRows, request)
-
-    async def query(self, namespace: str, **fields: Any) -> gateway_pb2.QueryRowsResponse:
-        # Eventual reads are the default; these tests look at what they have just written.
-        fields = {"consistency_level": common_pb2.CONSISTENCY_LEVEL_STRONG} | fields
-        request = gateway_pb2.QueryRowsRequest(namespace=namespace, **fields)
-        return await self.call(self._stub.QueryRows, request)
-
-    async def lookup(
-        self, namespace: str, ids: Sequence[common_pb2.DocumentId], **fields: Any
-    ) -> gateway_pb2.LookupRowsResponse:
-        request = gateway_pb2.LookupRowsRequest(namespace=namespace, ids=ids, **fields)
-        return await self.call(self._stub.LookupRows, request)
-
-    async def stream(self, namespace: str, **fields: Any) -> list[gateway_pb2.StreamRowsResponse]:
-        request = gateway_pb2.StreamRowsRequest(namespace=namespace, **fields)
-        answers = self._stub.StreamRows(request, metadata=self._metadata, timeout=CALL_S_MAX)
-        try:
-            return [message async for message in answers]
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
-
-    async def list(self, **fields: Any) -> gateway_pb2.ListNamespacesResponse:
-        request = gateway_pb2.ListNamespacesRequest(**fields)
-        return await self.call(self._stub.ListNamespaces, request)
-
-    async def get(self, namespace: str) -> gateway_pb2.Namespace:
-        request = gateway_pb2.GetNamespaceRequest(namespace=namespace)
-        return (await self.call(self._stub.GetNamespace, request)).namespace
-
-    async def delete(self, namespace: str) -> gateway_pb2.DeleteNamespaceResponse:
-        request = gateway_pb2.DeleteNamespaceRequest(namespace=namespace)
-        return await self.call(self._stub.DeleteNamespace, request)
-
-    async def call(self, method: Callable[..., Awaitable[Answer]], request: object) -> Answer:
-        """Call with the key; raise what the server raised."""
-        try:
-            return await method(request, metadata=self._metadata, timeout=CALL_S_MAX)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def store_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with running(
-        "layer_vectorstore",
-        LAYER_VECTORSTORE_HTTP_ADDRESS="127.0.0.1:0",
-        LAYER_VECTORSTORE_DATA_DIRECTORY=str(tmp_path_factory.mktemp("vectorstore")),
-        LAYER_VECTORSTORE_API_KEYS=KEY,
-    ) as store:
-        yield f"http://{store.addresses['http']}"
-
-
-def gateway(store_url: str, **environment: str) -> Any:
-    """Start a gateway of its own over ``store_url``."""
-    settings = {
-        "LAYER_GATEWAY_HTTP_ADDRESS": "127.0.0.1:0",
-        "LAYER_GATEWAY_GRPC_ADDRESS": "127.0.0.1:0",
-        "TPUF_URL": store_url,
-        "TURBOPUFFER_API_KEY": KEY,
-    }
-    return running("layer_gateway", **(settings | environment))
+    async with embedded_store(tmp_path_factory.mktemp("vectorstore")) as url:
+        yield url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def channel(store_url: str) -> AsyncIterator[grpc.aio.Channel]:
     async with (
-        gateway(store_url) as process,
+        gateway_over(store_url) as process,
         grpc.aio.insecure_channel(process.addresses["grpc"]) as channel,
     ):
         yield channel
@@ -122,38 +56,6 @@ async def channel(store_url: str) -> AsyncIterator[grpc.aio.Channel]:
 @pytest.fixture
 def caller(channel: grpc.aio.Channel) -> Caller:
     return Caller(channel)
-
-
-def string_id(text: str) -> common_pb2.DocumentId:
-    return common_pb2.DocumentId(kind=common_pb2.DOCUMENT_ID_KIND_STRING, text=text)
-
-
-def integer_id(value: int) -> common_pb2.DocumentId:
-    return common_pb2.DocumentId(kind=common_pb2.DOCUMENT_ID_KIND_INTEGER, text=str(value))
-
-
-def vector(*components: float) -> common_pb2.Vector:
-    data = struct.pack(f"<{len(components)}f", *components)
-    return common_pb2.Vector(dimension=len(components), data=data)
-
-
-def row(id_: common_pb2.DocumentId, **attributes: Value) -> common_pb2.Row:
-    return common_pb2.Row(id=id_, attributes=attributes)
-
-
-def integer(value: int) -> Value:
-    return Value(int_value=value)
-
-
-def text(value: str) -> Value:
-    return Value(string_value=value)
-
-
-def compare(
-    attribute: str, operator: common_pb2.ComparisonOperator.ValueType, value: Value
-) -> common_pb2.Filter:
-    comparison = common_pb2.Comparison(attribute=attribute, operator=operator, value=value)
-    return common_pb2.Filter(comparison=comparison)
 
 
 def texts_of(rows: Any) -> list[str]:
@@ -170,49 +72,9 @@ def own(found: common_pb2.Row) -> common_pb2.Row:
     return kept
 
 
-async def write_numbered(caller: Caller, namespace: str, count: int) -> None:
-    """Write rows ``r0`` … with a vector, a number and a word."""
-    answer = await caller.write(
-        namespace,
-        upserts=[
-            row(
-                string_id(f"r{at}"),
-                vector=Value(vector_value=vector(float(at), 1.0)),
-                n=integer(at),
-                word=text("even" if at % 2 == 0 else "odd"),
-            )
-            for at in range(count)
-        ],
-        distance_metric=common_pb2.DISTANCE_METRIC_EUCLIDEAN_SQUARED,
-        schema={
-            "word": gateway_pb2.AttributeSchema(
-                type="string",
-                is_filterable=True,
-                full_text_search=gateway_pb2.FullTextSearch(),
-            )
-        },
-    )
-    assert (answer.affected_count, answer.upserted_count) == (count, count)
-
-
 async def test_it_is_healthy_and_reflection_lists_it(channel: grpc.aio.Channel) -> None:
     assert await is_serving(channel, SERVICE.full_name)
     assert SERVICE.full_name in await reflected_services(channel)
-
-
-async def test_no_method_answers_without_a_key(channel: grpc.aio.Channel) -> None:
-    errors = await errors_of_all(channel, [SERVICE])
-    assert len(errors) == len(SERVICE.methods)
-    for error in errors.values():
-        assert isinstance(error, UnauthenticatedError)
-        assert error.reason == "BEARER_MISSING"
-
-
-async def test_another_key_is_refused_by_every_method(channel: grpc.aio.Channel) -> None:
-    stranger = Caller(channel, key="another")
-    with pytest.raises(LayerError) as refusal:
-        await stranger.list()
-    assert (refusal.value.code, refusal.value.reason) == (KeyRefusedError.code, "KEY_INVALID")
 
 
 async def test_every_type_comes_back_as_it_was_written(caller: Caller) -> None:
@@ -435,76 +297,9 @@ async def test_a_namespace_is_listed_described_and_deleted(caller: Caller) -> No
     assert missing.value.reason == "NAMESPACE_NOT_FOUND"
 
 
-async def test_a_missing_namespace_is_not_found_by_any_read(caller: Caller) -> None:
-    order = gateway_pb2.AttributeRanking(keys=[gateway_pb2.SortKey(attribute="id")])
-    calls = (
-        caller.query("nowhere", attributes=order),
-        caller.lookup("nowhere", [string_id("a")]),
-        caller.stream("nowhere"),
-        caller.stream("nowhere", attribute_names=["a"], with_vectors=True),
-        caller.get("nowhere"),
-    )
-    for call in calls:
-        with pytest.raises(NotFoundError) as missing:
-            await call
-        assert missing.value.reason == "NAMESPACE_NOT_FOUND"
-        assert missing.value.metadata == {"namespace": "nowhere"}
-
-
-async def test_what_cannot_be_translated_never_reaches_the_store(caller: Caller) -> None:
-    for call, reason in (
-        (caller.write("no/slash", upserts=[row(string_id("a"))]), "NAMESPACE_INVALID"),
-        (caller.write("refused"), "WRITE_EMPTY"),
-        (caller.write("refused", upserts=[row(string_id("a"), x=Value())]), "VALUE_INVALID"),
-        (caller.write("refused", patches=[row(string_id("a"), id=text("b"))]), "ROW_INVALID"),
-        (
-            caller.write("refused", upserts=[row(string_id("a"), _hevlayer_x=text("b"))]),
-            "ATTRIBUTE_RESERVED",
-        ),
-        (
-            caller.write(
-                "refused",
-                patches=[row(string_id("a"), vector=Value(vector_value=vector(1.0)))],
-            ),
-            "VECTOR_PATCHED",
-        ),
-        (caller.query("refused"), "QUERY_SOURCE"),
-        (caller.lookup("types", []), "NO_IDS"),
-        (caller.stream("refused", page_size=-1), "PAGE_SIZE_NEGATIVE"),
-        (caller.list(page_size=-1), "PAGE_SIZE_NEGATIVE"),
-    ):
-        with pytest.raises(InvalidRequestError) as refusal:
-            await call
-        assert refusal.value.reason == reason
-    assert not (await caller.list(name_prefix="refused")).namespaces
-
-
-async def test_the_stores_own_refusal_comes_with_its_text(caller: Caller) -> None:
-    await caller.write("texts", upserts=[row(string_id("a"), n=integer(1))])
-    unknown = compare("nothing", common_pb2.COMPARISON_OPERATOR_EQUAL, integer(1))
-    order = gateway_pb2.AttributeRanking(keys=[gateway_pb2.SortKey(attribute="id")])
-    calls = (
-        caller.query("texts", attributes=order, filter=unknown),
-        caller.stream("texts", filter=unknown),
-        caller.write("texts", delete_by_filter=gateway_pb2.DeleteByFilter(filter=unknown)),
-    )
-    for call in calls:
-        with pytest.raises(InvalidRequestError, match="attribute not found") as refusal:
-            await call
-        assert refusal.value.reason == "UPSTREAM_REFUSED"
-
-
-async def test_missing_examples_are_named(caller: Caller) -> None:
-    await write_numbered(caller, "examples", 1)
-    example = gateway_pb2.NearestRanking(ids=[string_id("r0"), string_id("gone")])
-    with pytest.raises(NotFoundError, match="gone") as missing:
-        await caller.query("examples", nearest=example)
-    assert missing.value.reason == "EXAMPLES_NOT_FOUND"
-
-
 async def test_http_and_grpc_see_the_same_rows(store_url: str) -> None:
     async with (
-        gateway(store_url) as process,
+        gateway_over(store_url) as process,
         grpc.aio.insecure_channel(process.addresses["grpc"]) as channel,
         aiohttp.ClientSession(headers={"authorization": f"Bearer {KEY}"}) as session,
     ):
@@ -524,7 +319,7 @@ async def test_a_row_is_a_hit_once_the_cache_has_it(store_url: str) -> None:
         running(
             "layer_cache", LAYER_CACHE_GRPC_ADDRESS="127.0.0.1:0", LAYER_CACHE_BACKEND="memory"
         ) as cache,
-        gateway(store_url, LAYER_GATEWAY_CACHE_ADDRESS=cache.addresses["grpc"]) as process,
+        gateway_over(store_url, LAYER_GATEWAY_CACHE_ADDRESS=cache.addresses["grpc"]) as process,
         grpc.aio.insecure_channel(process.addresses["grpc"]) as channel,
     ):
         caller = Caller(channel)
@@ -539,34 +334,3 @@ async def test_a_row_is_a_hit_once_the_cache_has_it(store_url: str) -> None:
         found = await caller.lookup("cached", ids)
         outcomes = {one.cache_outcome for one in found.rows}
         assert outcomes == {gateway_pb2.CACHE_OUTCOME_ERROR}
-
-
-async def test_a_store_that_is_away_is_unavailable() -> None:
-    async with (
-        gateway("http://127.0.0.1:1") as process,
-        grpc.aio.insecure_channel(process.addresses["grpc"]) as channel,
-    ):
-        caller = Caller(channel)
-        for call in (caller.list(), caller.get("any"), caller.stream("any")):
-            with pytest.raises(UnavailableError) as away:
-                await call
-            assert away.value.reason == "UPSTREAM_UNREACHABLE"
-
-
-async def test_a_pause_that_the_store_asks_for_is_told(tmp_path: Path) -> None:
-    async with (
-        running(
-            "layer_vectorstore",
-            LAYER_VECTORSTORE_HTTP_ADDRESS="127.0.0.1:0",
-            LAYER_VECTORSTORE_DATA_DIRECTORY=str(tmp_path),
-            LAYER_VECTORSTORE_INDEX_LAG_MS="60000",
-            LAYER_VECTORSTORE_UNINDEXED_BYTES_MAX="1",
-        ) as store,
-        gateway(f"http://{store.addresses['http']}") as process,
-        grpc.aio.insecure_channel(process.addresses["grpc"]) as channel,
-    ):
-        rows = [row(integer_id(1), n=integer(1))]
-        await Caller(channel).write("busy", upserts=rows)
-        with pytest.raises(QuotaExceededError) as pause:
-            await Caller(channel).write("busy", upserts=rows)
-        assert (pause.value.reason, bool(pause.value.retry_after_s)) == ("UPSTREAM_BUSY", True)

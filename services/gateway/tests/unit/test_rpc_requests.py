@@ -17,7 +17,6 @@ from layer_gateway.application.facts import NamespaceFacts
 from layer_gateway.application.fetching import CacheResult, Fetched
 from layer_gateway.application.querying import QueryAnswer
 from layer_gateway.ports import CachedRow, Headers
-from layer_gateway.rpc.namespaces import described, list_query
 from layer_gateway.rpc.querying import layer_query, query_response
 from layer_gateway.rpc.reading import (
     STREAMED_BYTES_MAX,
@@ -28,10 +27,8 @@ from layer_gateway.rpc.reading import (
     stream_messages,
 )
 from layer_gateway.rpc.rows import RowReader
-from layer_gateway.rpc.schema import fill_schema, schema_json
 from layer_gateway.rpc.writing import write_body, write_response
 from layer_kit.errors import InvalidRequestError
-from layer_kit.names import Namespace
 from layer_wire.ids import IdKind
 from layer_wire.jsontext import RawObject, encode
 
@@ -377,81 +374,3 @@ def test_a_page_of_large_rows_is_cut_into_messages_without_losing_any() -> None:
     ids = [row.id.text for message in messages for row in message.rows]
     assert ids == ["r0", "r1", "r2", "r3", "r4"]
     assert [len(message.rows) for message in stream_messages([], READER)] == [0]
-
-
-SCHEMA: dict[str, gateway_pb2.AttributeSchema] = {
-    "id": gateway_pb2.AttributeSchema(type="uint"),
-    "n": gateway_pb2.AttributeSchema(type="int", is_filterable=False),
-    "v": gateway_pb2.AttributeSchema(type="[2]f32", is_vector_indexed=True),
-    "s": gateway_pb2.AttributeSchema(type="{}f16", is_vector_indexed=True),
-    "t": gateway_pb2.AttributeSchema(
-        type="string", full_text_search=gateway_pb2.FullTextSearch(language="german", k1=0.0)
-    ),
-    "u": gateway_pb2.AttributeSchema(
-        type="string",
-        full_text_search=gateway_pb2.FullTextSearch(),
-        is_regex_enabled=True,
-        is_glob_enabled=True,
-        is_fuzzy_enabled=True,
-    ),
-}
-
-
-def test_a_schema_survives_the_round_trip() -> None:
-    shown = schema_json(SCHEMA)
-    assert shown["s"] == {"type": "{}f16", "sparse_knn": {"distance_metric": "dot_product"}}
-    assert shown["t"] == {"type": "string", "full_text_search": {"language": "german", "k1": 0.0}}
-    target = gateway_pb2.Namespace()
-    fill_schema(target.schema, raw_row(**shown))
-    assert dict(target.schema) == SCHEMA
-
-
-def test_the_spellings_of_the_stores_routes_are_read() -> None:
-    target = gateway_pb2.Namespace()
-    shown = raw_row(
-        a="int",
-        b={"type": "[2]f32", "ann": {"distance_metric": "cosine_distance"}, "filterable": None},
-        c={"type": "string", "full_text_search": {"k3": 8, "language": None, "stemming": True}},
-        d={"type": "string", "full_text_search": False, "ann": False, "filterable": True},
-    )
-    fill_schema(target.schema, shown)
-    assert dict(target.schema) == {
-        "a": gateway_pb2.AttributeSchema(type="int"),
-        "b": gateway_pb2.AttributeSchema(type="[2]f32", is_vector_indexed=True),
-        "c": gateway_pb2.AttributeSchema(
-            type="string", full_text_search=gateway_pb2.FullTextSearch(is_stemming=True)
-        ),
-        "d": gateway_pb2.AttributeSchema(type="string", is_filterable=True),
-    }
-
-
-def test_a_listing_is_asked_for_within_its_bounds() -> None:
-    request = gateway_pb2.ListNamespacesRequest
-    assert list_query(request()) == "page_size=100"
-    assert list_query(request(page_size=5000, name_prefix="a b", page_token="x=")) == (
-        "page_size=1000&prefix=a+b&cursor=x%3D"
-    )
-    with pytest.raises(InvalidRequestError, match="page_size"):
-        list_query(request(page_size=-1))
-
-
-def test_a_namespace_is_described_with_what_is_known_of_it() -> None:
-    found = described(
-        Namespace("books-shadow"),
-        raw_row(
-            id="books-shadow",
-            schema={"id": "string"},
-            approx_row_count=3,
-            created_at="1970-01-01T00:00:01.5Z",
-            index={"status": "updating", "unindexed_bytes": 7},
-            layer={"shard_count": 16, "is_stable": False, "init_state": "ready", "indexed": None},
-        ),
-    )
-    assert (found.is_shadow, found.row_count, found.HasField("logical_bytes")) == (True, 3, False)
-    assert (found.create_time.ToMilliseconds(), found.HasField("update_time")) == (1500, False)
-    assert found.index == gateway_pb2.IndexState(
-        status=gateway_pb2.INDEX_STATUS_UPDATING, unindexed_bytes=7
-    )
-    assert found.layer == gateway_pb2.LayerState(
-        shard_count=16, init_state=gateway_pb2.INIT_STATE_READY
-    )
