@@ -13,9 +13,7 @@ import pytest_asyncio
 from layer.common.v1 import common_pb2
 from layer.common.v1.common_pb2 import Value
 from layer.gateway.v1 import gateway_pb2
-from layer_kit.errors import (
-    NotFoundError,
-)
+from layer_kit.errors import NotFoundError
 from layer_testing.gateway_calls import (
     KEY,
     Caller,

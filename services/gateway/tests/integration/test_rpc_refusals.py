@@ -69,7 +69,7 @@ async def test_no_method_answers_without_a_key(channel: grpc.aio.Channel) -> Non
         assert error.reason == "BEARER_MISSING"
 
 
-async def test_another_key_is_refused_by_every_method(channel: grpc.aio.Channel) -> None:
+async def test_another_key_is_refused(channel: grpc.aio.Channel) -> None:
     stranger = Caller(channel, key="another")
     with pytest.raises(LayerError) as refusal:
         await stranger.list()
