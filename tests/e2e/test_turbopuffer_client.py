@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 import turbopuffer
 from turbopuffer import NotFoundError, Turbopuffer
@@ -140,6 +141,18 @@ def test_the_answers_equal_those_of_the_store(
         assert [row.model_dump() for row in ours.rows or []] == [
             row.model_dump() for row in theirs.rows or []
         ]
+
+
+def test_vectors_that_were_sent_packed_serve_as_examples(
+    system: LocalSystem, books: turbopuffer.lib.namespace.Namespace, name: str
+) -> None:
+    books.write(upsert_rows=[{"id": 9, "vector": [-0.1, 0.8]}])
+    answer = httpx.post(
+        f"{system.url}/v2/namespaces/{name}/query",
+        json={"nearest_to_id": [9], "top_k": 2},
+        headers={"authorization": "Bearer any"},
+    )
+    assert [row["id"] for row in answer.json()["rows"]] == [9, 3]
 
 
 def test_u64_ids_survive(client: Turbopuffer, name: str) -> None:

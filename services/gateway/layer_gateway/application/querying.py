@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final
 
 import msgspec
 
@@ -29,13 +28,7 @@ from layer_wire.queries import (
     upstream_body,
 )
 from layer_wire.rows import RANK_KEY, query_answer, read_answer, row_id
-
-
-class _Vectors(msgspec.Struct):
-    vector: list[float] | None = None
-
-
-_VECTORS: Final[msgspec.json.Decoder[_Vectors]] = msgspec.json.Decoder(_Vectors)
+from layer_wire.vectors import stored_vector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +97,7 @@ class QueryRows:
         """Return the component-wise mean of the stored vectors of ``ids``."""
         texts = [str(id_) for id_ in ids]
         fetched = await self.fetch.by_text(namespace, texts, caller, names=[], with_vectors=True)
-        found = {
-            at: _VECTORS.decode(row.vectors).vector
-            for at, row in fetched.rows.items()
-            if row.vectors
-        }
+        found = {at: stored_vector(row.vectors) for at, row in fetched.rows.items()}
         missing = [text for at, text in enumerate(texts) if not found.get(at)]
         if missing:
             raise NotFoundError(

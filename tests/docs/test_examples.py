@@ -1,0 +1,69 @@
+"""The examples of the documentation, run as they stand against a running system."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from layer_testing.processes import child_environment
+from layer_testing.system import LocalSystem, local_system
+
+EXAMPLE = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TIMEOUT_S = 60
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
+    with local_system(tmp_path_factory.mktemp("d")) as running:
+        yield running
+
+
+def examples(page: str) -> list[tuple[str, str]]:
+    """Return the language and the text of each example of a page, in order."""
+    return EXAMPLE.findall(Path(page).read_text(encoding="utf-8"))
+
+
+def run(system: LocalSystem, language: str, text: str) -> str:
+    """Run an example where the defaults are replaced by what this system listens on."""
+    text = text.replace("127.0.0.1:8080", system.address("gateway", "http"))
+    text = text.replace("127.0.0.1:7100", system.address("gateway", "grpc"))
+    command = [sys.executable, "-c", text] if language == "python" else ["bash", "-euc", text]
+    done = subprocess.run(
+        command,
+        env=child_environment({}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_quickstart_of_the_readme_works_from_top_to_bottom(system: LocalSystem) -> None:
+    printed = [run(system, language, text) for language, text in examples("README.md")]
+    assert len(printed) == 3
+    assert printed[0] == "dune\n"
+    assert '"attributes":{"title":"Dune","year":1965,' in printed[1]
+    assert '"rows":[{"id":"dune",' in printed[1]
+    assert printed[2] == "Dune\n"
+
+
+def test_the_guide_to_grpc_works(system: LocalSystem) -> None:
+    printed = [run(system, language, text) for language, text in examples("docs/guides/grpc.md")]
+    assert printed
+    assert "written: 2" in printed[0]
+
+
+@pytest.mark.parametrize("page", ["README.md", *map(str, sorted(Path("docs").rglob("*.md")))])
+def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", Path(page).read_text(encoding="utf-8"))
+    missing = [link for link in links if not (Path(page).parent / link).exists()]
+    # A build sandbox holds the pages and not what they link to outside of docs/.
+    inside = [link for link in missing if link.endswith(".md") and "proto" not in link]
+    assert [link for link in inside if not link.startswith("../../")] == []
