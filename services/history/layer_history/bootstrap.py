@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from layer.history.v1 import history_pb2
-from layer_history.settings import Settings
+from layer_history.settings import HistorySettings
 from layer_kit.process import Addresses
 from layer_kit.rpc.refusal import refuse_all
 from layer_kit.service import service_frame
@@ -16,7 +16,7 @@ SERVICES: Final = tuple(history_pb2.DESCRIPTOR.services_by_name.values())
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Addresses]:
+async def serving(settings: HistorySettings) -> AsyncIterator[Addresses]:
     """Run the service for the length of the block; yield what it listens on."""
     async with service_frame(settings) as frame:
         await frame.serve_grpc(settings.grpc_address, SERVICES, refuse_all(SERVICES))

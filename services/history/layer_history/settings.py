@@ -1,4 +1,4 @@
-"""Settings of the history service, from ``LAYER_HISTORY_*``."""
+"""HistorySettings of the history service, from ``LAYER_HISTORY_*``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import Field
 from layer_kit.settings import ServiceSettings
 
 
-class Settings(ServiceSettings):
-    """Settings of the history service."""
+class HistorySettings(ServiceSettings):
+    """HistorySettings of the history service."""
 
     service: ClassVar[str] = "history"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from layer_kit.process import run_service
 from layer_runtime.bootstrap import serving
-from layer_runtime.settings import Settings
+from layer_runtime.settings import RuntimeSettings
 
 if __name__ == "__main__":
-    run_service(Settings, serving)
+    run_service(RuntimeSettings, serving)

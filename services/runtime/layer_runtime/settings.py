@@ -1,4 +1,4 @@
-"""Settings of the runtime service, from ``LAYER_RUNTIME_*``."""
+"""RuntimeSettings of the runtime service, from ``LAYER_RUNTIME_*``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import Field
 from layer_kit.settings import ServiceSettings
 
 
-class Settings(ServiceSettings):
-    """Settings of the runtime service."""
+class RuntimeSettings(ServiceSettings):
+    """RuntimeSettings of the runtime service."""
 
     service: ClassVar[str] = "runtime"
 

@@ -10,13 +10,13 @@ from layer.snapshots.v1 import snapshots_pb2
 from layer_kit.process import Addresses
 from layer_kit.rpc.refusal import refuse_all
 from layer_kit.service import service_frame
-from layer_snapshots.settings import Settings
+from layer_snapshots.settings import SnapshotsSettings
 
 SERVICES: Final = tuple(snapshots_pb2.DESCRIPTOR.services_by_name.values())
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Addresses]:
+async def serving(settings: SnapshotsSettings) -> AsyncIterator[Addresses]:
     """Run the service for the length of the block; yield what it listens on."""
     async with service_frame(settings) as frame:
         await frame.serve_grpc(settings.grpc_address, SERVICES, refuse_all(SERVICES))

@@ -1,4 +1,4 @@
-"""Settings of the snapshots service, from ``LAYER_SNAPSHOTS_*``."""
+"""SnapshotsSettings of the snapshots service, from ``LAYER_SNAPSHOTS_*``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import Field
 from layer_kit.settings import ServiceSettings
 
 
-class Settings(ServiceSettings):
-    """Settings of the snapshots service."""
+class SnapshotsSettings(ServiceSettings):
+    """SnapshotsSettings of the snapshots service."""
 
     service: ClassVar[str] = "snapshots"
 
