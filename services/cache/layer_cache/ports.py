@@ -60,6 +60,9 @@ class RowStore(Protocol):
         """Return up to ``count_max`` entries in order of key, beginning behind ``after``.
 
         Entries over age are left out, so that only an empty list means the end.
+
+        Raises:
+            UnavailableError: ``STORE_DOWN``.
         """
 
     def figures(self) -> StoreFigures:

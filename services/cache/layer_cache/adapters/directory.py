@@ -44,20 +44,20 @@ class DataDirectory:
         self.ledger = path / "ledger.sqlite"
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._lock_file = (path / "lock").open("w")
         except OSError as error:
             raise _unusable(path, error) from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            os.close(self._lock)
+            self._lock_file.close()
             raise ConfigurationError(
                 f"data_directory {path} is in use by another process; give each its own"
             ) from error
         try:
             self._begin()
         except OSError as error:
-            os.close(self._lock)
+            self._lock_file.close()
             raise _unusable(path, error) from error
         self._is_trusted = True
 
@@ -80,7 +80,8 @@ class DataDirectory:
 
     def wipe(self) -> None:
         """Remove the contents. Nobody may have them open."""
-        shutil.rmtree(self.rows, ignore_errors=False) if self.rows.exists() else None
+        if self.rows.exists():
+            shutil.rmtree(self.rows)
         for path in self.ledger.parent.glob(f"{self.ledger.name}*"):
             path.unlink()
 
@@ -92,7 +93,7 @@ class DataDirectory:
         except OSError as error:
             log.warning("trust_not_recorded", error=str(error))
         finally:
-            os.close(self._lock)
+            self._lock_file.close()
 
     def _begin(self) -> None:
         boot = f"{FORMAT} {_boot_id()}"

@@ -7,6 +7,7 @@ The total is checked per file, hence many small files; misses stay cheap by Bloo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import struct
@@ -30,6 +31,7 @@ from rocksdict import (
 from layer_cache.domain.rows import Entry, RowKey, namespace_prefix
 from layer_cache.ports import StoreFigures
 from layer_kit.clock import EpochMilliseconds
+from layer_kit.errors import UnavailableError
 from layer_kit.names import Namespace
 
 log = structlog.get_logger(__name__)
@@ -92,7 +94,11 @@ class EmbeddedStore:
             return [None] * len(keys)
         oldest_ms = self._now_ms() - self._ttl_ms
         read = self._rows.get
-        found = [_decode(read(key), oldest_ms) for key in keys]
+        try:
+            found = [_decode(read(key), oldest_ms) for key in keys]
+        except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
+            self._give_up(error)
+            return [None] * len(keys)
         if self._unerased:
             return [
                 None if key in self._unerased else entry
@@ -135,28 +141,19 @@ class EmbeddedStore:
     def scan(
         self, namespace: Namespace, *, after: RowKey | None, count_max: int
     ) -> list[tuple[RowKey, Entry]]:
-        page: list[tuple[RowKey, Entry]] = []
         if self._is_blind:
-            return page
-        prefix = namespace_prefix(namespace)
-        oldest_ms = self._now_ms() - self._ttl_ms
-        for raw, value in self._rows.items(from_key=after or prefix):
-            assert isinstance(raw, bytes)
-            key = RowKey(raw)
-            if len(page) == count_max or not key.startswith(prefix):
-                break
-            if key == after or key in self._unerased:
-                continue
-            if (entry := _decode(value, oldest_ms)) is not None:
-                page.append((key, entry))
-        return page
+            return []
+        try:
+            return self._scan(namespace, after, count_max)
+        except Exception as error:
+            self._give_up(error)
+            raise UnavailableError("STORE_DOWN", "The cache cannot read its entries.") from error
 
     def figures(self) -> StoreFigures:
-        files = sum(file.stat().st_size for file in self._path.iterdir())
         return StoreFigures(
             backend="embedded",
             entry_count=self._entry_count(),
-            disk_bytes=files,
+            disk_bytes=sum(map(_size, self._path.iterdir())),
             disk_bytes_max=self._disk_bytes_max,
             is_read_only=bool(self._last_error),
             last_error=self._last_error,
@@ -171,7 +168,7 @@ class EmbeddedStore:
         """
         if not self._last_error or _free_bytes(self._path) < self._room_bytes:
             return
-        self._rows.close()
+        self._close_rows()
         try:
             if self._is_blind:
                 shutil.rmtree(self._path)
@@ -193,8 +190,31 @@ class EmbeddedStore:
             self._rows.flush_wal(sync=True)
         except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
             self._distrust(f"rows: {error}")
-        finally:
+        self._close_rows()
+
+    def _close_rows(self) -> None:
+        """Close the database, which it also does when it complains about an earlier failure."""
+        try:
             self._rows.close()
+        except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
+            log.warning("store_closed_with_error", error=str(error))
+
+    def _scan(
+        self, namespace: Namespace, after: RowKey | None, count_max: int
+    ) -> list[tuple[RowKey, Entry]]:
+        prefix = namespace_prefix(namespace)
+        oldest_ms = self._now_ms() - self._ttl_ms
+        page: list[tuple[RowKey, Entry]] = []
+        for raw, value in self._rows.items(from_key=after or prefix):
+            assert isinstance(raw, bytes)
+            key = RowKey(raw)
+            if len(page) == count_max or not key.startswith(prefix):
+                break
+            if key == after or key in self._unerased:
+                continue
+            if (entry := _decode(value, oldest_ms)) is not None:
+                page.append((key, entry))
+        return page
 
     def _entry_count(self) -> int:
         if self._is_blind:
@@ -234,6 +254,12 @@ class EmbeddedStore:
         options.set_block_based_table_factory(table)
         return options
 
+    def _give_up(self, error: Exception) -> None:
+        """Answer nothing any more, since entries cannot be read; recovery begins from nothing."""
+        self._is_blind = True
+        self._fail(error)
+        self._distrust(f"rows: {error}")
+
     def _fail(self, error: Exception) -> None:
         if not self._last_error:
             log.error("store_failed", error=str(error))
@@ -258,6 +284,13 @@ def _decode(value: Any, oldest_ms: int) -> Entry | None:
 def _is_stall(error: Exception) -> bool:
     """Tell whether a write was refused because it would have had to wait for a flush."""
     return "incomplete" in str(error).lower()
+
+
+def _size(file: Path) -> int:
+    """Return the bytes of a file, or none: it may just have been compacted away."""
+    with contextlib.suppress(FileNotFoundError):
+        return file.stat().st_size
+    return 0
 
 
 def _free_bytes(path: Path) -> int:

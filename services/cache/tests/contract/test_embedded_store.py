@@ -1,0 +1,324 @@
+"""What the embedded backend must do beyond the port: crashes, full disks, damage, ownership."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layer_cache.adapters.directory import DataDirectory
+from layer_cache.adapters.embedded import EmbeddedStore
+from layer_cache.adapters.ledger import SqliteLedger
+from layer_cache.domain.rows import Entry, RowKey, row_keys
+from layer_cache.ports import Ledger
+from layer_kit.configuration import ConfigurationError
+from layer_kit.errors import UnavailableError
+from layer_kit.names import Namespace
+from layer_testing.processes import child_environment
+
+BOOKS = Namespace("books")
+Stores = Any  # the fixture's class lives in conftest.py, which nothing can import
+
+WRITER = """
+import itertools, sys, time
+from pathlib import Path
+from layer_cache.adapters.embedded import EmbeddedStore
+from layer_cache.domain.rows import Entry, row_keys
+
+store = EmbeddedStore(
+    Path(sys.argv[1]), disk_bytes_max=2**26, ttl_s=1e6,
+    now_ms=lambda: 1000, distrust=print,
+)
+for number in itertools.count():
+    key, gone = row_keys("books", [b"u%d" % number, b"u%d" % (number - 10)], count_max=2)
+    store.put([(key, Entry(1, 1000, b"%d" % number * 50, b""))])
+    store.delete([gone])
+    print(number, flush=True)
+"""
+
+
+def key(number: int) -> RowKey:
+    return row_keys(BOOKS, [b"u%d" % number], count_max=1)[0]
+
+
+def entry(body: bytes = b"{}") -> Entry:
+    return Entry(1, 1_000_000_000, body, b"")
+
+
+def test_a_killed_writer_loses_nothing_that_it_reported(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "rows")],
+        stdout=subprocess.PIPE,
+        env=child_environment({}),
+        text=True,
+    ) as writer:
+        assert writer.stdout is not None
+        reported = 0
+        for line in writer.stdout:
+            reported = int(line)
+            if reported == 2000:
+                writer.send_signal(signal.SIGKILL)
+    store = EmbeddedStore(
+        tmp_path / "rows",
+        disk_bytes_max=2**26,
+        ttl_s=1e6,
+        now_ms=lambda: 1000,
+        distrust=lambda _why: None,
+    )
+
+    kept = store.get([key(number) for number in range(reported - 9, reported + 1)])
+    deleted = store.get([key(number) for number in range(reported - 9)])
+    store.close()
+
+    assert [found.body for found in kept if found] == [
+        b"%d" % number * 50 for number in range(reported - 9, reported + 1)
+    ]
+    assert set(deleted) == {None}
+
+
+def test_a_stop_keeps_what_was_stored_and_what_was_deleted(
+    make_stores: Callable[[str], Stores],
+) -> None:
+    stores = make_stores("embedded")
+    store = stores.open()
+    store.put([(key(n), entry()) for n in range(10)])
+    store.delete([key(3)])
+
+    store = stores.reopen(store)
+
+    assert store.get([key(3), key(4)]) == [None, entry()]
+    assert len(store.scan(BOOKS, after=None, count_max=100)) == 9
+    stores.close()
+
+
+LIMIT_BYTES = 64 * 1024
+"""Less than the stores of these tests hold, and more than a test prints."""
+
+
+@pytest.fixture
+def full_disk() -> Any:
+    """Return what makes files of this process grow no further, and what ends that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(limit_bytes: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
+
+    yield fill
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_refuses_puts_and_serves_reads(
+    make_stores: Callable[[str], Stores], full_disk: Callable[[int], None]
+) -> None:
+    stores = make_stores("embedded")
+    store = stores.open()
+    store.put([(key(n), entry(b"x" * 1000)) for n in range(300)])
+
+    full_disk(LIMIT_BYTES)
+    refused = store.put([(key(n), entry(b"new")) for n in range(10)])
+    store.delete([key(5), key(6)])
+
+    assert refused == 0
+    assert store.get([key(1)]) == [entry(b"x" * 1000)]
+    assert store.get([key(5), key(6)]) == [None, None]
+    assert key(5) not in [row_key for row_key, _ in store.scan(BOOKS, after=None, count_max=2000)]
+    figures = store.figures()
+    assert figures.is_read_only
+    assert figures.last_error
+    assert figures.refused_count >= 10
+    assert stores.distrusted, "what was not deleted on disk must not be found at the next start"
+
+    full_disk(resource.RLIM_INFINITY)
+    store.recover()
+
+    assert not store.figures().is_read_only
+    assert store.put([(key(5), entry(b"new"))]) == 1
+    assert store.get([key(5), key(6), key(7)]) == [entry(b"new"), None, entry(b"x" * 1000)]
+    store = stores.reopen(store)
+    assert store.get([key(6)]) == [None]
+    stores.close()
+
+
+def test_more_failed_deletes_than_can_be_kept_make_the_store_answer_nothing(
+    make_stores: Callable[[str], Stores],
+    full_disk: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("layer_cache.adapters.embedded.UNERASED_KEYS_MAX", 2)
+    stores = make_stores("embedded")
+    store = stores.open()
+    store.put([(key(n), entry(b"x" * 10_000)) for n in range(10)])
+
+    full_disk(LIMIT_BYTES)
+    store.delete([key(1), key(2), key(3)])
+    store.delete([key(4)])
+
+    assert set(store.get([key(n) for n in range(10)])) == {None}
+    assert store.scan(BOOKS, after=None, count_max=10) == []
+    assert store.figures().entry_count == 0
+    full_disk(resource.RLIM_INFINITY)
+    store.recover()
+    assert set(store.get([key(n) for n in range(10)])) == {None}
+    assert store.put([(key(1), entry())]) == 1
+    stores.close()
+
+
+def test_a_store_that_cannot_be_read_answers_nothing_until_it_began_anew(
+    make_stores: Callable[[str], Stores],
+) -> None:
+    stores = make_stores("embedded")
+    store = stores.open()
+    store.put([(key(n), entry(b"x" * 1000)) for n in range(300)])
+    store = stores.reopen(store)
+    for table in stores.path.glob("*.sst"):
+        table.write_bytes(b"damage" * 1000)
+
+    assert store.get([key(1)]) == [None]
+    assert store.scan(BOOKS, after=None, count_max=10) == []
+    assert store.figures().is_read_only
+
+    store.recover()
+    assert store.put([(key(1), entry())]) == 1
+    assert store.get([key(1), key(2)]) == [entry(), None]
+    stores.close()
+
+
+def test_a_damaged_store_is_reported_as_such(tmp_path: Path) -> None:
+    (tmp_path / "CURRENT").write_text("nonsense\n")
+
+    with pytest.raises(OSError, match="rows"):
+        EmbeddedStore(
+            tmp_path, disk_bytes_max=2**26, ttl_s=1, now_ms=lambda: 0, distrust=lambda _why: None
+        )
+
+
+def test_the_ledger_remembers_epochs_the_floor_and_members(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = SqliteLedger(path, distrust=pytest.fail)
+    assert ledger.load() == Ledger()
+    ledger.record_epoch(BOOKS, 2)
+    ledger.record_floor(3)
+    ledger.record_epoch(BOOKS, 4)
+    for member_id in ("one", "two", "two"):
+        ledger.add_member(member_id)
+    ledger.remove_members(["one", "absent"])
+    ledger.close()
+
+    again = SqliteLedger(path, distrust=pytest.fail)
+
+    assert again.load() == Ledger(floor=3, epochs={BOOKS: 4}, member_ids=frozenset({"two"}))
+    again.close()
+
+
+def test_a_ledger_that_cannot_be_written_has_everything_distrusted(
+    tmp_path: Path, full_disk: Callable[[int], None]
+) -> None:
+    distrusted: list[str] = []
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite", distrust=distrusted.append)
+
+    full_disk(1)
+    ledger.record_epoch(BOOKS, 2)
+
+    assert distrusted
+    ledger.close()
+
+
+def open_with_a_row(path: Path) -> DataDirectory:
+    directory = DataDirectory(path)
+    directory.rows.mkdir(exist_ok=True)
+    (directory.rows / "row").touch()
+    return directory
+
+
+def test_contents_survive_a_clean_stop_and_a_crash_of_the_process(tmp_path: Path) -> None:
+    directory = open_with_a_row(tmp_path)
+    directory.close()
+    directory = DataDirectory(tmp_path)
+    assert (directory.rows / "row").exists()
+    directory._lock_file.close()  # what the system does for a process that was killed
+
+    again = DataDirectory(tmp_path)
+
+    assert (again.rows / "row").exists()
+    again.close()
+
+
+@pytest.mark.parametrize("trust", [None, "1 another-boot", "0 closed"])
+def test_contents_of_another_boot_or_format_are_thrown_away(
+    tmp_path: Path, trust: str | None
+) -> None:
+    open_with_a_row(tmp_path).close()
+    if trust is None:
+        (tmp_path / "trust").unlink()
+    else:
+        (tmp_path / "trust").write_text(trust)
+
+    directory = DataDirectory(tmp_path)
+
+    assert not (directory.rows / "row").exists()
+    directory.close()
+
+
+def test_distrusted_contents_are_thrown_away_at_the_next_start(tmp_path: Path) -> None:
+    directory = open_with_a_row(tmp_path)
+    for _ in range(2):
+        directory.distrust("a change was not recorded")
+    directory.close()
+
+    directory = DataDirectory(tmp_path)
+
+    assert not (directory.rows / "row").exists()
+    directory.close()
+
+
+def test_distrust_that_cannot_be_recorded_is_an_error(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path)
+    (tmp_path / "trust").unlink()
+    (tmp_path / "trust").mkdir()
+
+    with pytest.raises(UnavailableError, match="neither") as caught:
+        directory.distrust("a change was not recorded")
+
+    assert caught.value.reason == "STORE_DOWN"
+    (tmp_path / "trust").rmdir()
+    directory.close()
+
+
+def test_a_directory_belongs_to_one_process(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path)
+    with pytest.raises(ConfigurationError, match="in use by another process"):
+        DataDirectory(tmp_path)
+    directory.close()
+
+    DataDirectory(tmp_path).close()
+
+
+def test_a_directory_that_cannot_be_made_is_a_fault_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        DataDirectory(tmp_path / "file" / "cache")
+
+
+async def test_reads_stay_quick_beside_a_busy_writer(make_stores: Callable[[str], Stores]) -> None:
+    stores = make_stores("embedded")
+    store = stores.open()
+    store.put([(key(n), entry(b"x" * 1000)) for n in range(1000)])
+
+    async def write() -> None:
+        for start in range(0, 20_000, 250):
+            store.put([(key(n), entry(b"y" * 1000)) for n in range(start, start + 250)])
+            await asyncio.sleep(0)
+
+    writing = asyncio.create_task(write())
+    while not writing.done():
+        assert store.get([key(500)]) in ([entry(b"x" * 1000)], [entry(b"y" * 1000)])
+        await asyncio.sleep(0)
+    stores.close()

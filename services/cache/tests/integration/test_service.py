@@ -1,0 +1,275 @@
+"""The cache as its callers meet it: a process, gRPC, metrics, signals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from layer.cache.v1 import cache_pb2
+from layer.cache.v1.cache_pb2_grpc import CacheServiceStub
+from layer_kit.errors import LayerError
+from layer_kit.rpc.client import invoke, open_channel
+from layer_testing.processes import ServiceProcess, launch
+
+Start = Callable[..., AbstractAsyncContextManager[tuple[CacheServiceStub, ServiceProcess]]]
+BODY = b'{"title":"Emma","year":1815}'
+TIMEOUT_S = 5.0
+
+
+async def lookup(
+    cache: CacheServiceStub, *ids: bytes, namespace: str = "books"
+) -> cache_pb2.LookupRowsResponse:
+    return await cache.LookupRows(cache_pb2.LookupRowsRequest(namespace=namespace, ids=ids))
+
+
+async def fill(cache: CacheServiceStub, *ids: bytes) -> None:
+    token = (await lookup(cache, *ids)).read_token
+    answer = await cache.BackfillRows(
+        cache_pb2.BackfillRowsRequest(
+            namespace="books",
+            read_token=token,
+            ids=ids,
+            bodies=[BODY] * len(ids),
+            vectors=[b'{"vector":[1.5]}'] * len(ids),
+        )
+    )
+    assert answer.stored_count == len(ids)
+
+
+async def open_session(cache: CacheServiceStub, member_id: str = "gateway") -> str:
+    request = cache_pb2.OpenSessionRequest(member_id=member_id)
+    return (await cache.OpenSession(request)).session_id
+
+
+async def test_rows_travel_through_every_call(start: Start) -> None:
+    async with start() as (cache, _):
+        session = await cache.OpenSession(cache_pb2.OpenSessionRequest(member_id="gateway"))
+        assert (session.lease_ms, session.declared_gone_ms) == (2000, 30_000)
+        await fill(cache, b"u1", b"u2", b"u3")
+        fence = cache_pb2.FenceRowsRequest(
+            session_id=session.session_id,
+            namespace="books",
+            fence_id=b"f",
+            ids=[b"u1", b"u2", b"u4"],
+            ttl_ms=1000,
+        )
+        await cache.FenceRows(fence)
+        assert list((await lookup(cache, b"u1", b"u3")).hit_positions) == [1]
+        settled = await cache.SettleRows(
+            cache_pb2.SettleRowsRequest(
+                namespace="books",
+                fence_id=b"f",
+                put_ids=[b"u4"],
+                put_bodies=[b'{"title":"Persuasion"}'],
+                patch_ids=[b"u1"],
+                patch_bodies=[b'{"year":1816}'],
+            )
+        )
+        assert (settled.stored_count, settled.is_fence_lost) == (2, False)
+
+        found = await cache.LookupRows(
+            cache_pb2.LookupRowsRequest(
+                namespace="books",
+                ids=[b"u1", b"u2", b"u3", b"u4"],
+                attribute_names=["year"],
+                with_vectors=True,
+            )
+        )
+        assert list(found.hit_positions) == [0, 2, 3]
+        assert list(found.bodies) == [b'{"year":1816}', b'{"year":1815}', b"{}"]
+        assert list(found.vectors) == [b'{"vector":[1.5]}', b'{"vector":[1.5]}', b""]
+
+        pages = [
+            page
+            async for page in cache.ScanRows(
+                cache_pb2.ScanRowsRequest(namespace="books", page_size=2)
+            )
+        ]
+        assert [list(page.ids) for page in pages] == [[b"u1", b"u3"], [b"u4"]]
+        count = await cache.CountRows(cache_pb2.CountRowsRequest(namespace="books"))
+        assert count.row_count == 3
+        renewal = await cache.RenewSession(
+            cache_pb2.RenewSessionRequest(
+                session_id=session.session_id, elapsed_ms=10, answered_renewal_number=1
+            )
+        )
+        assert renewal.renewal_number == 2
+
+        await cache.InvalidateNamespace(
+            cache_pb2.InvalidateNamespaceRequest(namespace="books", session_id=session.session_id)
+        )
+        assert not (await lookup(cache, b"u1")).hit_positions
+        figures = await cache.GetStatistics(cache_pb2.GetStatisticsRequest())
+        assert (figures.backend, figures.member_count, figures.fence_count) == ("embedded", 1, 0)
+        assert figures.disk_bytes_max == 16 * 1024 * 1024
+
+
+REFUSED = {
+    "NAMESPACE_INVALID": cache_pb2.LookupRowsRequest(namespace="no/slash", ids=[b"u1"]),
+    "TOO_MANY_IDS": cache_pb2.LookupRowsRequest(namespace="books", ids=[b"u1"] * 10_001),
+    "ID_INVALID": cache_pb2.LookupRowsRequest(namespace="books", ids=[b""]),
+    "TOO_MANY_ATTRIBUTES": cache_pb2.LookupRowsRequest(
+        namespace="books", ids=[b"u1"], attribute_names=["a"] * 1025
+    ),
+    "COLUMNS_DIFFER": cache_pb2.BackfillRowsRequest(namespace="books", ids=[b"u1"]),
+    "READ_TOKEN_INVALID": cache_pb2.BackfillRowsRequest(
+        namespace="books", ids=[b"u1"], bodies=[b"{}"], read_token=b"guess"
+    ),
+    "TTL_OUT_OF_RANGE": cache_pb2.FenceRowsRequest(namespace="books", fence_id=b"f", ttl_ms=999),
+    "FENCE_ID_INVALID": cache_pb2.FenceRowsRequest(namespace="books", ttl_ms=1000),
+    "SESSION_UNKNOWN": cache_pb2.FenceRowsRequest(
+        namespace="books", fence_id=b"f", ttl_ms=1000, session_id="none"
+    ),
+    "MEMBER_ID_INVALID": cache_pb2.OpenSessionRequest(),
+    "TOO_MANY_DIRTY_IDS": cache_pb2.OpenSessionRequest(
+        member_id="g", dirty_ids=[b"u1"] * 100_001, dirty_id_namespaces=["books"] * 100_001
+    ),
+    "RENEWAL_INVALID": cache_pb2.RenewSessionRequest(session_id="none", elapsed_ms=1),
+}
+NEGATIVE_PAGE = cache_pb2.ScanRowsRequest(namespace="books", page_size=-1)
+
+
+async def test_every_refusal_names_its_reason(start: Start) -> None:
+    async with start() as (cache, _):
+        methods: dict[type, Callable[..., Awaitable[object]]] = {
+            cache_pb2.LookupRowsRequest: cache.LookupRows,
+            cache_pb2.BackfillRowsRequest: cache.BackfillRows,
+            cache_pb2.FenceRowsRequest: cache.FenceRows,
+            cache_pb2.OpenSessionRequest: cache.OpenSession,
+            cache_pb2.RenewSessionRequest: cache.RenewSession,
+        }
+        reasons = {}
+        for reason, request in REFUSED.items():
+            with pytest.raises(LayerError) as caught:
+                await invoke(methods[type(request)], request, timeout_s=TIMEOUT_S)
+            reasons[reason] = caught.value.reason
+        with pytest.raises(grpc.aio.AioRpcError, match="page_size"):
+            await anext(aiter(cache.ScanRows(NEGATIVE_PAGE, timeout=TIMEOUT_S)))
+        assert reasons == dict(zip(REFUSED, REFUSED, strict=True))
+
+
+async def test_a_clean_restart_serves_what_was_stored(start: Start) -> None:
+    async with start() as (cache, process):
+        session = await open_session(cache)
+        await fill(cache, b"u1")
+        await cache.CloseSession(cache_pb2.CloseSessionRequest(session_id=session))
+        assert await process.terminate() == 0
+    async with start() as (cache, _):
+        found = await lookup(cache, b"u1")
+        assert list(found.bodies) == [BODY]
+        assert not found.is_suspended
+
+
+async def test_a_crash_with_a_member_suspends_hits_until_it_is_back(start: Start) -> None:
+    async with start() as (cache, process):
+        session = await open_session(cache)
+        await fill(cache, b"u1", b"u2")
+        await cache.FenceRows(
+            cache_pb2.FenceRowsRequest(
+                session_id=session, namespace="books", fence_id=b"f", ids=[b"u1"], ttl_ms=1000
+            )
+        )
+        await process.kill()
+    async with start() as (cache, _):
+        assert (await lookup(cache, b"u1", b"u2")).is_suspended
+        session = await open_session(cache)
+        await cache.RenewSession(
+            cache_pb2.RenewSessionRequest(
+                session_id=session, elapsed_ms=0, answered_renewal_number=1
+            )
+        )
+        assert list((await lookup(cache, b"u1", b"u2")).hit_positions) == [1]
+
+
+async def test_a_member_that_vanishes_is_given_up_after_the_set_time(start: Start) -> None:
+    settings = {"LAYER_CACHE_LEASE_S": "0.2", "LAYER_CACHE_DECLARED_GONE_S": "1"}
+    async with start(**settings) as (cache, _):
+        await open_session(cache)
+        await fill(cache, b"u1")
+        seen = [(await lookup(cache, b"u1")).is_suspended]
+        async with asyncio.timeout(10):
+            while len(seen) < 3:
+                found = await lookup(cache, b"u1")
+                if found.is_suspended != seen[-1]:
+                    seen.append(found.is_suspended)
+        assert seen == [False, True, False]
+        assert not found.hit_positions
+
+
+async def test_health_reflection_and_metrics_answer(start: Start) -> None:
+    async with start() as (cache, process):
+        await fill(cache, b"u1")
+        await lookup(cache, b"u1")
+        async with open_channel(process.addresses["grpc"]) as channel:
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            status = await health.Check(
+                health_pb2.HealthCheckRequest(service="layer.cache.v1.CacheService")
+            )
+            assert status.status == health_pb2.HealthCheckResponse.SERVING
+            names = await _reflected_names(channel)
+        assert "layer.cache.v1.CacheService" in names
+        async with aiohttp.ClientSession() as http:
+            answer = await http.get(f"http://{process.addresses['ops']}/metrics")
+            metrics = await answer.text()
+    for line in (
+        'layer_cache_lookups_total{namespace="books",result="hit"} 1.0',
+        'layer_cache_lookups_total{namespace="books",result="miss"} 1.0',
+        'layer_cache_backfills_total{status="stored"} 1.0',
+        "layer_cache_payload_bytes_count 1.0",
+        "layer_cache_entries 1.0",
+        "layer_cache_suspended 0.0",
+        "layer_cache_fences_expired_total 0.0",
+        "layer_cache_read_only 0.0",
+    ):
+        assert line in metrics
+
+
+async def _reflected_names(channel: grpc.aio.Channel) -> list[str]:
+    async def ask() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+
+    untyped: Any = channel  # the stubs know the blocking channel alone
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(untyped)
+    async for answer in stub.ServerReflectionInfo(ask()):
+        return [service.name for service in answer.list_services_response.service]
+    return []
+
+
+async def test_a_directory_in_use_or_not_writable_stops_the_start(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    async with start():
+        for path, text in (
+            (tmp_path / "cache", "in use by another process"),
+            (tmp_path / "file" / "cache", "cannot be written"),
+        ):
+            second = await launch("layer_cache", LAYER_CACHE_DATA_DIRECTORY=str(path))
+            assert await second.wait() == 2
+            assert text in second.stderr
+
+
+async def test_damaged_contents_are_replaced(start: Start, tmp_path: Path) -> None:
+    async with start() as (cache, process):
+        await fill(cache, b"u1")
+        await process.terminate()
+    (tmp_path / "cache" / "rows" / "CURRENT").write_text("nonsense\n")
+    async with start() as (cache, _):
+        assert not (await lookup(cache, b"u1")).hit_positions
+        await fill(cache, b"u1")
+
+
+async def test_the_memory_backend_needs_no_directory(start: Start, tmp_path: Path) -> None:
+    async with start(LAYER_CACHE_BACKEND="memory") as (cache, _):
+        await fill(cache, b"u1")
+        assert list((await lookup(cache, b"u1")).bodies) == [BODY]
+    assert not (tmp_path / "cache").exists()
