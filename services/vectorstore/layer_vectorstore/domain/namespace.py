@@ -9,10 +9,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from layer_vectorstore.domain.changes import Change, Put, Settings
+from layer_vectorstore.domain.schema import ID
 from layer_vectorstore.domain.table import Table, TableView
 
 PENDING_VIEWS_COUNT_MAX: Final = 256
@@ -65,7 +66,12 @@ class Namespace:
         if not is_eventual:
             return self._latest
         self._settle(now_ms)
-        return self._indexed
+        indexed, latest = self._indexed, self._latest
+        if len(indexed.live) and indexed.columns[ID] is not latest.columns[ID]:
+            # The table was rebuilt since, so its slots are others.
+            return indexed
+        # Only rows lag behind: a schema is in force at once.
+        return replace(latest, live=indexed.live)
 
     def unindexed(self, now_ms: int) -> Unindexed:
         self._settle(now_ms)

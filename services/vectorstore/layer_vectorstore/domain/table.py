@@ -54,7 +54,7 @@ class TableView:
     text_indexes: Mapping[str, TextIndex]
     sizes: NDArray[np.int64]
     """Logical bytes of each slot."""
-    _cache: dict[str, Any] = field(default_factory=dict)
+    _cache: dict[str, Any] = field(default_factory=dict, init=False, compare=False)
 
     @property
     def live_slots(self) -> Slots:

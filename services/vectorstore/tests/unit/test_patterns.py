@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from layer_vectorstore.domain.errors import RefusedError
 from layer_vectorstore.domain.patterns import contains_within, glob_test, regex_test
 
+ONE_EDIT = {"max_edit_distance": [{"min_query_chars": 6, "distance": 1}]}
 LETTERS = st.text(alphabet="abc", max_size=8)
 
 
@@ -92,7 +93,7 @@ def test_regular_expressions_are_not_anchored_and_never_explode() -> None:
                 "path",
                 "Fuzzy",
                 "srk/a",
-                {"max_edit_distance": [{"min_query_chars": 6, "distance": 1}]},
+                ONE_EDIT,
             ],
             [],
         ),
@@ -101,7 +102,7 @@ def test_regular_expressions_are_not_anchored_and_never_explode() -> None:
                 "path",
                 "Fuzzy",
                 "readmee",
-                {"max_edit_distance": [{"min_query_chars": 6, "distance": 1}]},
+                ONE_EDIT,
             ],
             [3],
         ),

@@ -36,7 +36,7 @@ def test_the_fast_path_cuts_ascii_as_unicode_does(text: str) -> None:
     ("text", "expected"),
     [
         ("can't stop 3.14, e.g. foo_bar!", ["can't", "stop", "3.14", "e.g", "foo_bar"]),
-        ("Grüße, МОСКВА 日本", ["grüße", "москва", "日", "本"]),
+        ("Grüße, ДИЮ 日本", ["grüße", "дию", "日", "本"]),
         ("hi 😀 there …", ["hi", "😀", "there"]),
         ("", []),
     ],
@@ -64,14 +64,15 @@ def test_each_step_of_the_analysis_can_be_switched() -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(
-    st.lists(TEXTS | st.none(), min_size=1, max_size=8),
-    TEXTS.filter(bool),
-    st.floats(0, 3),
-    st.floats(0, 1),
-    st.sets(st.integers(0, 7), max_size=3),
+    texts=st.lists(TEXTS | st.none(), min_size=1, max_size=8),
+    query=TEXTS.filter(bool),
+    k1=st.floats(0, 3),
+    b=st.floats(0, 1),
+    deleted=st.sets(st.integers(0, 7), max_size=3),
 )
 def test_bm25_ranks_and_scores_as_the_formula_says(
     new_store: Callable[..., Any],
+    *,
     texts: list[str | None],
     query: str,
     k1: float,
@@ -212,7 +213,7 @@ def test_decay_of_a_moment_takes_durations_and_ignores_missing_values(store: Any
         (["none", "BM25", "x"], "not found in schema"),
         (
             ["words", "BM25", "x"],
-            "💔 invalid input 'x' for rank_by field \"words\", expecting []string",
+            "invalid input 'x' for rank_by field \"words\", expecting []string",
         ),
         (["text", "BM25", ["x"]], 'for rank_by field "text", expecting string'),
         (["Attribute", "n"], "wrap it as"),
@@ -225,7 +226,7 @@ def test_impossible_scores_are_refused(store: Any, rank: list[Any], message: str
     words = {"type": "[]string", "full_text_search": {"tokenizer": "pre_tokenized_array"}}
     store.upsert({"id": 1, "title": "x", "n": 1}, schema=TEXT | {"words": words})
 
-    with pytest.raises(RefusedError, match=".") as raised:
+    with pytest.raises(RefusedError) as raised:
         store.query({"rank_by": rank, "limit": 1})
 
     assert message in raised.value.message

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from layer_vectorstore.domain.errors import RefusedError
+from layer_vectorstore.domain.recall import parse_recall_request
 from layer_vectorstore.domain.vectors import Metric, distances, shortest
 
 COSINE = {"distance_metric": "cosine_distance"}
@@ -189,8 +190,6 @@ def test_distances_to_another_vector_can_be_computed(store: Any) -> None:
 def test_recall_of_an_exact_search_is_one(store: Any) -> None:
     rows = [{"id": i, "vector": [i, 1], "n": i % 2} for i in range(20)]
     store.upsert(*rows, **EUCLIDEAN)
-    from layer_vectorstore.domain.recall import parse_recall_request
-
     body = {"num": 3, "top_k": 2, "filters": ["n", "Eq", 1], "include_ground_truth": True}
     found = store.queries.recall("ns", parse_recall_request(body))
 
@@ -220,7 +219,7 @@ def test_recall_of_an_exact_search_is_one(store: Any) -> None:
 def test_wrong_vectors_are_refused(store: Any, body: dict[str, Any], message: str) -> None:
     store.upsert({"id": 1, "vector": [1, 2]}, **COSINE)
 
-    with pytest.raises(RefusedError, match=".") as raised:
+    with pytest.raises(RefusedError) as raised:
         store.write(body)
 
     assert message in raised.value.message
