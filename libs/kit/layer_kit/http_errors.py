@@ -1,4 +1,4 @@
-"""Render ``LayerError`` as the HTTP error body of the contract (docs/reference/errors.md).
+"""Render ``LayerError`` as the contract's error body (docs/reference/http.md, "Errors").
 
 The official Turbopuffer client retries 408, 409, 429 and every 5xx unless ``x-should-retry``
 says otherwise, so each error answer sets that header on purpose.

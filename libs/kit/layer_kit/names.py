@@ -1,4 +1,4 @@
-"""Names that cross every boundary, parsed once where they enter (docs/reference/limits.md)."""
+"""Names that cross every boundary, parsed where they enter (docs/reference/http.md, "Limits")."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Composing Turbopuffer filters around a caller's own, which stays untouched JSON.
 
-Order matters to nobody upstream but is fixed by the contract (docs/reference/queries.md): the
+Order matters to nobody upstream but is fixed (docs/reference/http.md, "Queries"): the
 caller's filter is innermost, then time, then the watermark, then the shard.
 """
 

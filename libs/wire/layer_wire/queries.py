@@ -1,6 +1,6 @@
 """The query body: whose query is it, and what does layer send upstream for its own.
 
-docs/reference/queries.md has the rules. A query that uses a feature of the store which layer
+docs/reference/http.md, "Queries" has the rules. A query that uses a feature of the store that layer
 does not add to is the store's own, and passes byte for byte.
 """
 

@@ -1,4 +1,4 @@
-"""Attribute and row names that layer keeps for itself (docs/reference/reserved-names.md)."""
+"""Attribute and row names that are layer's (docs/reference/http.md, "Reserved names")."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 One pass writes the rows out again with the stamps in them; the same encoding, without id and
 vectors, is what the cache is offered. Vectors are copied, never parsed. The rules are those of
-docs/reference/writes.md.
+docs/reference/http.md, "Writes".
 """
 
 from __future__ import annotations

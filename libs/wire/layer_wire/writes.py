@@ -1,4 +1,4 @@
-"""The write body, decoded to its rows in one pass (docs/reference/writes.md).
+"""The write body, decoded to its rows in one pass (docs/reference/http.md, "Writes").
 
 A body of known fields is decoded to rows of raw values at once. One with fields we do not know
 takes a second pass, which keeps them, since upstream may know more than we do.

@@ -1,4 +1,4 @@
-"""HistorySettings of the history service, from ``LAYER_HISTORY_*``."""
+"""Settings of the history service, from ``LAYER_HISTORY_*``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from layer_kit.settings import ServiceSettings
 
 
 class HistorySettings(ServiceSettings):
-    """HistorySettings of the history service."""
+    """Settings of the history service."""
 
     service: ClassVar[str] = "history"
 

@@ -1,4 +1,4 @@
-"""RuntimeSettings of the runtime service, from ``LAYER_RUNTIME_*``."""
+"""Settings of the runtime service, from ``LAYER_RUNTIME_*``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from layer_kit.settings import ServiceSettings
 
 
 class RuntimeSettings(ServiceSettings):
-    """RuntimeSettings of the runtime service."""
+    """Settings of the runtime service."""
 
     service: ClassVar[str] = "runtime"
 

@@ -1,4 +1,4 @@
-"""SnapshotsSettings of the snapshots service, from ``LAYER_SNAPSHOTS_*``."""
+"""Settings of the snapshots service, from ``LAYER_SNAPSHOTS_*``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from layer_kit.settings import ServiceSettings
 
 
 class SnapshotsSettings(ServiceSettings):
-    """SnapshotsSettings of the snapshots service."""
+    """Settings of the snapshots service."""
 
     service: ClassVar[str] = "snapshots"
 

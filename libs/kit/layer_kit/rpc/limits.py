@@ -1,4 +1,4 @@
-"""Transport settings that both ends of a channel must agree on (docs/reference/limits.md)."""
+"""Transport settings that both ends of a channel agree on (docs/reference/http.md, "Limits")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every bound of the cache, in one place (docs/reference/limits.md)."""
+"""Every bound of the cache, in one place (docs/reference/http.md, "Limits")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetch by id: near copies first, the store for what is missing (docs/reference/fetch.md).
+"""Fetch by id: near copies first, the store for what is missing (docs/reference/http.md, "Fetch").
 
 A miss always reads the whole row at strong consistency, since what is read is cached for
 everyone: an eventual read could put a row older than an acknowledged write in front of them.

@@ -1,4 +1,4 @@
-"""Who may come in (docs/reference/authentication.md)."""
+"""Who may come in (docs/reference/http.md, "Authentication")."""
 
 from __future__ import annotations
 

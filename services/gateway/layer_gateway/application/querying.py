@@ -1,7 +1,7 @@
 """Layer queries: nearest rows, by vector or by example, with temporal filters and cursors.
 
-docs/reference/queries.md has the rules. A query that only the store understands is not seen here:
-the edge passes it on.
+docs/reference/http.md, "Queries" has the rules. A query that only the store understands is not
+seen here: the edge passes it on.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ UNKNOWN_FATE: Final = frozenset({408, 409, 499})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteRows:
-    """Writes rows of a namespace, as docs/reference/writes.md says."""
+    """Writes rows of a namespace, as docs/reference/http.md, "Writes" says."""
 
     store: Store
     cache: RowCache

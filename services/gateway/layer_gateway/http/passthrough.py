@@ -1,4 +1,4 @@
-"""Passing on what is the store's alone: bytes in, bytes out (docs/reference/passthrough.md)."""
+"""Passing on what is the store's: bytes in, bytes out (docs/reference/http.md, "Passing on")."""
 
 from __future__ import annotations
 
