@@ -98,7 +98,7 @@ class TextIndex:
         documents_count = int(np.count_nonzero(has_value))
         if not documents_count:
             return scores
-        relative_lengths: Float64s = lengths * (
+        relative_lengths = lengths.astype(np.float64) * (documents_count / terms_count)
             documents_count / max(int(lengths[has_value].sum()), 1)
         )
         for term, repeats in Counter(terms).items():

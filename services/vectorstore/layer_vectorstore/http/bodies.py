@@ -74,7 +74,7 @@ def _inflated(inflate: Any, chunk: bytes, bytes_max: int) -> list[bytes]:
             pending = inflate.unconsumed_tail
             if not part and not pending:
                 break
-    except IsalError as error:
+    except IsalError as error:  # type: ignore[misc]  # its stub forgets the base class
         raise RefusedError("BODY_ENCODING_INVALID", f"💔 invalid gzip body: {error}") from error
     return parts
 

@@ -12,7 +12,7 @@ from layer_vectorstore.adapters.change_codec import decode_change, encode_change
 from layer_vectorstore.adapters.memory_log import MemoryChangeLog
 from layer_vectorstore.adapters.sqlite_log import SqliteChangeLog
 from layer_vectorstore.domain.attribute_types import find_type
-from layer_vectorstore.domain.changes import Change, Delete, Patch, Put, Settings
+from layer_vectorstore.domain.changes import Change, Delete, Patch, Put, Settings, Step
 from layer_vectorstore.domain.schema import AttributeSchema, FullTextSearch, Schema
 from layer_vectorstore.domain.vectors import Metric
 from layer_vectorstore.ports import ChangeLog
@@ -32,7 +32,11 @@ def change_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Chang
 
 def schema() -> Schema:
     types = {"id": "uint", "s": "string", "v": "[2]f32", "m": "[][2]f32", "sp": "{}f16"}
-    attributes = {name: AttributeSchema(type=find_type(text)) for name, text in types.items()}
+    attributes = {
+        name: AttributeSchema(type=found)
+        for name, text in types.items()
+        if (found := find_type(text)) is not None
+    }
     attributes["s"] = AttributeSchema(
         type=attributes["s"].type, filterable=True, full_text_search=FullTextSearch(b=0.5)
     )
@@ -61,7 +65,7 @@ def test_a_change_survives_its_encoding() -> None:
         "m": [np.ones((3, 2), dtype=np.float32), np.zeros((1, 2), dtype=np.float32)],
         "sp": [{"f32": 1.0}, None],
     }
-    steps = [Put([1, 2**64 - 1], columns), Patch(["a"], {"s": ["y"]}), Delete([7])]
+    steps: list[Step] = [Put([1, 2**64 - 1], columns), Patch(["a"], {"s": ["y"]}), Delete([7])]
 
     decoded = decode_change(encode_change(Change(settings=settings(), steps=steps)))
 

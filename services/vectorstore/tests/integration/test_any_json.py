@@ -68,7 +68,7 @@ def anything(draw: random.Random, depth: int = 0) -> Any:
         case 2:
             return draw.choice([None, True, False])
         case 3 | 4:
-            return draw.choice(WORDS + NUMBERS)
+            return draw.choice([*WORDS, *NUMBERS])
         case 5:
             return [anything(draw, depth + 1) for _ in range(draw.randrange(4))]
         case _:

@@ -9,12 +9,15 @@ from uuid import UUID
 
 import pytest
 import turbopuffer
-from turbopuffer import AsyncTurbopuffer, Turbopuffer
+from turbopuffer import Turbopuffer
 
 from layer_testing.processes import ServiceProcess
 
+Client = Any
+"""An ``AsyncTurbopuffer``, whose types know only the attributes ``id`` and ``vector``."""
 
-async def test_documents_are_written_queried_and_deleted(client: AsyncTurbopuffer) -> None:
+
+async def test_documents_are_written_queried_and_deleted(client: Client) -> None:
     ns = client.namespace("demo")
     assert not await ns.exists()
 
@@ -50,7 +53,7 @@ async def test_documents_are_written_queried_and_deleted(client: AsyncTurbopuffe
         await ns.query(rank_by=("id", "asc"), top_k=1)
 
 
-async def test_python_values_come_back_as_they_went(client: AsyncTurbopuffer) -> None:
+async def test_python_values_come_back_as_they_went(client: Client) -> None:
     ns = client.namespace("values")
     identity = UUID("00000000-0000-0000-0000-000000000001")
     await ns.write(
@@ -64,7 +67,7 @@ async def test_python_values_come_back_as_they_went(client: AsyncTurbopuffer) ->
     assert row.model_dump()["at"] == "2024-01-02T03:04:05.000000000Z"
 
 
-async def test_full_text_and_vectors_fuse(client: AsyncTurbopuffer) -> None:
+async def test_full_text_and_vectors_fuse(client: Client) -> None:
     ns = client.namespace("hybrid")
     await ns.write(
         upsert_columns={
@@ -88,7 +91,7 @@ async def test_full_text_and_vectors_fuse(client: AsyncTurbopuffer) -> None:
     assert [[row.id for row in result.rows or []] for result in answer.results] == [["a", "c"]]
 
 
-async def test_schema_metadata_and_branches(client: AsyncTurbopuffer) -> None:
+async def test_schema_metadata_and_branches(client: Client) -> None:
     ns = client.namespace("source")
     await ns.write(upsert_rows=[{"id": 1, "hello": "x"}])
 
@@ -104,7 +107,7 @@ async def test_schema_metadata_and_branches(client: AsyncTurbopuffer) -> None:
     assert plan.plan_text
 
 
-async def test_namespaces_are_listed_over_pages(client: AsyncTurbopuffer) -> None:
+async def test_namespaces_are_listed_over_pages(client: Client) -> None:
     for number in range(5):
         await client.namespace(f"n-{number}").write(upsert_rows=[{"id": 1}])
 
@@ -117,7 +120,7 @@ def test_the_blocking_client_compresses(service: ServiceProcess) -> None:
     url = f"http://{service.addresses['http']}"
     with Turbopuffer(api_key="any", base_url=url, compression=True, max_retries=0) as client:
         ns = client.namespace("compressed")
-        rows = [{"id": i, "vector": [i / 7] * 64, "s": "x" * 100} for i in range(200)]
+        rows: Any = [{"id": i, "vector": [i / 7] * 64, "s": "x" * 100} for i in range(200)]
         ns.write(upsert_rows=rows, distance_metric="cosine_distance")
         found = ns.query(rank_by=("id", "desc"), top_k=3, include_attributes=["s"])
         assert [row.id for row in found.rows or []] == [199, 198, 197]
@@ -136,7 +139,7 @@ def test_the_blocking_client_compresses(service: ServiceProcess) -> None:
     ],
 )
 async def test_errors_are_those_the_client_knows(
-    client: AsyncTurbopuffer, arguments: dict[str, Any], error: type[Exception], text: str
+    client: Client, arguments: dict[str, Any], error: type[Exception], text: str
 ) -> None:
     ns = client.namespace("errors")
     await ns.write(upsert_rows=[{"id": 1, "vector": [1.0]}], distance_metric="cosine_distance")
@@ -145,7 +148,7 @@ async def test_errors_are_those_the_client_knows(
         await ns.query(**arguments)
 
 
-async def test_readers_and_writers_at_once_see_whole_writes(client: AsyncTurbopuffer) -> None:
+async def test_readers_and_writers_at_once_see_whole_writes(client: Client) -> None:
     ns = client.namespace("busy")
     await ns.write(upsert_rows=[{"id": i, "version": 0} for i in range(20)])
 

@@ -116,8 +116,8 @@ async def test_faults_can_be_switched_while_it_runs(http: aiohttp.ClientSession)
 
 async def test_faults_are_no_route_unless_enabled(start: Callable[..., Any]) -> None:
     async with start() as service, aiohttp.ClientSession() as http:
-        async with http.get(f"http://{service.addresses['http']}/_layer/faults") as response:
-            assert response.status == 404
+        response = await http.get(f"http://{service.addresses['http']}/_layer/faults")
+        assert response.status == 404
 
 
 async def test_a_terminal_error_asks_not_to_be_retried(http: aiohttp.ClientSession) -> None:

@@ -146,7 +146,8 @@ def test_explanations_are_words(shop: Any) -> None:
             BY_ID | {"filters": ["tags", "ContainsAny", "python"]},
             400,
             (
-                "filter error in key `tags`: type mismatch, ContainsAny expects []string, but got 'python'"
+                "filter error in key `tags`: type mismatch, ContainsAny expects []string, "
+                "but got 'python'"
             ),
         ),
         (BY_ID | {"filters": ["price", "Eq", "x"]}, 400, "Eq expects int, but got 'x'"),
@@ -157,7 +158,8 @@ def test_explanations_are_words(shop: Any) -> None:
             BY_ID | {"include_attributes": ["X"]},
             400,
             (
-                '💔 attribute "X" not found in schema, cannot be part of `include_attributes`. consider '
+                '💔 attribute "X" not found in schema, cannot be part of `include_attributes`. '
+                "consider passing `include_attributes=True` to return all attribute data instead"
                 "passing `include_attributes=True` to return all attribute data instead"
             ),
         ),

@@ -99,9 +99,14 @@ def holds(node: list[Any], row: Row) -> bool:
             return any(holds(child, row) for child in children)
         case ["Not", child]:
             return not holds(child, row)
-    name, operator, operand = node
+        case _:
+            name, operator, operand = node
+            return condition_holds(name, operator, operand, row)
+
+
+def condition_holds(name: str, operator: str, operand: Any, row: Row) -> bool:
     if operator.startswith("Not"):
-        return not holds([name, operator.removeprefix("Not"), operand], row)
+        return not condition_holds(name, operator.removeprefix("Not"), operand, row)
     value = row.get(name)
     match operator:
         case "Eq":
@@ -127,9 +132,8 @@ def in_order(operator: str, left: Any, right: Any) -> bool:
         return operator in ("Lte", "Gte")
     if a[0] != b[0]:
         return (a[0] < b[0]) == operator.startswith("Lt")
-    return {"Lt": left < right, "Lte": left <= right, "Gt": left > right, "Gte": left >= right}[
-        operator
-    ]
+    outcomes = {"Lt": left < right, "Lte": left <= right, "Gt": left > right, "Gte": left >= right}
+    return bool(outcomes[operator])
 
 
 class Model:

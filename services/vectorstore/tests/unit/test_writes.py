@@ -176,7 +176,8 @@ def test_datetimes_are_read_in_any_form_and_shown_in_utc(store: Any) -> None:
             {"upsert_rows": [{"id": "a"}]},
             400,
             (
-                "💔 namespace ID type is uint, but you sent string; you are not allowed to mix ID types in the same namespace"
+                "💔 namespace ID type is uint, but you sent string; "
+                "you are not allowed to mix ID types in the same namespace"
             ),
         ),
         (
@@ -189,7 +190,8 @@ def test_datetimes_are_read_in_any_form_and_shown_in_utc(store: Any) -> None:
             {"upsert_rows": [{"id": 5, "s": 3}]},
             400,
             (
-                "🙅 invalid schema update for attribute 's': cannot change attribute type from string to int"
+                "🙅 invalid schema update for attribute 's': "
+                "cannot change attribute type from string to int"
             ),
         ),
         ({"schema": {"s": "int"}}, 400, "cannot change attribute type from string to int"),
