@@ -98,9 +98,8 @@ class TextIndex:
         documents_count = int(np.count_nonzero(has_value))
         if not documents_count:
             return scores
+        terms_count = max(int(lengths[has_value].sum()), 1)
         relative_lengths = lengths.astype(np.float64) * (documents_count / terms_count)
-            documents_count / max(int(lengths[has_value].sum()), 1)
-        )
         for term, repeats in Counter(terms).items():
             slots, counts = self._find(term, len(live))
             holding_count = int(np.count_nonzero(live[slots]))
