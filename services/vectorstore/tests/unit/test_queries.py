@@ -160,7 +160,6 @@ def test_explanations_are_words(shop: Any) -> None:
             (
                 '💔 attribute "X" not found in schema, cannot be part of `include_attributes`. '
                 "consider passing `include_attributes=True` to return all attribute data instead"
-                "passing `include_attributes=True` to return all attribute data instead"
             ),
         ),
         (
