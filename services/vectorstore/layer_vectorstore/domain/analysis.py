@@ -16,7 +16,7 @@ from tantivy import Filter, TextAnalyzerBuilder
 from tantivy import Tokenizer as TantivyTokenizer
 
 from layer_vectorstore.domain.schema import FullTextSearch
-from layer_vectorstore.domain.words import iter_words
+from layer_vectorstore.domain.words import find_words, iter_words
 
 WORDS_REMEMBERED_MAX: Final = 200_000
 """Distinct words of one configuration whose terms are kept; past it all are forgotten."""
@@ -57,23 +57,20 @@ class Analyzer:
 
     def __init__(self, options: FullTextSearch) -> None:
         self._options = options
-        self._term_of: dict[str, str | None] = {}
-        self._is_stop_word = _stop_word_test(options)
-        self._fold = _ascii_folding() if options.ascii_folding else None
+        self._steps = _Steps(options)
+        self._terms = _Terms(self._steps)
 
     def terms(self, value: str | list[str] | None) -> list[str]:
         """Return the terms of a stored value or a query, in order."""
         if value is None:
             return []
         if self._options.tokenizer == "pre_tokenized_array":
-            return [text for text in value if self._is_short(text)]
+            return [text for text in value if self._steps.is_short(text)]
+        known = self._known_terms()
         found: list[str] = []
-        term_of, tokenizer = self._term_of, self._options.tokenizer
         for text in [value] if isinstance(value, str) else value:
-            for _, word in iter_words(text, tokenizer):
-                term = term_of[word] if word in term_of else self._remember(word)
-                if term is not None:
-                    found.append(term)
+            words = find_words(text, self._options.tokenizer)
+            found.extend(filter(None, map(known.__getitem__, words)))
         return found
 
     def tokens(self, value: str | list[str] | None) -> list[Token]:
@@ -85,14 +82,14 @@ class Analyzer:
             return [
                 Token(text, index, 0, len(text), index)
                 for index, text in enumerate(items)
-                if self._is_short(text)
+                if self._steps.is_short(text)
             ]
+        known = self._known_terms()
         found: list[Token] = []
         position = 0
         for item, text in enumerate(items):
             for start, word in iter_words(text, self._options.tokenizer):
-                term = self._term_of[word] if word in self._term_of else self._remember(word)
-                if term is not None:
+                if term := known[word]:
                     found.append(Token(term, position, start, start + len(word), item))
                 position += 1
         return found
@@ -103,53 +100,64 @@ class Analyzer:
         The prefix is neither stemmed nor a stop word: it is the start of a word to come.
         """
         if self._options.tokenizer == "pre_tokenized_array":
-            words = list(value)
-        else:
-            texts = [value] if isinstance(value, str) else value
-            words = [
-                word for text in texts for _, word in iter_words(text, self._options.tokenizer)
-            ]
-        if not words:
+            texts = list(value)
+            return texts[:-1], texts[-1] if texts else None
+        texts = [value] if isinstance(value, str) else value
+        found = [word for text in texts for word in find_words(text, self._options.tokenizer)]
+        if not found:
             return [], None
-        terms = (self._analyzed(word) for word in words[:-1])
-        return [term for term in terms if term is not None], self._cased(words[-1])
+        known = self._known_terms()
+        terms = [term for word in found[:-1] if (term := known[word])]
+        return terms, self._steps.folded(self._steps.cased(found[-1]))
 
-    def _analyzed(self, word: str) -> str | None:
-        if self._options.tokenizer == "pre_tokenized_array":
-            return word
-        return self._term_of[word] if word in self._term_of else self._remember(word)
+    def _known_terms(self) -> _Terms:
+        if len(self._terms) > WORDS_REMEMBERED_MAX:
+            # Another dict, since other threads may be reading this one.
+            self._terms = _Terms(self._steps)
+        return self._terms
 
-    def _remember(self, word: str) -> str | None:
-        if len(self._term_of) >= WORDS_REMEMBERED_MAX:
-            # A new dict, since other threads may be reading the old one.
-            self._term_of = {}
-        term = self._term_of[word] = self._normalized(word)
+
+class _Terms(dict[str, str | None]):
+    """Remembers the term of each word; None for a word that is dropped."""
+
+    def __init__(self, steps: _Steps) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def __missing__(self, word: str) -> str | None:
+        term = self[word] = self._steps.term(word)
         return term
 
-    def _normalized(self, word: str) -> str | None:
-        if not self._is_short(word):
+
+class _Steps:
+    """What happens to one word."""
+
+    def __init__(self, options: FullTextSearch) -> None:
+        self._options = options
+        self._is_stop_word = _stop_word_test(options)
+        self._fold = _ascii_folding() if options.ascii_folding else None
+
+    def term(self, word: str) -> str | None:
+        if not self.is_short(word):
             return None
-        term = word if self._options.case_sensitive else word.lower()
+        term = self.cased(word)
         if self._is_stop_word(term):
             return None
         if self._options.stemming:
-            # A stemmer object may not be used by two threads; words are remembered, so making
-            # one per new word is rare enough.
+            # A stemmer may not be shared by threads; each word comes here once, so one is made.
             term = Stemmer.Stemmer(self._options.language, 0).stemWord(term)
-        return self._folded(term)
+        return self.folded(term)
 
-    def _cased(self, word: str) -> str:
-        if self._options.tokenizer == "pre_tokenized_array":
-            return word
-        return self._folded(word if self._options.case_sensitive else word.lower())
+    def cased(self, word: str) -> str:
+        return word if self._options.case_sensitive else word.lower()
 
-    def _folded(self, term: str) -> str:
+    def folded(self, term: str) -> str:
         if self._fold is None or term.isascii():
             return term
         folded = self._fold(term)
         return folded if self._options.case_sensitive else folded.lower()
 
-    def _is_short(self, word: str) -> bool:
+    def is_short(self, word: str) -> bool:
         return len(word) <= self._options.max_token_length
 
 

@@ -87,7 +87,7 @@ def _stored_column(name: str, values: Sequence[Any], attribute: AttributeSchema)
             return [_sparse(name, value) for value in values]
         case Kind.SCALAR | Kind.ARRAY:
             converted = [_converted(name, value, attribute.type) for value in values]
-            if attribute.is_filterable:
+            if attribute.is_filterable and attribute.type.element is Element.STRING:
                 _check_filterable(name, converted)
             return converted
 
@@ -109,7 +109,9 @@ def _check_filterable(name: str, values: Sequence[Any]) -> None:
     for value in values:
         items = value if isinstance(value, list) else [value]
         for item in items:
-            if isinstance(item, str) and size_bytes(item) > FILTERABLE_VALUE_BYTES_MAX:
+            # No character has more than four bytes, so short texts need not be encoded.
+            may_be_long = item is not None and len(item) * 4 > FILTERABLE_VALUE_BYTES_MAX
+            if may_be_long and size_bytes(item) > FILTERABLE_VALUE_BYTES_MAX:
                 raise RefusedError(
                     "FILTERABLE_VALUE_TOO_LONG",
                     f"💔 attribute '{name}' has a value of more than {FILTERABLE_VALUE_BYTES_MAX} "

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from layer_vectorstore.domain.attribute_types import AttributeType, Kind
+from layer_vectorstore.domain.attribute_types import AttributeType, Element, Kind
 from layer_vectorstore.domain.changes import ColumnValues, Delete, Patch, Put, Step
 from layer_vectorstore.domain.columns import (
     ArrayColumn,
@@ -39,7 +39,14 @@ from layer_vectorstore.domain.vectors import Metric
 
 Column = ScalarColumn | ArrayColumn | DenseColumn | LateInteractionColumn | SparseColumn
 
-ID_BYTES: int = 8
+ID_BYTES: Final = 8
+NUMBER_BYTES: Final = {
+    Element.INT: 8,
+    Element.UINT: 8,
+    Element.FLOAT: 8,
+    Element.DATETIME: 8,
+    Element.BOOL: 1,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,11 +225,15 @@ class Table:
 
 def sizes_of(values: ColumnValues, attribute_type: AttributeType) -> NDArray[np.int64]:
     """Return the logical bytes of each value."""
+    sizes: list[int]
     match attribute_type.kind:
         case Kind.DENSE:
             return np.full(len(values), attribute_type.dimensions * 4, dtype=np.int64)
         case Kind.LATE_INTERACTION:
             sizes = [0 if value is None else value.size * 4 for value in values]
+        case Kind.SCALAR if attribute_type.element in NUMBER_BYTES:
+            number_bytes = NUMBER_BYTES[attribute_type.element]
+            sizes = [0 if value is None else number_bytes for value in values]
         case _:
             sizes = [size_bytes(value) for value in values]
     return np.array(sizes, dtype=np.int64)

@@ -8,7 +8,8 @@ makes document counts and lengths exact at every moment, deletions included.
 from __future__ import annotations
 
 import bisect
-from collections import Counter
+import itertools
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,12 +55,13 @@ class TextIndex:
         analyzer = self.analyzer
         first = self._lengths.count
         lengths = np.empty(len(values), dtype=np.int32)
-        term_numbers: dict[str, int] = {}
+        # Numbers the terms of these values in the order in which they are met.
+        term_numbers: defaultdict[str, int] = defaultdict(itertools.count().__next__)
         numbers: list[int] = []
         for index, value in enumerate(values):
             terms = analyzer.terms(value)
             lengths[index] = -1 if value is None else len(terms)
-            numbers.extend(term_numbers.setdefault(term, len(term_numbers)) for term in terms)
+            numbers.extend(map(term_numbers.__getitem__, terms))
         owners = np.repeat(np.arange(first, first + len(values)), np.maximum(lengths, 0))
         self._extend_postings(list(term_numbers), np.array(numbers, dtype=np.int64), owners)
         self._lengths.extend(lengths)

@@ -138,7 +138,10 @@ def parse_datetime(text: object) -> int:
 
 
 def _string(value: object) -> str:
-    if not isinstance(value, str) or size_bytes(value) > ATTRIBUTE_VALUE_BYTES_MAX:
+    if not isinstance(value, str):
+        raise ValueMismatchError
+    # No character has more than four bytes, so short texts need not be encoded.
+    if len(value) * 4 > ATTRIBUTE_VALUE_BYTES_MAX and size_bytes(value) > ATTRIBUTE_VALUE_BYTES_MAX:
         raise ValueMismatchError
     return value
 

@@ -21,6 +21,14 @@ _RUN_WITHOUT_IDEOGRAPHS: Final = re.compile(rf"[{_IDEOGRAPHS}]|[^\W_{_IDEOGRAPHS
 _RUN: Final = re.compile(r"[^\W_]+")
 
 
+def find_words(text: str, tokenizer: Tokenizer) -> list[str]:
+    """Return the words of a text, in order: what :func:`iter_words` yields, without places."""
+    if tokenizer in ("word_v3", "word_v4") and text.isascii():
+        words: list[str] = _ASCII_WORD.findall(text)
+        return [word for word in words if word.strip("_")] if "_" in text else words
+    return [word for _, word in iter_words(text, tokenizer)]
+
+
 def iter_words(text: str, tokenizer: Tokenizer) -> Iterator[tuple[int, str]]:
     """Yield each word with the index of its first character, in order.
 

@@ -13,7 +13,7 @@ from uniseg.wordbreak import words as unicode_words
 from layer_vectorstore.domain.analysis import analyzer_of
 from layer_vectorstore.domain.errors import RefusedError
 from layer_vectorstore.domain.schema import FullTextSearch
-from layer_vectorstore.domain.words import iter_words
+from layer_vectorstore.domain.words import find_words, iter_words
 
 TEXT = {"text": {"type": "string", "full_text_search": True}}
 WORDS = st.sampled_from(["fox", "dog", "cat", "foxes", "the", "fog"])
@@ -30,6 +30,7 @@ def test_the_fast_path_cuts_ascii_as_unicode_does(text: str) -> None:
     expected = [word for word in unicode_words(text) if any(c.isalnum() for c in word)]
 
     assert [word for _, word in iter_words(text, "word_v4")] == expected
+    assert find_words(text, "word_v4") == expected
 
 
 @pytest.mark.parametrize(
