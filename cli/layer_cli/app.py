@@ -29,7 +29,16 @@ for verb in (up, status, version):
 
 def main() -> None:
     """Run the command line of this process and exit."""
-    sys.exit(_run())
+    code = _run()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        # Nobody reads any more. Python would try again on its way out, and exit with 120.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+    sys.exit(code)
 
 
 def _run() -> int:

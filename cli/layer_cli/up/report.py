@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -76,5 +75,5 @@ def _short_socket(address: str) -> str:
 
 
 def _short(path: Path) -> str:
-    """Return ``path`` relative to the current directory where that is shorter."""
-    return min(str(path), os.path.relpath(path), key=len)
+    """Return ``path`` relative to the current directory when it lies within."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
