@@ -37,7 +37,8 @@ class StoreFigures:
 class RowStore(Protocol):
     """Entries by key, within a bound of bytes, each for a limited time.
 
-    A put that cannot be kept is refused softly. A delete is a promise: once it returned, the
+    A put that cannot be kept is refused softly and leaves what was there, so whoever must not leave
+    it deletes first. A delete is a promise: once it returned, the
     entry is not seen again, not even after a restart, unless it is put anew.
     """
 
