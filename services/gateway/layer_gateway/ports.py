@@ -38,11 +38,11 @@ class StreamedAnswer(StoreAnswer, Protocol):
 
     @property
     def is_complete(self) -> bool:
-        """Tell whether ``body`` is the whole body."""
+        """Tell whether ``body`` is the whole body, and not only its beginning."""
         ...
 
     def iter_body(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives; for an answer that is not complete."""
+        """Yield what follows ``body`` as it arrives; for an answer that is not complete."""
         ...
 
     async def aclose(self) -> None:

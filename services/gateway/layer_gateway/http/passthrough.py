@@ -5,28 +5,18 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
+import structlog
 from aiohttp import web
-from multidict import CIMultiDict
 
 from layer_gateway.http.answers import relayed, relayed_headers
 from layer_gateway.http.bodies import read_body
-from layer_gateway.ports import Forwarder, Headers
+from layer_gateway.ports import Forwarder, Headers, StreamedAnswer
+from layer_kit.errors import LayerError
+from layer_kit.rpc.context import REQUEST_ID_HEADER, request_id
 
-HOP_BY_HOP: Final = frozenset(
-    {
-        b"connection",
-        b"content-length",
-        b"expect",
-        b"host",
-        b"keep-alive",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
+log = structlog.get_logger(__name__)
+
+ABSOLUTE: Final = (b"http://", b"https://")
 
 
 class Passthrough:
@@ -49,46 +39,52 @@ class Passthrough:
         inflated = body is not None
         if body is None:
             body = await read_body(request, self._body_bytes_max)
-        headers = end_to_end(request.raw_headers, drop_encoding=inflated)
+        headers: Headers = request.raw_headers  # the client leaves out those of this hop
+        if inflated:
+            headers = [field for field in headers if field[0].lower() != b"content-encoding"]
         answer = await self._store.forward(
             request.method.encode(), (target or request.raw_path).encode(), headers, body
         )
-        if answer.is_complete:
-            response = relayed(answer)
-            _rewrite_location(response.headers, request)
-            return response
-        found = relayed_headers(answer.headers)
-        _rewrite_location(found, request)
-        stream = web.StreamResponse(status=answer.status, headers=found)
-        try:
-            await stream.prepare(request)
-            async for part in answer.iter_body():
-                await stream.write(part)
-            await stream.write_eof()
-        finally:
-            await answer.aclose()
-        return stream
+        if not answer.is_complete:
+            return await _streamed(answer, request)
+        response = relayed(answer)
+        fields = [_at_this_origin(field, request) for field in response.fields]
+        if request.method == "HEAD":
+            fields += [field for field in answer.headers if field[0] == b"content-length"]
+        response.fields = fields
+        return response
 
 
-def end_to_end(raw_headers: Headers, *, drop_encoding: bool) -> Headers:
-    """Return the headers to send on: not those of this hop, nor those it names in Connection."""
-    named = {
-        token.strip().lower()
-        for name, value in raw_headers
-        if name.lower() == b"connection"
-        for token in value.split(b",")
-    }
-    dropped = HOP_BY_HOP | named | ({b"content-encoding"} if drop_encoding else frozenset())
-    return [
-        (lowered, value) for name, value in raw_headers if (lowered := name.lower()) not in dropped
-    ]
+async def _streamed(answer: StreamedAnswer, request: web.BaseRequest) -> web.StreamResponse:
+    """Relay an answer while it arrives.
+
+    Raises:
+        ConnectionError: When upstream, or the caller, is gone in the middle of it. The head is
+            out by then, so that only a connection that breaks can tell the caller.
+    """
+    headers = relayed_headers([_at_this_origin(field, request) for field in answer.headers])
+    headers[REQUEST_ID_HEADER] = request_id.get()
+    stream = web.StreamResponse(status=answer.status, headers=headers)
+    try:
+        await stream.prepare(request)
+        if answer.body:
+            await stream.write(answer.body)
+        async for part in answer.iter_body():
+            await stream.write(part)
+        await stream.write_eof()
+    except LayerError as error:
+        log.warning("relay_broken", reason=error.reason, message=error.message)
+        raise ConnectionAbortedError(error.message) from error
+    finally:
+        await answer.aclose()
+    return stream
 
 
-def _rewrite_location(headers: CIMultiDict[str], request: web.BaseRequest) -> None:
+def _at_this_origin(field: tuple[bytes, bytes], request: web.BaseRequest) -> tuple[bytes, bytes]:
     """Point a ``location`` at this origin: clients refuse to poll another one."""
-    location = headers.get("location")
-    if location is None or not location.startswith(("http://", "https://")):
-        return
-    parts = urlsplit(location)
+    name, value = field
+    if name != b"location" or not value.startswith(ABSOLUTE):
+        return field
+    parts = urlsplit(value.decode("latin-1"))
     path = parts.path + (f"?{parts.query}" if parts.query else "")
-    headers["location"] = f"{request.scheme}://{request.host}{path}"
+    return name, f"{request.scheme}://{request.host}{path}".encode("latin-1")
