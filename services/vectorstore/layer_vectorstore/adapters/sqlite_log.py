@@ -34,7 +34,10 @@ COMMIT_BYTES_MAX: Final = 64 << 20
 WAL_PAGES_MAX: Final = 4096
 """Pages of 16 KiB after which the write-ahead log is folded into the file: 64 MiB."""
 
-_SCHEMA: Final = """
+FILE_VERSION: Final = 1
+
+_SCHEMA: Final = f"""
+PRAGMA user_version = {FILE_VERSION};
 CREATE TABLE IF NOT EXISTS streams (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS changes (
     sequence INTEGER PRIMARY KEY, stream INTEGER NOT NULL, payload BLOB NOT NULL
@@ -82,6 +85,9 @@ class SqliteChangeLog:
         result = cls(path, registry)
         try:
             with closing(result._connect()) as connection, connection:
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                if version > FILE_VERSION:
+                    raise ConfigurationError(f"{path} was written by a newer release")
                 connection.executescript(_SCHEMA)
                 connection.execute(
                     "DELETE FROM streams WHERE number NOT IN (SELECT stream FROM changes)"

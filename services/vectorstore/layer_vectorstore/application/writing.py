@@ -59,9 +59,11 @@ class WriteNamespace:
             UnavailableError: ``LOG_FAILED``.
         """
         source = request.copy_from or request.branch_from
+        # Looked up before any lock is taken: two copies crossing each other must not wait.
+        origin = None if source is None else self.registry.get(source)
         with self.registry.writing(name) as entry:
-            if source is not None:
-                written, outcome = self._copy(name, entry, request, source)
+            if origin is not None:
+                written, outcome = self._copy(name, entry, request, origin)
             else:
                 written, outcome = self._write(name, entry, request)
         self._finish(written)
@@ -89,30 +91,20 @@ class WriteNamespace:
         try:
             self._refuse_when_too_large(namespace, prepared)
             steps, outcome = carry_out(prepared, namespace.table, self.limits.by_filter)
+            settings = self._settings_after(before, prepared)
+            written = self._log(entry, namespace, Change(settings=settings, steps=steps))
         except BaseException as error:
             # A refusal leaves the rows as they were; after anything else nobody knows.
             if entry.version == 0 or not isinstance(error, RefusedError):
                 self.registry.forget(entry)
             raise
-        now_ms = self.now_ms()
-        settings = replace(
-            before,
-            schema=prepared.schema,
-            metric=prepared.metric,
-            updated_at_ms=now_ms,
-            last_write_at_ms=now_ms,
-        )
-        written = self._log(entry, namespace, Change(settings=settings, steps=steps))
         outcome.written_bytes = written.written_bytes
         return written, outcome
 
     def _copy(
-        self, name: str, entry: Entry | None, request: WriteRequest, source: str
+        self, name: str, entry: Entry | None, request: WriteRequest, origin: Namespace
     ) -> tuple[_Written, WriteOutcome]:
         """Copy all rows; a branch differs only in that it knows its parent."""
-        if source == name:
-            raise RefusedError("COPY_OF_SELF", "💔 cannot copy a namespace from itself")
-        origin = self.registry.get(source)
         view = origin.view(now_ms=self.now_ms(), is_eventual=False)
         if entry is not None:
             raise RefusedError(
@@ -126,7 +118,7 @@ class WriteNamespace:
             updated_at_ms=now_ms,
             last_write_at_ms=now_ms,
             shards=request.shards,
-            parent=source if request.branch_from else None,
+            parent=origin.name if request.branch_from else None,
         )
         entry = self.registry.add(name, settings)
         namespace = entry.namespace
@@ -165,6 +157,16 @@ class WriteNamespace:
         now_ms = self.now_ms()
         return Settings(
             schema=EMPTY, created_at_ms=now_ms, updated_at_ms=now_ms, shards=request.shards
+        )
+
+    def _settings_after(self, before: Settings, prepared: PreparedWrite) -> Settings:
+        now_ms = self.now_ms()
+        return replace(
+            before,
+            schema=prepared.schema,
+            metric=prepared.metric,
+            updated_at_ms=now_ms,
+            last_write_at_ms=now_ms,
         )
 
     def _refuse_when_not_writable(self, namespace: Namespace, request: WriteRequest) -> None:
@@ -243,7 +245,8 @@ class WriteNamespace:
         written.namespace.publish(
             written.view,
             written.version,
-            indexed_at_ms=self.now_ms() + self.freshness.index_lag_ms,
+            now_ms=self.now_ms(),
+            index_lag_ms=self.freshness.index_lag_ms,
             rows_count=written.rows_count,
             written_bytes=written.written_bytes,
         )

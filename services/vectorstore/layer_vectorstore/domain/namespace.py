@@ -85,23 +85,24 @@ class Namespace:
         view: TableView,
         version: int,
         *,
-        indexed_at_ms: int,
+        now_ms: int,
+        index_lag_ms: int,
         rows_count: int,
         written_bytes: int,
     ) -> None:
         """Show a view to readers; writes that became durable together may come in any order."""
         with self._lock:
-            is_late = version <= self._latest_version
-            if not is_late:
+            if version > self._latest_version:
                 self._latest, self._latest_version = view, version
-            if self._pending and (is_late or len(self._pending) >= PENDING_VIEWS_COUNT_MAX):
+            if len(self._pending) >= PENDING_VIEWS_COUNT_MAX:
                 newest = self._pending.pop()
-                view = newest.view if is_late else view
                 rows_count += newest.rows_count
                 written_bytes += newest.written_bytes
-            elif is_late:
-                return
-            self._pending.append(_PendingView(indexed_at_ms, view, rows_count, written_bytes))
+            # The latest, since a view that comes late must not hide a later one.
+            self._pending.append(
+                _PendingView(now_ms + index_lag_ms, self._latest, rows_count, written_bytes)
+            )
+        self._settle(now_ms)
 
     def replay(self, change: Change) -> None:
         """Apply a change without showing it; :meth:`finish_replay` follows the last."""

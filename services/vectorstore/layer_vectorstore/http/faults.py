@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
@@ -92,9 +92,14 @@ class FaultInjector:
         self._freshness.unindexed_bytes_max = wanted.unindexed_bytes_max
 
 
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
 class FaultSettings(msgspec.Struct, forbid_unknown_fields=True):
-    latency_ms: float = 0
-    error_rate: float = 0
-    drop_rate: float = 0
-    index_lag_ms: int = 0
-    unindexed_bytes_max: int = 2 << 30
+    """The body of a PUT."""
+
+    latency_ms: Annotated[float, msgspec.Meta(ge=0, le=LATENCY_MS_MAX)] = 0
+    error_rate: Share = 0
+    drop_rate: Share = 0
+    index_lag_ms: Annotated[int, msgspec.Meta(ge=0, le=LAG_MS_MAX)] = 0
+    unindexed_bytes_max: Annotated[int, msgspec.Meta(ge=0)] = 2 << 30
