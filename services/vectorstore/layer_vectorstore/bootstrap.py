@@ -41,7 +41,8 @@ async def serving(settings: VectorstoreSettings) -> AsyncIterator[Mapping[str, s
         directory = resources.enter_context(owned_directory(settings.data_directory))
         change_log = SqliteChangeLog.open(directory, frame.registry)
         resources.callback(change_log.close)
-        server = _build(settings, Registry(change_log), frame.registry, resources)
+        namespaces = Registry(change_log, memory_bytes_max=settings.memory_bytes_max)
+        server = _build(settings, namespaces, frame.registry, resources)
         runner = web.ServerRunner(
             web.Server(server.handle, access_log=None, auto_decompress=False),
             shutdown_timeout=settings.shutdown_grace_s,

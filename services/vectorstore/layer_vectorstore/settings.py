@@ -28,6 +28,11 @@ class VectorstoreSettings(ServiceSettings):
     namespace_bytes_max: int = Field(
         4 << 30, ge=1024, description="Logical bytes of one namespace, which is kept in memory."
     )
+    memory_bytes_max: int = Field(
+        8 << 30,
+        ge=1024,
+        description="Logical bytes of all namespaces in memory; above it idle ones are let go.",
+    )
     delete_by_filter_rows_max: int = Field(
         5_000_000, ge=1, description="Rows that one delete_by_filter may delete."
     )

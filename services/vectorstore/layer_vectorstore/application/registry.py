@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -30,11 +31,15 @@ class Entry:
     is_visible: bool
     """False while its first change is not on disk yet: only writers may see it."""
     version: int = 0
+    used_at: int = 0
+    """Number of the use of any namespace that was this one's last."""
 
 
 class Registry:
-    def __init__(self, change_log: ChangeLog) -> None:
+    def __init__(self, change_log: ChangeLog, *, memory_bytes_max: int) -> None:
         self.change_log = change_log
+        self._memory_bytes_max = memory_bytes_max
+        self._uses = itertools.count(1)
         self._locks = [threading.RLock() for _ in range(LOCKS_COUNT)]
         self._entries = {
             stream.name: Entry(stream, None, is_visible=True) for stream in change_log.streams()
@@ -53,6 +58,7 @@ class Registry:
         entry = self._entries.get(name)
         if entry is None or not entry.is_visible:
             raise namespace_missing(name)
+        entry.used_at = next(self._uses)
         return entry.namespace or self._loaded(name, entry)
 
     @contextmanager
@@ -60,9 +66,11 @@ class Registry:
         """Yield the entry to the one writer at a time; None when there is no such namespace."""
         with self._lock_of(name):
             entry = self._entries.get(name)
-            if entry is not None and entry.namespace is None:
+            if entry is not None:
+                entry.used_at = next(self._uses)
                 self._loaded(name, entry)
             yield entry
+            self._make_room(entry)
 
     def add(self, name: str, settings: Settings) -> Entry:
         """Start a namespace that readers do not see yet; the caller is its writer."""
@@ -106,9 +114,32 @@ class Registry:
         with self._lock_of(name):
             if entry.namespace is None:
                 entry.namespace = Namespace.restored(name, self.change_log.replay(entry.stream))
+                self._make_room(entry)
             if entry.namespace is None:
                 raise namespace_missing(name)
             return entry.namespace
+
+    def _make_room(self, needed: Entry | None) -> None:
+        """Let go of the namespaces used longest ago until the others fit in memory.
+
+        Nothing is lost: they are on disk, or queued for it before whatever reads them again.
+        Readers keep the views they have.
+        """
+        loaded = [(entry, entry.namespace) for entry in list(self._entries.values())]
+        sizes = {
+            id(entry): namespace.table.logical_bytes for entry, namespace in loaded if namespace
+        }
+        excess_bytes = sum(sizes.values()) - self._memory_bytes_max
+        for entry, _ in sorted(loaded, key=lambda item: item[0].used_at):
+            if excess_bytes <= 0:
+                return
+            lock = self._lock_of(entry.stream.name)
+            # A namespace that someone writes to is in use; waiting for it could be a deadlock.
+            if entry is needed or not entry.is_visible or not lock.acquire(blocking=False):
+                continue
+            entry.namespace = None
+            lock.release()
+            excess_bytes -= sizes.get(id(entry), 0)
 
     def _lock_of(self, name: str) -> threading.RLock:
         return self._locks[hash(name) % LOCKS_COUNT]

@@ -35,10 +35,11 @@ class Store:
             ),
             namespace_bytes_max=limits.get("namespace_bytes_max", 1 << 30),
         )
+        self._memory_bytes_max = limits.get("memory_bytes_max", 1 << 30)
         self.restart()
 
     def restart(self) -> None:
-        registry = Registry(self.change_log)
+        registry = Registry(self.change_log, memory_bytes_max=self._memory_bytes_max)
         self.writes = WriteNamespace(
             registry=registry,
             freshness=self.freshness,

@@ -333,6 +333,20 @@ def test_a_namespace_over_its_memory_limit_is_refused(new_store: Callable[..., A
     assert store.ids() == [2]
 
 
+def test_idle_namespaces_make_room_and_come_back(new_store: Callable[..., Any]) -> None:
+    store = new_store(memory_bytes_max=1000)
+    for name in ("a", "b", "c"):
+        store.write({"upsert_rows": [{"id": 1, "s": name * 600}]}, name=name)
+
+    registry = store.manage.registry
+    assert [registry._entries[name].namespace is None for name in "abc"] == [True, True, False]
+    body = {"rank_by": ["id", "asc"], "limit": 1, "include_attributes": True}
+    for name in ("a", "b", "c", "a"):
+        assert store.query(body, name=name)["rows"] == [{"id": 1, "s": name * 600}]
+        store.write({"patch_rows": [{"id": 1, "n": 1}]}, name=name)
+        store.write({"patch_rows": [{"id": 1, "n": None}]}, name=name)
+
+
 def test_an_index_lag_hides_fresh_rows_from_eventual_reads_alone(store: Any) -> None:
     store.freshness.index_lag_ms = 1000
     store.upsert({"id": 1})
