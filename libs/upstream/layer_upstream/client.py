@@ -69,8 +69,8 @@ class UpstreamClient:
 
         Args:
             target: Path and query as they go on the wire, after the origin's path prefix.
-            headers: Sent in this order, names in lower case, without those that end at this hop;
-                ``host`` and ``content-length`` are ours.
+            headers: Sent in this order, names in lower case, without those that end at this hop
+                or that ``connection`` names; ``host`` and ``content-length`` are ours.
             body: Pieces are sent one after another without being joined.
             stream: Hand over an answer larger than ``buffer_bytes_max``, or one of unknown length
                 that takes longer than a tick, before it is complete. The caller must then read

@@ -27,6 +27,9 @@ HOP_BY_HOP: Final = frozenset(
 _NOT_FORWARDED: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 """Of a request we also write the framing ourselves, and the body is always at hand."""
 
+_NAMING_NOTHING: Final = frozenset({b"keep-alive", b"close"})
+"""The usual values of ``connection``, which name no field to leave out."""
+
 KNOWN_NAMES_MAX: Final = 1024
 KNOWN_NAME_BYTES_MAX: Final = 64
 """Header names whose form on the wire is remembered; other ones are worked out each time."""
@@ -85,7 +88,7 @@ class RequestHead:
             if written:
                 pieces += (written, value, b"\r\n")
                 line_count += 1
-            elif name.lower() == b"connection":
+            elif name.lower() == b"connection" and value.lower() not in _NAMING_NOTHING:
                 return self.encode(method, target, _without_named(headers), body_bytes)
         if body_bytes or method not in _BODILESS_METHODS:
             pieces.append(b"content-length: %d\r\n" % body_bytes)

@@ -54,9 +54,13 @@ class Forwarder(Protocol):
     """The way for requests that are the store's alone."""
 
     async def forward(
-        self, method: bytes, target: bytes, headers: Headers, body: bytes
+        self, method: bytes, target: bytes, headers: Headers, body: bytes, *, stream: bool
     ) -> StreamedAnswer:
-        """Pass a request on as it came; errors as for ``Store``."""
+        """Pass a request on as it came; errors as for ``Store``.
+
+        Args:
+            stream: Whether a large answer may be handed over before it is complete.
+        """
         ...
 
 

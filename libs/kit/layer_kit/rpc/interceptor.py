@@ -19,7 +19,7 @@ from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Histogram
 
 from layer_kit.errors import LayerError
-from layer_kit.rpc.context import incoming_context, request_id
+from layer_kit.rpc.context import REQUEST_ID_HEADER, accept_request_id, incoming_trace, request_id
 from layer_kit.rpc.errors import DETAILS_KEY, INTERNAL_MESSAGE, status_code, to_status
 from layer_kit.telemetry.metrics import SECONDS_BUCKETS
 
@@ -115,10 +115,13 @@ class _Call:
         self._started = time.perf_counter()
 
     async def __aenter__(self) -> None:
-        parent, identifier = incoming_context(self._context.invocation_metadata() or ())
+        metadata = self._context.invocation_metadata() or ()
+        carrier = {key: value for key, value in metadata if isinstance(value, str)}
+        identifier = accept_request_id(carrier.get(REQUEST_ID_HEADER))
         request_id.set(identifier)
         structlog.contextvars.bind_contextvars(request_id=identifier)
-        otel_context.attach(parent)
+        if (parent := incoming_trace(carrier)) is not None:
+            otel_context.attach(parent)
         self._span = tracer.start_span(self._method.lstrip("/"), kind=trace.SpanKind.SERVER)
         otel_context.attach(trace.set_span_in_context(self._span))
         trace_id = self._span.get_span_context().trace_id

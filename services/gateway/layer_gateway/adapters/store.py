@@ -55,10 +55,10 @@ class HttpStore:
         return await self._client.request(b"DELETE", target, self._headers(caller))
 
     async def forward(
-        self, method: bytes, target: bytes, headers: Headers, body: bytes
+        self, method: bytes, target: bytes, headers: Headers, body: bytes, *, stream: bool
     ) -> StreamedAnswer:
         return await self._client.request(
-            method, target, self._authorized(headers), body, stream=True
+            method, target, self._authorized(headers), body, stream=stream
         )
 
     async def _get(self, target: bytes, caller: Caller) -> StoreAnswer:
@@ -70,7 +70,7 @@ class HttpStore:
     def _authorized(self, headers: Headers) -> Headers:
         if not self._authorization:
             return headers
-        kept = [header for header in headers if header[0] != AUTHORIZATION]
+        kept = [header for header in headers if header[0].lower() != AUTHORIZATION]
         return [*kept, (AUTHORIZATION, self._authorization)]
 
 

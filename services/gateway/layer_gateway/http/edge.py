@@ -32,7 +32,7 @@ from layer_kit.health import Health
 from layer_kit.rpc.context import (
     REQUEST_ID_HEADER,
     accept_request_id,
-    incoming_context,
+    incoming_trace,
     request_id,
 )
 from layer_kit.telemetry.metrics import CONTENT_TYPE
@@ -70,16 +70,18 @@ class Edge:
         started = time.perf_counter()
         identifier = accept_request_id(request.headers.get(REQUEST_ID_HEADER))
         request_id.set(identifier)
-        otel_context.attach(incoming_context(request.headers.items())[0])
+        if (trace := incoming_trace(request.headers)) is not None:
+            otel_context.attach(trace)
         operation, reason = "public", None
+        path = request.raw_path.partition("?")[0]
         try:
-            if request.path in PUBLIC_PATHS:
-                response = self._public(request.path)
+            if path in PUBLIC_PATHS:
+                response = self._public(path)
             else:
-                found = route(request.method, request.raw_path.partition("?")[0])
+                found = route(request.method, path)
                 operation = found.operation.name.lower()
                 self._auth.check(request.headers.get("authorization"))
-                await _continue(request)
+                _continue(request)
                 response = await self._table[found.operation](request, found)
         except LayerError as error:
             reason = error.reason
@@ -172,7 +174,7 @@ async def http_edge(
         await runner.cleanup()
 
 
-async def _continue(request: web.BaseRequest) -> None:
+def _continue(request: web.BaseRequest) -> None:
     """Let a caller who asked first send its body; without a router nobody else does."""
     if request.headers.get("expect", "").lower() == "100-continue":
         transport = request.transport

@@ -19,15 +19,16 @@ from layer_gateway.application.inbound import SENT_ON
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.writing import WriteRows
-from layer_gateway.http.answers import json_answer, relayed
+from layer_gateway.http.answers import WholeAnswer, json_answer, relayed
 from layer_gateway.http.bodies import read_json_body
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.http.routes import Operation, Route
 from layer_gateway.ports import CachedRow, Caller, RowCache
 from layer_kit.errors import InvalidRequestError, NotFoundError
 from layer_kit.names import Namespace, parse_namespace
-from layer_wire.jsontext import Raw, decode, decode_object
+from layer_wire.jsontext import Raw, RawObject, decode
 from layer_wire.queries import VECTOR_ATTRIBUTE, decode_query, is_native, parse_layer_query
+from layer_wire.rows import read_answer
 
 VECTOR_WARNING: Final = {"x-layer-warning": "vector_attribute_dropped"}
 _TRACEPARENT: Final = re.compile(
@@ -43,6 +44,7 @@ class _FetchBody(msgspec.Struct):
     include_attributes: list[str] | None = None
 
 
+_OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
 _FETCH_BODY: Final[msgspec.json.Decoder[_FetchBody]] = msgspec.json.Decoder(_FetchBody)
 
 
@@ -105,7 +107,7 @@ class Handlers:
         return await self.passthrough(request, target=target)
 
     async def change_schema(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        response = await self.passthrough(request)
+        response = await self.passthrough(request, is_awaited=True)
         if response.status < HTTPStatus.BAD_REQUEST:
             name = parse_namespace(route.namespace)
             self.facts.forget(name)
@@ -113,20 +115,16 @@ class Handlers:
         return response
 
     async def store_metadata(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        response = await self.passthrough(request)
-        if (
-            isinstance(response, web.Response)
-            and response.status == HTTPStatus.OK
-            and isinstance(response.body, bytes)
-        ):
-            fields = decode_object(response.body)
+        response = await self.passthrough(request, is_awaited=True)
+        if isinstance(response, WholeAnswer) and response.status == HTTPStatus.OK:
+            fields = read_answer(_OBJECT, response.body)
             # Layer's own clients insist on an `id`, which the store does not send.
             return json_answer({"id": route.namespace, **fields})
         return response
 
     async def fetch_one(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         name = parse_namespace(route.namespace)
-        listed = dict(parse_qsl(request.query_string, keep_blank_values=True))
+        listed = dict(parse_qsl(_query_string(request), keep_blank_values=True))
         names, headers = _wanted(listed.get("include_attributes"))
         found = await self.fetch_rows.by_text(
             name, [route.document_id], caller_of(request), names=names
@@ -159,7 +157,7 @@ class Handlers:
         return json_answer({"documents": documents, "missing": missing}, headers=headers)
 
     async def list(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        found = await self.namespaces.list(request.query_string, caller_of(request))
+        found = await self.namespaces.list(_query_string(request), caller_of(request))
         return json_answer(found) if isinstance(found, dict) else relayed(found)
 
     async def describe(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
@@ -182,6 +180,11 @@ def caller_of(request: web.BaseRequest) -> Caller:
             if (lowered := name.lower()) in SENT_ON
         ]
     )
+
+
+def _query_string(request: web.BaseRequest) -> str:
+    """Return the query string as it came; aiohttp's own has its escapes undone already."""
+    return request.raw_path.partition("?")[2]
 
 
 def _document(document_id: str, row: CachedRow) -> dict[str, object]:

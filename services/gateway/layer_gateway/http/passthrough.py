@@ -27,7 +27,12 @@ class Passthrough:
         self._body_bytes_max = body_bytes_max
 
     async def __call__(
-        self, request: web.BaseRequest, *, target: str | None = None, body: bytes | None = None
+        self,
+        request: web.BaseRequest,
+        *,
+        target: str | None = None,
+        body: bytes | None = None,
+        is_awaited: bool = False,
     ) -> web.StreamResponse:
         """Forward ``request``.
 
@@ -35,15 +40,23 @@ class Passthrough:
             target: Path and query to ask upstream for, when not the caller's own.
             body: The body, when it was read already. It goes out as it stands, so a body that
                 was inflated loses its ``content-encoding``.
+            is_awaited: Whether layer has something to do before the caller gets the answer, which
+                is then asked for whole and in no encoding.
         """
-        inflated = body is not None
+        unsent = {b"accept-encoding"} if is_awaited else set()
         if body is None:
             body = await read_body(request, self._body_bytes_max)
+        else:
+            unsent.add(b"content-encoding")
         headers: Headers = request.raw_headers  # the client leaves out those of this hop
-        if inflated:
-            headers = [field for field in headers if field[0].lower() != b"content-encoding"]
+        if unsent:
+            headers = [field for field in headers if field[0].lower() not in unsent]
         answer = await self._store.forward(
-            request.method.encode(), (target or request.raw_path).encode(), headers, body
+            request.method.encode(),
+            (target or request.raw_path).encode(),
+            headers,
+            body,
+            stream=not is_awaited,
         )
         if not answer.is_complete:
             return await _streamed(answer, request)
