@@ -24,8 +24,13 @@ _RAW_LIST: Final[msgspec.json.Decoder[list[msgspec.Raw]]] = msgspec.json.Decoder
 encode: Final = msgspec.json.Encoder().encode
 
 
-def decode(decoder: msgspec.json.Decoder[T], body: bytes | Raw) -> T:
+def decode(
+    decoder: msgspec.json.Decoder[T], body: bytes | Raw, *, what: str = "The request body"
+) -> T:
     """Decode ``body`` with ``decoder``.
+
+    Args:
+        what: What is decoded, as the beginning of a sentence; the name of a field, say.
 
     Raises:
         MalformedRequestError: ``JSON_MALFORMED`` when it is not JSON.
@@ -35,18 +40,16 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | Raw) -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise InvalidRequestError(
-            "JSON_SHAPE", f"The request body is not valid: {error}."
-        ) from error
+        raise InvalidRequestError("JSON_SHAPE", f"{what} is not valid: {error}.") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequestError("JSON_MALFORMED", f"The body is not JSON: {error}.") from error
     except RecursionError as error:
         raise MalformedRequestError("JSON_TOO_DEEP", "The JSON is nested too deeply.") from error
 
 
-def decode_object(body: bytes | Raw) -> RawObject:
-    """Decode a JSON object, leaving its values alone."""
-    return decode(_OBJECT, body)
+def decode_object(body: bytes | Raw, *, what: str = "The request body") -> RawObject:
+    """Decode a JSON object, leaving its values alone; errors as for :func:`decode`."""
+    return decode(_OBJECT, body, what=what)
 
 
 def decode_list(body: bytes | Raw) -> list[Raw]:

@@ -7,9 +7,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from layer_kit.errors import UpstreamError
+from layer_kit.errors import InvalidRequestError, UpstreamError
 from layer_wire.ids import JsonId, decode_id
-from layer_wire.jsontext import ABSENT, Raw, RawObject, encode
+from layer_wire.jsontext import RawObject, encode
 from layer_wire.reserved import VECTOR_KEYS
 
 T = TypeVar("T")
@@ -26,9 +26,9 @@ class QueryAnswer(msgspec.Struct):
 class WriteAnswer(msgspec.Struct):
     """The part of a write answer that settles the cache."""
 
-    upserted_ids: Raw = ABSENT
-    patched_ids: Raw = ABSENT
-    deleted_ids: Raw = ABSENT
+    upserted_ids: list[JsonId] | None = None
+    patched_ids: list[JsonId] | None = None
+    deleted_ids: list[JsonId] | None = None
     rows_affected: int = 0
 
 
@@ -51,8 +51,17 @@ def read_answer(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 
 
 def row_id(row: RawObject) -> JsonId:
-    """Return the id of a row that upstream sent."""
-    return decode_id(row["id"], where="id")
+    """Return the id of a row that upstream sent.
+
+    Raises:
+        UpstreamError: ``UPSTREAM_UNREADABLE`` when it has none.
+    """
+    try:
+        return decode_id(row["id"], where="id")
+    except (KeyError, InvalidRequestError) as error:
+        raise UpstreamError(
+            "UPSTREAM_UNREADABLE", "The store's answer has a row without an id."
+        ) from error
 
 
 def split_row(row: RawObject) -> tuple[bytes, bytes]:

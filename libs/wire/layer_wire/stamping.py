@@ -157,10 +157,10 @@ class _Stamper:
 
     def patch_by_filter(self, value: Raw) -> Raw:
         """Stamp the patch; its rows, and so their shards, are not known here."""
-        fields = decode_object(value)
+        fields = decode_object(value, what="patch_by_filter")
         if "patch" not in fields:
             return value  # upstream says what is missing
-        patch = decode_object(fields["patch"])
+        patch = decode_object(fields["patch"], what="patch_by_filter.patch")
         _check_keys(patch, "patch_by_filter.patch", is_patch=True)
         patch.pop(SHARD, None)
         return raw(fields | {"patch": raw(patch | {UPSERTED_AT: self._at})})

@@ -140,20 +140,11 @@ def not_null(fields: Mapping[str, Raw], name: str) -> bool:
 
 
 def _rows(fields: RawObject, name: str) -> list[RawObject]:
-    try:
-        return _ROWS.decode(fields[name])
-    except msgspec.DecodeError as error:
-        raise InvalidRequestError(
-            "JSON_SHAPE", f"{name} is not a list of row objects: {error}.", field=name
-        ) from error
+    return decode(_ROWS, fields[name], what=name)
 
 
 def _columns(fields: RawObject, name: str) -> RawObject:
-    if not bytes(fields[name]).startswith(b"{"):
-        raise InvalidRequestError(
-            "JSON_SHAPE", f"{name} is not an object of equally long lists.", field=name
-        )
-    return decode_object(fields[name])
+    return decode_object(fields[name], what=name)
 
 
 def _empty() -> InvalidRequestError:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -25,8 +25,19 @@ from layer_wire.reserved import MARKER_ID, MARKER_SHARD_COUNT
 from layer_wire.rows import query_answer, read_answer
 
 NAMESPACES_REMEMBERED_MAX: Final = 100_000
+SHARD_COUNT_MAX: Final = 1024
 _OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
+_MARKED_SHARD_COUNT: Final[msgspec.json.Decoder[int]] = msgspec.json.Decoder(
+    Annotated[int, msgspec.Meta(ge=1, le=SHARD_COUNT_MAX)]
+)
 _SAME_BOTH_WAYS: Final = frozenset({"string", "int", "uint", "float", "bool"})
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+
+
+_TYPE: Final[msgspec.json.Decoder[str | _Typed]] = msgspec.json.Decoder(str | _Typed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +152,7 @@ class Facts:
         rows = read_answer(query_answer, answer.body).rows
         if not rows or MARKER_SHARD_COUNT not in rows[0]:
             return self._shard_count_default
-        return msgspec.json.decode(rows[0][MARKER_SHARD_COUNT], type=int)
+        return read_answer(_MARKED_SHARD_COUNT, rows[0][MARKER_SHARD_COUNT])
 
 
 def attribute_types(schema: RawObject) -> dict[str, str]:
@@ -159,13 +170,12 @@ def unmirrored_attributes(types: dict[str, str]) -> frozenset[str]:
 
 
 def _type(value: Raw) -> str:
-    text = bytes(value)
-    if text.startswith(b'"'):
-        return msgspec.json.decode(text, type=str)
-    if not text.startswith(b"{"):
+    """Return the type out of a string or an object; empty for what upstream will refuse."""
+    try:
+        found = _TYPE.decode(value)
+    except msgspec.DecodeError:
         return ""
-    found = _OBJECT.decode(text).get("type")
-    return "" if found is None else _type(found)
+    return found if isinstance(found, str) else found.type
 
 
 def _id_kind(type_: str) -> IdKind:

@@ -37,7 +37,9 @@ class InboundAuth:
             raise UnauthenticatedError(
                 "BEARER_MISSING", "missing or malformed Authorization: Bearer header"
             )
-        if self._store_key and not hmac.compare_digest(token.encode(), self._store_key):
+        # Bytes that are no UTF-8 reach us as surrogates; they are compared like all others.
+        offered = token.encode(errors="surrogateescape")
+        if self._store_key and not hmac.compare_digest(offered, self._store_key):
             raise KeyRefusedError("KEY_INVALID", "invalid API key")
 
 

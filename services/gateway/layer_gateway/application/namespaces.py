@@ -204,7 +204,7 @@ def _entry(listed: ListedNamespace) -> dict[str, object]:
 
 
 def _index_status(index: Raw) -> str | None:
-    return _INDEX.decode(index).status
+    return read_answer(_INDEX, index).status
 
 
 def _dimension(types: dict[str, str]) -> dict[str, int]:

@@ -25,8 +25,8 @@ from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import LayerError
 from layer_kit.names import Namespace
 from layer_wire import ids as wire_ids
-from layer_wire.ids import IdKind
-from layer_wire.jsontext import Raw, decode_object, is_null
+from layer_wire.ids import IdKind, JsonId
+from layer_wire.jsontext import Raw, decode_object
 from layer_wire.rows import WriteAnswer, write_answer
 from layer_wire.stamping import CacheRows, StampedWrite, stamp
 from layer_wire.writes import WriteBody, decode_write
@@ -161,13 +161,13 @@ def _applied(
 
 
 def _what_changed(answer: StoreAnswer) -> WriteAnswer | None:
-    """Read which rows a write changed; None when it changed some and does not say which."""
+    """Read which rows a write changed; None when the store does not say, or not readably."""
     try:
         found = write_answer.decode(answer.body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     said = (found.upserted_ids, found.patched_ids, found.deleted_ids)
-    if found.rows_affected and all(is_null(ids) for ids in said):
+    if found.rows_affected and all(ids is None for ids in said):
         return None
     return found
 
@@ -181,11 +181,8 @@ def _changed_ids(answer: StoreAnswer, id_kind: IdKind | None) -> Sequence[bytes]
     return [id_ for ids in lists for id_ in _canonical(ids, id_kind)]
 
 
-def _canonical(ids: Raw, id_kind: IdKind | None) -> set[bytes]:
-    if is_null(ids):
-        return set()
-    found = wire_ids.decode_ids(ids, where="affected ids")
-    return {wire_ids.canonical(id_, id_kind) for id_ in found}
+def _canonical(ids: Sequence[JsonId] | None, id_kind: IdKind | None) -> set[bytes]:
+    return {wire_ids.canonical(id_, id_kind) for id_ in ids or ()}
 
 
 def _only(rows: CacheRows, ids: set[bytes]) -> CacheRows:
