@@ -10,6 +10,7 @@ from random import SystemRandom
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from layer_kit.addresses import bind_site
 from layer_kit.clock import epoch_milliseconds
@@ -38,6 +39,8 @@ async def serving(settings: VectorstoreSettings) -> AsyncIterator[Mapping[str, s
     """
     async with service_frame(settings) as frame:
         resources = frame.resources
+        # Queries already run side by side; threads of BLAS beside them only wait for each other.
+        resources.enter_context(threadpool_limits(1, user_api="blas"))
         directory = resources.enter_context(owned_directory(settings.data_directory))
         change_log = SqliteChangeLog.open(directory, frame.registry)
         resources.callback(change_log.close)

@@ -75,7 +75,8 @@ class DenseColumn:
             scale = 1.0
         if not np.isfinite(estimates).all():
             return slots
-        error = 8 * scale * self.dimensions**0.5 * float(np.finfo(np.float32).eps) + 1e-12
+        # Rounding once per product and per sum, in the dot product and in the squares.
+        error = 2 * self.dimensions * float(np.finfo(np.float32).eps) * scale
         bound = np.partition(estimates, count - 1)[count - 1] + 2 * error
         near: Slots = slots[estimates <= bound]
         return near
