@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -176,8 +176,9 @@ def _write_until_it_fails(client: turbopuffer.Turbopuffer, acknowledged: list[in
     deadline = time.monotonic() + TIMEOUT_S * 6
     while time.monotonic() < deadline:
         value = len(acknowledged) + 1
+        row: Any = {"id": value, "value": value}
         try:
-            namespace.write(upsert_rows=[{"id": value, "value": value}])
+            namespace.write(upsert_rows=[row])
         except turbopuffer.APIError:
             return
         acknowledged.append(value)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hevlayer import AsyncHevlayer, HevlayerError, LayerResponse
 
 from layer_testing.system import LocalSystem
+
+Client = Any
+"""``AsyncHevlayer``, whose every method is typed as ``T | LayerResponse[T]``."""
 
 ROWS = [
     {"id": "t-1", "vector": [1.0, 0.0], "kind": "saw", "rating": 5},
@@ -17,26 +21,24 @@ ROWS = [
 
 
 @pytest.fixture
-async def layer(system: LocalSystem) -> AsyncIterator[AsyncHevlayer]:
+async def layer(system: LocalSystem) -> AsyncIterator[Client]:
     async with AsyncHevlayer(api_key="any", base_url=system.url) as client:
         yield client
 
 
 @pytest.fixture
-async def tools(layer: AsyncHevlayer, name: str) -> str:
+async def tools(layer: Client, name: str) -> str:
     await layer.write_namespace(name, {"upsert_rows": ROWS, "distance_metric": "cosine_distance"})
     return name
 
 
-async def cache_status(layer: AsyncHevlayer, namespace: str, id_: str) -> str | None:
+async def cache_status(layer: Client, namespace: str, id_: str) -> str | None:
     response = await layer.fetch_document(namespace, id_, with_perf=True)
     assert isinstance(response, LayerResponse)
     return response.perf.cache_status
 
 
-async def test_a_written_document_is_fetched_from_the_cache(
-    layer: AsyncHevlayer, tools: str
-) -> None:
+async def test_a_written_document_is_fetched_from_the_cache(layer: Client, tools: str) -> None:
     document = await layer.fetch_document(tools, "t-1", with_perf=True)
     assert isinstance(document, LayerResponse)
     assert document.perf.cache_status == "hit"
@@ -46,7 +48,7 @@ async def test_a_written_document_is_fetched_from_the_cache(
 
 
 async def test_a_row_the_store_got_past_layer_is_cached_by_its_first_fetch(
-    system: LocalSystem, layer: AsyncHevlayer, tools: str
+    system: LocalSystem, layer: Client, tools: str
 ) -> None:
     async with AsyncHevlayer(api_key="any", base_url=system.store_url) as direct:
         await direct.write_namespace(tools, {"upsert_rows": [{"id": "past", "vector": [1, 1]}]})
@@ -54,7 +56,7 @@ async def test_a_row_the_store_got_past_layer_is_cached_by_its_first_fetch(
     assert await cache_status(layer, tools, "past") == "hit"
 
 
-async def test_documents_are_fetched_in_the_order_asked(layer: AsyncHevlayer, tools: str) -> None:
+async def test_documents_are_fetched_in_the_order_asked(layer: Client, tools: str) -> None:
     found = await layer.fetch_documents(
         tools, {"ids": ["t-2", "zz", "t-1"], "include_attributes": ["kind"]}
     )
@@ -65,16 +67,14 @@ async def test_documents_are_fetched_in_the_order_asked(layer: AsyncHevlayer, to
     assert found.missing == ["zz"]
 
 
-async def test_a_fetch_of_no_attributes_is_an_existence_check(
-    layer: AsyncHevlayer, tools: str
-) -> None:
+async def test_a_fetch_of_no_attributes_is_an_existence_check(layer: Client, tools: str) -> None:
     assert (await layer.fetch_document(tools, "t-1", include_attributes=[])).attributes == {}
     with pytest.raises(HevlayerError) as missing:
         await layer.fetch_document(tools, "nope", include_attributes=[])
     assert (missing.value.status_code, missing.value.error) == (404, "not_found")
 
 
-async def test_a_fetch_sees_every_acknowledged_change(layer: AsyncHevlayer, tools: str) -> None:
+async def test_a_fetch_sees_every_acknowledged_change(layer: Client, tools: str) -> None:
     await layer.write_namespace(tools, {"patch_rows": [{"id": "t-1", "rating": 1}]})
     assert (await layer.fetch_document(tools, "t-1")).attributes["rating"] == 1
     await layer.write_namespace(tools, {"patch_rows": [{"id": "t-1", "rating": None}]})
@@ -92,7 +92,7 @@ async def test_a_fetch_sees_every_acknowledged_change(layer: AsyncHevlayer, tool
         await layer.fetch_document(tools, "t-2")
 
 
-async def test_a_condition_mirrors_only_what_was_applied(layer: AsyncHevlayer, tools: str) -> None:
+async def test_a_condition_mirrors_only_what_was_applied(layer: Client, tools: str) -> None:
     written = await layer.write_namespace(
         tools,
         {
@@ -105,13 +105,13 @@ async def test_a_condition_mirrors_only_what_was_applied(layer: AsyncHevlayer, t
     assert (await layer.fetch_document(tools, "t-3")).attributes["kind"] == "drill"
 
 
-async def test_a_refused_write_leaves_the_cache_as_it_was(layer: AsyncHevlayer, tools: str) -> None:
+async def test_a_refused_write_leaves_the_cache_as_it_was(layer: Client, tools: str) -> None:
     with pytest.raises(HevlayerError):
         await layer.write_namespace(tools, {"upsert_rows": [{"id": "t-1", "vector": [1, 2, 3]}]})
     assert (await layer.fetch_document(tools, "t-1")).attributes["kind"] == "saw"
 
 
-async def test_dates_read_back_as_the_store_has_them(layer: AsyncHevlayer, name: str) -> None:
+async def test_dates_read_back_as_the_store_has_them(layer: Client, name: str) -> None:
     await layer.write_namespace(
         name,
         {
@@ -127,14 +127,14 @@ async def test_dates_read_back_as_the_store_has_them(layer: AsyncHevlayer, name:
     assert str(first.attributes["on"]).startswith("2026-01-02T02:04:05")
 
 
-async def test_integer_ids_are_fetched_by_their_text(layer: AsyncHevlayer, name: str) -> None:
+async def test_integer_ids_are_fetched_by_their_text(layer: Client, name: str) -> None:
     await layer.write_namespace(name, {"upsert_rows": [{"id": 42, "n": 1}]})
     assert (await layer.fetch_document(name, "42")).attributes["n"] == 1
     found = await layer.fetch_documents(name, {"ids": ["42", "abc"]})
     assert ([d.id for d in found.documents], found.missing) == (["42"], ["abc"])
 
 
-async def test_nearest_rows_come_by_vector_and_by_example(layer: AsyncHevlayer, tools: str) -> None:
+async def test_nearest_rows_come_by_vector_and_by_example(layer: Client, tools: str) -> None:
     found = await layer.query_namespace(tools, {"vector": [1.0, 0.1], "top_k": 2})
     assert [row["id"] for row in found.rows] == ["t-1", "t-3"]
     like = await layer.query_namespace(tools, {"nearest_to_id": ["t-1", "t-2"], "top_k": 1})
@@ -146,7 +146,7 @@ async def test_nearest_rows_come_by_vector_and_by_example(layer: AsyncHevlayer, 
     assert "yy" in missing.value.message
 
 
-async def test_pages_cover_every_row_once(layer: AsyncHevlayer, tools: str) -> None:
+async def test_pages_cover_every_row_once(layer: Client, tools: str) -> None:
     seen: list[object] = []
     cursor = None
     for _ in range(4):
@@ -160,7 +160,7 @@ async def test_pages_cover_every_row_once(layer: AsyncHevlayer, tools: str) -> N
     assert seen == ["t-1", "t-3", "t-2"]
 
 
-async def test_time_travel_by_filter(layer: AsyncHevlayer, tools: str) -> None:
+async def test_time_travel_by_filter(layer: Client, tools: str) -> None:
     stamp = (await layer.fetch_document(tools, "t-1")).attributes["_hevlayer_upserted_at"]
     before = await layer.query_namespace(tools, {"vector": [1.0, 0.1], "as_of": stamp - 1})
     after = await layer.query_namespace(
@@ -169,7 +169,7 @@ async def test_time_travel_by_filter(layer: AsyncHevlayer, tools: str) -> None:
     assert (len(before.rows), len(after.rows)) == (0, 3)
 
 
-async def test_namespaces_are_listed_and_described(layer: AsyncHevlayer, tools: str) -> None:
+async def test_namespaces_are_listed_and_described(layer: Client, tools: str) -> None:
     listed = await layer.list_namespaces(prefix=tools)
     assert [(entry.name, entry.row_count) for entry in listed.namespaces] == [(tools, 3)]
     described = await layer.get_namespace_metadata(tools)
@@ -180,7 +180,7 @@ async def test_namespaces_are_listed_and_described(layer: AsyncHevlayer, tools: 
     assert missing.value.status_code == 404
 
 
-async def test_native_operations_validate(layer: AsyncHevlayer, tools: str) -> None:
+async def test_native_operations_validate(layer: Client, tools: str) -> None:
     assert (
         await layer.query_turbopuffer_namespace(tools, {"aggregate_by": {"n": ["Count"]}})
     ).aggregations == {"n": 3}
@@ -199,7 +199,7 @@ async def test_native_operations_validate(layer: AsyncHevlayer, tools: str) -> N
     assert (await layer.copy_namespace(f"{tools}-copy", {"copy_from_namespace": tools})).status
 
 
-async def test_a_deleted_namespace_is_gone_from_the_cache(layer: AsyncHevlayer, tools: str) -> None:
+async def test_a_deleted_namespace_is_gone_from_the_cache(layer: Client, tools: str) -> None:
     assert (await layer.delete_namespace(tools)).status == "OK"
     with pytest.raises(HevlayerError) as missing:
         await layer.fetch_document(tools, "t-1")

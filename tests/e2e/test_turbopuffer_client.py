@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 import turbopuffer
@@ -9,16 +11,19 @@ from turbopuffer import NotFoundError, Turbopuffer
 
 from layer_testing.system import LocalSystem
 
-ROWS = [
+Namespace = Any
+"""The client's namespace, whose parameters are typed without a row's own attributes."""
+
+ROWS: list[Any] = [
     {"id": 1, "vector": [0.1, 0.2], "title": "a walk in the wood", "year": 1999},
     {"id": 2, "vector": [0.2, 0.1], "title": "the sea, the walk", "year": 2001, "gone": None},
     {"id": 3, "vector": [-0.1, 0.9], "title": "bread", "year": 2005},
 ]
-SCHEMA = {"title": {"type": "string", "full_text_search": True}}
+SCHEMA: dict[str, Any] = {"title": {"type": "string", "full_text_search": True}}
 
 
 @pytest.fixture
-def books(client: Turbopuffer, name: str) -> turbopuffer.lib.namespace.Namespace:
+def books(client: Turbopuffer, name: str) -> Namespace:
     namespace = client.namespace(name)
     namespace.write(upsert_rows=ROWS, distance_metric="cosine_distance", schema=SCHEMA)
     return namespace
@@ -28,28 +33,28 @@ def ids(response: turbopuffer.types.NamespaceQueryResponse) -> list[object]:
     return [row.id for row in response.rows or []]
 
 
-def test_rows_are_found_by_vector(books: turbopuffer.lib.namespace.Namespace) -> None:
+def test_rows_are_found_by_vector(books: Namespace) -> None:
     found = books.query(rank_by=("vector", "ANN", [0.1, 0.2]), top_k=2, include_attributes=True)
     assert ids(found) == [1, 3]
 
 
-def test_rows_are_found_by_text(books: turbopuffer.lib.namespace.Namespace) -> None:
+def test_rows_are_found_by_text(books: Namespace) -> None:
     assert set(ids(books.query(rank_by=("title", "BM25", "walk"), limit=5))) == {1, 2}
 
 
 def test_rows_are_ordered_by_attribute_and_filtered(
-    books: turbopuffer.lib.namespace.Namespace,
+    books: Namespace,
 ) -> None:
     found = books.query(rank_by=("year", "desc"), limit=5, filters=("year", "Gt", 1999))
     assert ids(found) == [3, 2]
 
 
-def test_aggregations_pass_through(books: turbopuffer.lib.namespace.Namespace) -> None:
+def test_aggregations_pass_through(books: Namespace) -> None:
     found = books.query(aggregate_by={"n": ("Count",)})
     assert found.aggregations == {"n": 3}
 
 
-def test_several_queries_pass_through(books: turbopuffer.lib.namespace.Namespace) -> None:
+def test_several_queries_pass_through(books: Namespace) -> None:
     found = books.multi_query(
         queries=[
             {"rank_by": ("vector", "ANN", [0.1, 0.2]), "top_k": 1},
@@ -60,7 +65,7 @@ def test_several_queries_pass_through(books: turbopuffer.lib.namespace.Namespace
 
 
 def test_columns_patches_and_deletes_are_written(
-    books: turbopuffer.lib.namespace.Namespace,
+    books: Namespace,
 ) -> None:
     books.write(upsert_columns={"id": [4, 5], "vector": [[1.0, 0.0], [0.0, 1.0]], "year": [1, 2]})
     books.write(patch_rows=[{"id": 4, "year": 7}])
@@ -71,7 +76,7 @@ def test_columns_patches_and_deletes_are_written(
 
 
 def test_a_conditional_write_applies_to_some_rows(
-    books: turbopuffer.lib.namespace.Namespace,
+    books: Namespace,
 ) -> None:
     written = books.write(
         upsert_rows=[
@@ -83,15 +88,13 @@ def test_a_conditional_write_applies_to_some_rows(
     assert written.rows_upserted == 1
 
 
-def test_writes_by_filter(books: turbopuffer.lib.namespace.Namespace) -> None:
+def test_writes_by_filter(books: Namespace) -> None:
     assert books.write(delete_by_filter=("year", "Lte", 2001)).rows_deleted == 2
     patched = books.write(patch_by_filter={"filters": ("id", "Eq", 3), "patch": {"year": 1}})
     assert patched.rows_patched == 1
 
 
-def test_namespaces_are_described(
-    client: Turbopuffer, books: turbopuffer.lib.namespace.Namespace, name: str
-) -> None:
+def test_namespaces_are_described(client: Turbopuffer, books: Namespace, name: str) -> None:
     assert name in [listed.id for listed in client.namespaces(prefix="test-")]
     assert "year" in books.schema()
     assert books.metadata().approx_row_count == 3
@@ -100,13 +103,13 @@ def test_namespaces_are_described(
     books.update_schema(schema={"year": {"type": "int", "filterable": True}})
 
 
-def test_recall_and_explain_pass_through(books: turbopuffer.lib.namespace.Namespace) -> None:
+def test_recall_and_explain_pass_through(books: Namespace) -> None:
     assert books.recall(num=1, top_k=1).avg_recall == 1.0
     assert books.explain_query(rank_by=("vector", "ANN", [0.1, 0.2]), top_k=1).plan_text
 
 
 def test_a_deleted_namespace_is_gone(
-    books: turbopuffer.lib.namespace.Namespace,
+    books: Namespace,
 ) -> None:
     books.delete_all()
     assert not books.exists()
@@ -118,7 +121,7 @@ def test_a_deleted_namespace_is_gone(
 def test_compressed_requests_are_read(system: LocalSystem, name: str) -> None:
     client = Turbopuffer(api_key="any", base_url=system.url, compression=True)
     namespace = client.namespace(name)
-    rows = [{"id": at, "note": "long text " * 20} for at in range(100)]
+    rows: list[Any] = [{"id": at, "note": "long text " * 20} for at in range(100)]
     assert namespace.write(upsert_rows=rows).rows_upserted == 100
     assert len(namespace.query(rank_by=("id", "asc"), limit=100).rows or []) == 100
 
@@ -132,7 +135,7 @@ async def test_the_asynchronous_client_works(system: LocalSystem, name: str) -> 
 
 
 def test_the_answers_equal_those_of_the_store(
-    system: LocalSystem, books: turbopuffer.lib.namespace.Namespace, name: str
+    system: LocalSystem, books: Namespace, name: str
 ) -> None:
     direct = Turbopuffer(api_key="any", base_url=system.store_url).namespace(name)
     for rank_by in (("vector", "ANN", [0.3, 0.1]), ("title", "BM25", "the walk"), ("year", "asc")):
@@ -144,7 +147,7 @@ def test_the_answers_equal_those_of_the_store(
 
 
 def test_vectors_that_were_sent_packed_serve_as_examples(
-    system: LocalSystem, books: turbopuffer.lib.namespace.Namespace, name: str
+    system: LocalSystem, books: Namespace, name: str
 ) -> None:
     books.write(upsert_rows=[{"id": 9, "vector": [-0.1, 0.8]}])
     answer = httpx.post(
@@ -158,6 +161,7 @@ def test_vectors_that_were_sent_packed_serve_as_examples(
 def test_u64_ids_survive(client: Turbopuffer, name: str) -> None:
     largest = 2**64 - 1
     namespace = client.namespace(name)
-    namespace.write(upsert_rows=[{"id": largest, "n": 2**62}])
+    row: Any = {"id": largest, "n": 2**62}
+    namespace.write(upsert_rows=[row])
     found = namespace.query(rank_by=("id", "asc"), limit=1, include_attributes=True)
     assert [(row.id, row["n"]) for row in found.rows or []] == [(largest, 2**62)]

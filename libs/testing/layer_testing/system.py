@@ -75,7 +75,8 @@ class LocalSystem:
 
         def is_back() -> bool:
             record = self._record(process)
-            return record["state"] == "ready" and record["restart_count"] >= restart_count
+            is_late = int(record["restart_count"]) >= restart_count
+            return is_late and str(record["state"]) == "ready"
 
         until(is_back, what=f"{process} to be back")
 
