@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from layer_gateway.application.inbound import InboundAuth
 from layer_gateway.http.answers import error_answer, json_answer
 from layer_gateway.http.handlers import Handlers
+from layer_gateway.http.protocol import EdgeServer
 from layer_gateway.http.routes import PUBLIC_PATHS, route
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.version import VERSION
@@ -157,7 +158,7 @@ async def http_edge(
             message, payload, protocol, writer, task, loop, client_max_size=body_bytes_max
         )
 
-    server = web.Server(
+    server = EdgeServer(
         edge,
         request_factory=request_factory,
         access_log=None,
