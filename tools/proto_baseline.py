@@ -20,6 +20,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
     ServiceDescriptorProto,
 )
+
 from proto_descriptors import parse
 
 PROTO_ROOT = Path("proto")
