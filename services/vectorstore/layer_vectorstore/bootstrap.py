@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import SystemRandom
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -29,6 +30,9 @@ from layer_vectorstore.http.routes import Routes
 from layer_vectorstore.http.server import HttpLimits, VectorstoreServer
 from layer_vectorstore.settings import VectorstoreSettings
 
+HEADER_BYTES_MAX: Final = 64 << 10
+"""Of one line. Clients' opt-in telemetry outgrows the 8 KiB that servers usually take."""
+
 
 @asynccontextmanager
 async def serving(settings: VectorstoreSettings) -> AsyncIterator[Mapping[str, str]]:
@@ -47,7 +51,13 @@ async def serving(settings: VectorstoreSettings) -> AsyncIterator[Mapping[str, s
         namespaces = Registry(change_log, memory_bytes_max=settings.memory_bytes_max)
         server = _build(settings, namespaces, frame.registry, resources)
         runner = web.ServerRunner(
-            web.Server(server.handle, access_log=None, auto_decompress=False),
+            web.Server(
+                server.handle,
+                access_log=None,
+                auto_decompress=False,
+                max_line_size=HEADER_BYTES_MAX,
+                max_field_size=HEADER_BYTES_MAX,
+            ),
             shutdown_timeout=settings.shutdown_grace_s,
         )
         await runner.setup()

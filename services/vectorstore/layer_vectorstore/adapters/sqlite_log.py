@@ -190,7 +190,8 @@ class SqliteChangeLog:
             for operation in wanted:
                 operation.run(connection)
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:
+            # Whatever it is, this thread must live and whoever waits must be told.
             self._failures.inc()
             log.exception("log_commit_failed", operations_count=len(wanted))
             if connection.in_transaction:

@@ -58,7 +58,12 @@ class ManageNamespaces:
         return page, page[-1] if start + page_size < len(names) else None
 
     def schema(self, name: str) -> Schema:
-        return self.registry.get(name).settings.schema
+        """Return the schema that reads see.
+
+        Raises:
+            NotFoundError: ``NAMESPACE_NOT_FOUND``.
+        """
+        return self.registry.get(name).view(now_ms=self.now_ms(), is_eventual=False).schema
 
     def update_schema(self, name: str, updates: Mapping[str, AttributeUpdate]) -> Schema:
         """Merge ``updates`` into the schema of a namespace that exists.

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from layer_kit.errors import UnavailableError
 from layer_vectorstore.domain.changes import Settings
 from layer_vectorstore.domain.errors import namespace_missing
 from layer_vectorstore.domain.namespace import Namespace
@@ -100,13 +101,18 @@ class Registry:
         """Wait until a change is on disk.
 
         Raises:
-            UnavailableError: ``LOG_FAILED``; then the namespace has been forgotten.
+            UnavailableError: ``LOG_FAILED`` or ``LOG_SLOW``; then the namespace has been forgotten,
+                and is read from the disk again.
         """
         try:
             durable.result(DURABLE_WAIT_S_MAX)
-        except BaseException:
+        except BaseException as error:
             entry.stream.has_failed = True
             self.forget(entry)
+            if isinstance(error, TimeoutError):
+                raise UnavailableError(
+                    "LOG_SLOW", f"💔 the disk took longer than {DURABLE_WAIT_S_MAX:.0f} seconds"
+                ) from error
             raise
         entry.is_visible = True
 

@@ -17,6 +17,7 @@ from layer_vectorstore.domain.query_parsing import parse_query_request
 from layer_vectorstore.domain.write_parsing import parse_write_request
 from layer_vectorstore.domain.writing import ByFilterLimits
 from layer_vectorstore.http.answers import write_answer
+from layer_vectorstore.ports import ChangeLog
 
 Json = dict[str, Any]
 
@@ -24,7 +25,7 @@ Json = dict[str, Any]
 class Store:
     """The store without HTTP: JSON bodies in, JSON answers out, and a clock to move."""
 
-    def __init__(self, change_log: MemoryChangeLog | None = None, **limits: int) -> None:
+    def __init__(self, change_log: ChangeLog | None = None, **limits: int) -> None:
         self.now_ms = 1_700_000_000_000
         self.change_log = change_log or MemoryChangeLog()
         self.freshness = Freshness()
