@@ -21,7 +21,7 @@ test:  ## run every test; ends with one summary line
 	if [ $$status -eq 69 ]; then \
 	  echo "Pants cannot run here: the same tests, by pytest, from the same lock"; $(MAKE) pytest; \
 	else \
-	  python3 tools/test_summary.py dist/test/reports $$status; \
+	  python3 tools/summarize_tests.py dist/test/reports $$status; \
 	fi
 
 pytest: $(VENV)/dev.stamp $(VENV)/stubs.stamp  ## the same tests without Pants (ARGS=… for paths)

@@ -1,6 +1,6 @@
 """Sum up the JUnit reports of a test run in one closing line, after the reasons for skips.
 
-Usage: ``test_summary.py REPORTS_DIR RUNNER_STATUS``. Exits with the runner's status: a file that
+Usage: ``summarize_tests.py REPORTS_DIR RUNNER_STATUS``. Exits with the runner's status: a file that
 timed out or crashed leaves no report, and must still fail the run.
 """
 
