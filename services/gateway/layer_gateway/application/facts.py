@@ -76,12 +76,12 @@ class Facts:
         known = self._known.get(namespace)
         if known is not None and self._monotonic() < known[0]:
             return known[1]
-        asking = self._asking.get(namespace)
-        if asking is None:
-            asking = asyncio.create_task(self._ask(namespace, caller))
-            self._asking[namespace] = asking
-            asking.add_done_callback(lambda task: self._answered(namespace, task))
-        return await asyncio.shield(asking)
+        if (earlier := self._asking.get(namespace)) is not None:
+            facts = await asyncio.shield(earlier)
+            if facts.exists:
+                return facts
+            # It was asked before this call, and the namespace may have been created in between.
+        return await asyncio.shield(self._ask_once(namespace, caller))
 
     async def covering(
         self, namespace: Namespace, names: Collection[str], caller: Caller
@@ -101,6 +101,14 @@ class Facts:
         """Ask again next time: the namespace was created, deleted or given another schema."""
         self._known.pop(namespace, None)
         self._asking.pop(namespace, None)
+
+    def _ask_once(self, namespace: Namespace, caller: Caller) -> asyncio.Task[NamespaceFacts]:
+        asking = self._asking.get(namespace)
+        if asking is None:
+            asking = asyncio.create_task(self._ask(namespace, caller))
+            self._asking[namespace] = asking
+            asking.add_done_callback(lambda task: self._answered(namespace, task))
+        return asking
 
     def _answered(self, namespace: Namespace, task: asyncio.Task[NamespaceFacts]) -> None:
         if self._asking.get(namespace) is not task:

@@ -106,10 +106,7 @@ class FetchRows:
         *,
         with_vectors: bool,
     ) -> Fetched:
-        facts = await self.facts.get(namespace, caller)
-        if facts.id_kind is None:
-            raise _no_namespace(namespace)
-        parsed = [wire_ids.from_text(text, facts.id_kind) for text in ids]
+        kind, parsed = await self._parsed(namespace, ids, caller)
         places = [at for at, id_ in enumerate(parsed) if id_ is not None]
         wanted = [id_ for id_ in parsed if id_ is not None]
         rows: dict[int, CachedRow] = {}
@@ -118,12 +115,31 @@ class FetchRows:
         for start in range(0, len(wanted), LOOKUP_IDS_MAX):
             batch = wanted[start : start + LOOKUP_IDS_MAX]
             found = await self._batch(
-                namespace, batch, facts.id_kind, caller, names=names, with_vectors=with_vectors
+                namespace, batch, kind, caller, names=names, with_vectors=with_vectors
             )
             rows |= {places[start + at]: row for at, row in found.rows.items()}
             cached |= {places[start + at] for at in found.cached}
             results.add(found.result)
         return Fetched(rows=rows, cached=frozenset(cached), result=_overall(results))
+
+    async def _parsed(
+        self, namespace: Namespace, texts: Sequence[str], caller: Caller
+    ) -> tuple[IdKind, list[JsonId | None]]:
+        """Return the kind of the namespace's ids and each text as one, None where it cannot be."""
+        kind = await self._id_kind(namespace, caller)
+        parsed = [wire_ids.from_text(text, kind) for text in texts]
+        if None in parsed:
+            # Another gateway may have made the namespace anew, with ids of another kind.
+            self.facts.forget(namespace)
+            kind = await self._id_kind(namespace, caller)
+            parsed = [wire_ids.from_text(text, kind) for text in texts]
+        return kind, parsed
+
+    async def _id_kind(self, namespace: Namespace, caller: Caller) -> IdKind:
+        kind = (await self.facts.get(namespace, caller)).id_kind
+        if kind is None:
+            raise _no_namespace(namespace)
+        return kind
 
     async def _batch(
         self,
