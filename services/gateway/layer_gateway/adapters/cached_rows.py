@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer_gateway.adapters.joined_lookups import JoinedLookups, LookupKind
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.ports import CachedRow, CacheLookup, Fence
 from layer_kit.errors import LayerError
@@ -62,6 +63,7 @@ class CachedRows:
         self._membership = membership
         self._lookup_timeout_s = lookup_timeout_s
         self._fence_ttl_ms = int((write_timeout_s + FENCE_MARGIN_S) * 1000)
+        self._joined_lookups = JoinedLookups(self._lookup)
         self._unannounced = Counter(
             "layer_cache_unannounced_writes_total",
             "Writes acknowledged only after this gateway's lease had run out.",
@@ -80,14 +82,18 @@ class CachedRows:
         names: Sequence[str] | None = None,
         with_vectors: bool = False,
     ) -> CacheLookup:
+        kind = LookupKind(namespace, None if names is None else tuple(names), with_vectors)
+        return await self._joined_lookups(kind, ids)
+
+    async def _lookup(self, kind: LookupKind, ids: Sequence[bytes]) -> CacheLookup:
         if not self.is_available:
             return CacheLookup(is_available=False)
         request = cache_pb2.LookupRowsRequest(
-            namespace=namespace,
+            namespace=kind.namespace,
             ids=ids,
-            with_vectors=with_vectors,
-            attribute_names=names or (),
-            ids_only=names is not None and not names,
+            with_vectors=kind.with_vectors,
+            attribute_names=kind.names or (),
+            ids_only=kind.names == (),
         )
         try:
             answer = await invoke(self._stub.LookupRows, request, timeout_s=self._lookup_timeout_s)

@@ -1,0 +1,105 @@
+"""Lookups asked for at the same time, joined into one call to the cache.
+
+A call costs the two processes some 300 µs of CPU whatever it carries, a row in it a few. So the
+lookups of one turn of the loop go together, and those that come while a call of their kind is
+under way wait for its end: the busier the gateway, the less a lookup costs. Two such calls at
+once took 8 % more CPU, and the callers waited as long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from layer_gateway.ports import CacheLookup
+from layer_kit.names import Namespace
+
+JOINED_IDS_MAX: Final = 512
+"""A call that carries this many ids waits for no other to end."""
+
+LONE_IDS_MIN: Final = 64
+"""A lookup of so many ids is worth a call of its own."""
+
+
+class LookupKind(NamedTuple):
+    """What lookups have in common when they are joined: one answer is then right for all."""
+
+    namespace: Namespace
+    names: tuple[str, ...] | None
+    with_vectors: bool
+
+
+Ask = Callable[[LookupKind, Sequence[bytes]], Coroutine[Any, Any, CacheLookup]]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Ids that will go in one call, each once, with their positions in it."""
+
+    answer: asyncio.Future[CacheLookup]
+    positions: dict[bytes, int] = field(default_factory=dict)
+
+
+class JoinedLookups:
+    """Joins lookups of few ids to calls that have not started yet.
+
+    Never to one under way: its answer may be older than a write which the caller has seen
+    acknowledged since.
+
+    Args:
+        ask: Makes one call; the cache being away is an answer, and no error.
+    """
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._gathering: dict[LookupKind, _Batch] = {}
+        self._calls: dict[LookupKind, asyncio.Task[CacheLookup]] = {}
+
+    async def __call__(self, kind: LookupKind, ids: Sequence[bytes]) -> CacheLookup:
+        """Look ``ids`` up; the hits are by position in them."""
+        if len(ids) >= LONE_IDS_MIN:
+            return await self._ask(kind, ids)
+        batch = self._gathering.get(kind) or self._gather(kind)
+        positions = batch.positions
+        for id_ in ids:
+            positions.setdefault(id_, len(positions))
+        if len(positions) >= JOINED_IDS_MAX:
+            self._send(kind, batch)
+        found = await asyncio.shield(batch.answer)  # a caller that leaves takes nobody along
+        rows = ((at, found.hits.get(positions[id_])) for at, id_ in enumerate(ids))
+        return CacheLookup(
+            hits={at: row for at, row in rows if row is not None},
+            read_token=found.read_token,
+            is_available=found.is_available,
+        )
+
+    def _gather(self, kind: LookupKind) -> _Batch:
+        """Begin a batch, due at the end of this turn unless a call is under way."""
+        loop = asyncio.get_running_loop()
+        batch = self._gathering[kind] = _Batch(loop.create_future())
+        if kind not in self._calls:
+            loop.call_soon(self._send, kind, batch)
+        return batch
+
+    def _send(self, kind: LookupKind, batch: _Batch) -> None:
+        if self._gathering.get(kind) is not batch:
+            return  # it went early, because it was full
+        del self._gathering[kind]
+        call = asyncio.get_running_loop().create_task(self._ask(kind, list(batch.positions)))
+        self._calls[kind] = call
+        call.add_done_callback(lambda call: self._ended(kind, batch, call))
+
+    def _ended(self, kind: LookupKind, batch: _Batch, call: asyncio.Task[CacheLookup]) -> None:
+        if self._calls.get(kind) is call:
+            del self._calls[kind]
+        if call.cancelled():
+            batch.answer.cancel()
+        elif (error := call.exception()) is not None:
+            batch.answer.set_exception(error)
+        else:
+            batch.answer.set_result(call.result())
+        waiting = self._gathering.get(kind)
+        if waiting is not None and kind not in self._calls:
+            self._send(kind, waiting)
