@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
@@ -106,7 +107,8 @@ class WriteNamespace:
     ) -> tuple[_Written, WriteOutcome]:
         """Copy all rows; a branch differs only in that it knows its parent."""
         view = origin.view(now_ms=self.now_ms(), is_eventual=False)
-        if entry is not None:
+        namespace = entry.namespace if entry is not None else None
+        if namespace is not None and namespace.table.rows_count:
             raise RefusedError(
                 "COPY_TARGET_EXISTS", f"💔 cannot copy into '{name}': the namespace is not empty"
             )
@@ -120,13 +122,12 @@ class WriteNamespace:
             shards=request.shards,
             parent=origin.name if request.branch_from else None,
         )
-        entry = self.registry.add(name, settings)
-        namespace = entry.namespace
+        if entry is None or namespace is None:
+            entry = self.registry.add(name, settings)
+            namespace = entry.namespace
         assert namespace is not None, "a new entry has its namespace"
         changes = rows_as_changes(settings, view)
-        for change in changes:
-            namespace.replay(change)
-        namespace.table.index_text()
+        _start_over(namespace, changes)
         outcome = WriteOutcome(
             message="namespace cloned successfully",
             written_bytes=view.logical_bytes,
@@ -215,10 +216,7 @@ class WriteNamespace:
     def _rebuild(self, entry: Entry, namespace: Namespace) -> Future[None]:
         """Give the memory and the disk of replaced rows back."""
         changes = rows_as_changes(namespace.settings, namespace.table.view())
-        namespace.table = Table(namespace.settings.schema, namespace.settings.metric)
-        for change in changes:
-            namespace.replay(change)
-        namespace.table.index_text()
+        _start_over(namespace, changes)
         return self.registry.change_log.rewrite(entry.stream, changes)
 
     def _queued(
@@ -250,3 +248,12 @@ class WriteNamespace:
             rows_count=written.rows_count,
             written_bytes=written.written_bytes,
         )
+
+
+def _start_over(namespace: Namespace, changes: Sequence[Change]) -> None:
+    """Replace the table by one that has only what ``changes`` write."""
+    settings = changes[0].settings
+    namespace.table = Table(settings.schema, settings.metric)
+    for change in changes:
+        namespace.replay(change)
+    namespace.table.index_text()

@@ -84,7 +84,14 @@ class VectorstoreServer:
         except Exception:
             log.exception("request_failed", route=route)
             response = error_response(InternalError("INTERNAL", "internal error"))
-        self._metrics.observe(route, response.status, self._clock() - started_at_s)
+        elapsed_s = self._clock() - started_at_s
+        self._metrics.observe(route, response.status, elapsed_s)
+        log.debug(
+            "request_finished",
+            route=route,
+            status=response.status,
+            total_ms=round(elapsed_s * 1000, 3),
+        )
         return response
 
     async def _run(

@@ -274,6 +274,10 @@ def test_copies_and_branches_go_their_own_way(store: Any) -> None:
     assert store.manage.metadata("branch")["branching"] == {"parent": "ns"}
     with pytest.raises(RefusedError, match="not empty"):
         store.write({"copy_from_namespace": "ns"}, name="copy")
+    store.write({"deletes": [1]}, name="copy")
+    store.write({"copy_from_namespace": "branch"}, name="copy")
+    store.restart()
+    assert store.query(body | {"rank_by": ["id", "asc"]}, name="copy")["rows"][0]["text"] == "dog"
     with pytest.raises(NotFoundError):
         store.write({"copy_from_namespace": "missing"}, name="fresh")
 
