@@ -1,0 +1,437 @@
+"""What the edge refuses by itself: how it tells, and that nothing of it reaches the store."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from layer_testing.edge_calls import EdgeAnswer, EdgeCaller
+from layer_testing.gateway_calls import gateway_over
+from layer_testing.processes import ServiceProcess
+from layer_testing.scripted_store import ScriptedStore
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+BODY_BYTES_MAX = 1024 * 1024
+JSON = {"content-type": "application/json"}
+GZIP = JSON | {"content-encoding": "gzip"}
+WRITE, QUERY, FETCH = "/v2/namespaces/n", "/v2/namespaces/n/query", "/v2/namespaces/n/documents"
+ROW = {"id": "a", "vector": [1.0]}
+
+
+@pytest.fixture(autouse=True)
+def _namespace(store: ScriptedStore) -> None:
+    store.namespace("n", rows=({"id": "a", "k": 1},))
+
+
+def assert_refused(answer: EdgeAnswer, status: int, reason: str) -> str:
+    """Check all that every error of the edge has; return its message."""
+    assert (answer.status, answer.json["reason"]) == (status, reason), answer.body
+    assert answer.json.keys() >= {"error", "message", "reason"}
+    assert answer["content-type"] == "application/json"
+    assert answer["x-should-retry"] == "false"
+    assert answer["x-request-id"]
+    message: str = answer.json["message"]
+    return message
+
+
+def assert_nothing_written(store: ScriptedStore) -> None:
+    assert store.asked(f"POST {WRITE}") == []
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b'{"upsert_rows":[}', b"\xff\xfe", b'{"ids":["a"]', b'{"ids":["\\ud800"]}']
+)
+@pytest.mark.parametrize("target", [WRITE, QUERY, FETCH])
+async def test_what_is_not_json_is_a_400(
+    edge: EdgeCaller, store: ScriptedStore, target: str, body: bytes
+) -> None:
+    assert_refused(await edge("POST", target, body, JSON), 400, "JSON_MALFORMED")
+    assert store.requests == []
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}{}", b'{"upsert_rows":[{"id":"a","\xff":1}]}', b'{"a\xff":1}']
+)
+async def test_bytes_that_are_no_text_or_too_many_make_no_write(
+    edge: EdgeCaller, store: ScriptedStore, body: bytes
+) -> None:
+    assert_refused(await edge("POST", WRITE, body, JSON), 400, "JSON_MALFORMED")
+    assert store.requests == []
+
+
+async def test_json_nested_too_deeply_is_a_400(edge: EdgeCaller, store: ScriptedStore) -> None:
+    body = b'{"upsert_rows":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    assert_refused(await edge("POST", WRITE, body, JSON), 400, "JSON_TOO_DEEP")
+    assert store.requests == []
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "field"),
+    [
+        (WRITE, {"upsert_rows": 5}, "upsert_rows"),
+        (WRITE, {"upsert_rows": [5]}, "upsert_rows"),
+        (WRITE, {"patch_rows": {"id": 1}}, "patch_rows"),
+        (WRITE, {"upsert_columns": []}, "upsert_columns"),
+        (WRITE, {"upsert_columns": {"id": ["a"], "k": 1}}, "upsert_columns.k"),
+        (WRITE, {"patch_by_filter": 5}, "patch_by_filter"),
+        (WRITE, {"patch_by_filter": {"filters": [], "patch": 5}}, "patch_by_filter.patch"),
+        (QUERY, {"vector": [1], "top_k": "ten"}, "top_k"),
+        (QUERY, {"vector": [1], "as_of": "now"}, "as_of"),
+        (QUERY, {"vector": [1], "between": [1]}, "between"),
+        (QUERY, {"vector": [1], "include_attributes": "k"}, "include_attributes"),
+        (QUERY, {"nearest_to_id": "a"}, "nearest_to_id"),
+        (FETCH, {"ids": "a"}, "ids"),
+        (FETCH, {"ids": [1.5]}, "ids"),
+        (FETCH, {}, "ids"),
+        (FETCH, {"ids": ["a"], "include_attributes": "k"}, "include_attributes"),
+    ],
+)
+async def test_a_value_of_the_wrong_type_is_a_422_that_names_it(
+    edge: EdgeCaller, store: ScriptedStore, target: str, body: object, field: str
+) -> None:
+    message = assert_refused(await edge("POST", target, body), 422, "JSON_SHAPE")
+    assert field in message
+    assert_nothing_written(store)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "named"),
+    [
+        ({}, "WRITE_EMPTY", "native Turbopuffer write operation"),
+        ({"upserts": [ROW]}, "WRITE_OLD_DIALECT", "upserts"),
+        ({"patches": [ROW]}, "WRITE_OLD_DIALECT", "patches"),
+        ({"upsert_rows": [{"k": 1}]}, "ID_MISSING", "upsert_rows[0].id"),
+        ({"upsert_rows": [ROW, {"id": None}]}, "ID_INVALID", "upsert_rows[1].id"),
+        ({"upsert_rows": [{"id": -1}]}, "ID_INVALID", "upsert_rows[0].id"),
+        ({"upsert_rows": [{"id": 2**64}]}, "ID_INVALID", "upsert_rows[0].id"),
+        ({"upsert_rows": [{"id": "y" * 65}]}, "ID_INVALID", "upsert_rows[0].id"),
+        ({"upsert_columns": {"k": [1]}}, "ID_MISSING", "upsert_columns.id"),
+        ({"upsert_columns": {"id": []}}, "ID_MISSING", "upsert_columns.id"),
+        ({"upsert_columns": {"id": ["a", "b"], "k": [1]}}, "COLUMNS_DIFFER", "upsert_columns.k"),
+        ({"deletes": ["a", None]}, "ID_INVALID", "deletes"),
+        ({"deletes": "a"}, "ID_INVALID", "deletes"),
+        ({"upsert_rows": [{"id": "a", "vector": []}]}, "VECTOR_INVALID", "upsert_rows[0].vector"),
+        ({"upsert_rows": [{"id": "a", "vector": "AAA="}]}, "VECTOR_INVALID", "vector"),
+        ({"upsert_rows": [{"id": "a", "vectors": [[], 1]}]}, "VECTOR_INVALID", "vectors"),
+        ({"patch_rows": [{"id": "a", "vector": [1]}]}, "VECTOR_PATCHED", "patch_rows[0].vector"),
+        ({"patch_by_filter": {"patch": {"vectors": 1}}}, "VECTOR_PATCHED", "vectors"),
+        ({"upsert_rows": [{"id": "a", "blobs": []}]}, "BLOBS_IN_ROW", "blobs"),
+        ({"upsert_rows": [{"id": "a", "_hevlayer_udf_x_v": 1}]}, "ATTRIBUTE_RESERVED", "_udf_x_v"),
+        ({"patch_columns": {"id": ["a"], "_hevlayer_x": [1]}}, "ATTRIBUTE_RESERVED", "_hevlayer_x"),
+    ],
+)
+async def test_a_write_that_breaks_a_rule_is_a_422_that_names_the_place(
+    edge: EdgeCaller, store: ScriptedStore, body: object, reason: str, named: str
+) -> None:
+    message = assert_refused(await edge("POST", WRITE, body), 422, reason)
+    assert named in message
+    assert_nothing_written(store)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({}, "QUERY_SOURCE"),
+        ({"vector": [1], "nearest_to_id": ["a"]}, "QUERY_SOURCE"),
+        ({"vector": [1], "rank_by": ["id", "asc"], "top_k": 1}, "QUERY_SOURCE"),
+        ({"vector": []}, "VECTOR_EMPTY"),
+        ({"nearest_to_id": []}, "NEAREST_IDS_RANGE"),
+        ({"nearest_to_id": ["a"] * 1001}, "NEAREST_IDS_RANGE"),
+        ({"vector": [1], "top_k": 0}, "TOP_K_RANGE"),
+        ({"vector": [1], "as_of": 1, "between": [1, 2]}, "TIME_TWICE"),
+        ({"vector": [1], "between": [2, 2]}, "BETWEEN_ORDER"),
+        ({"vector": [1], "cursor": "!"}, "CURSOR_INVALID"),
+        ({"vector": [1], "cursor": "e30"}, "CURSOR_INVALID"),
+        ({"rank_by": ["id", "asc"], "top_k": 1, "cursor": "eyJkaXN0IjowLCJpZCI6MX0"}, None),
+    ],
+)
+async def test_a_query_that_breaks_a_rule_is_a_422(
+    edge: EdgeCaller, store: ScriptedStore, body: object, reason: str | None
+) -> None:
+    assert_refused(await edge("POST", QUERY, body), 422, reason or "CURSOR_UNUSABLE")
+    assert store.asked(f"POST {QUERY}") == []
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/xml", "json", ""])
+@pytest.mark.parametrize("target", [WRITE, QUERY, FETCH])
+async def test_a_body_that_is_not_called_json_is_a_415(
+    edge: EdgeCaller, store: ScriptedStore, target: str, content_type: str | None
+) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    answer = await edge("POST", target, b'{"upsert_rows":[]}', headers)
+    assert "application/json" in assert_refused(answer, 415, "CONTENT_TYPE_NOT_JSON")
+    assert store.requests == []
+
+
+async def test_the_content_type_may_have_parameters_and_capitals(edge: EdgeCaller) -> None:
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    assert (await edge("POST", FETCH, b'{"ids":["a"]}', headers)).status == 200
+
+
+async def test_an_unknown_content_encoding_is_a_415_that_names_it(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    answer = await edge("POST", WRITE, b"x", JSON | {"content-encoding": "br"})
+    assert "'br'" in assert_refused(answer, 415, "CONTENT_ENCODING_UNKNOWN")
+    assert store.requests == []
+
+
+WHOLE = gzip.compress(b'{"upsert_rows":[{"id":"a"}]}')
+
+
+@pytest.mark.parametrize("body", [b"{}", WHOLE[:-3], WHOLE + b"more", b"\x1f\x8b" + b"\0" * 20])
+async def test_broken_gzip_is_a_400(edge: EdgeCaller, store: ScriptedStore, body: bytes) -> None:
+    assert_refused(await edge("POST", WRITE, body, GZIP), 400, "GZIP_MALFORMED")
+    assert store.requests == []
+
+
+async def test_gzip_is_inflated_all_its_members(edge: EdgeCaller, store: ScriptedStore) -> None:
+    body = gzip.compress(b'{"upsert_rows":[{"id"') + gzip.compress(b':"a"}]}')
+    assert (await edge("POST", WRITE, body, GZIP)).status == 200
+    (written,) = store.asked(f"POST {WRITE}")
+    assert written.json["upsert_rows"][0]["id"] == "a"
+    assert written.header(b"content-encoding") is None
+
+
+async def test_a_gzip_bomb_is_a_413(edge: EdgeCaller, store: ScriptedStore) -> None:
+    bomb = gzip.compress(b" " * (64 * BODY_BYTES_MAX))
+    assert len(bomb) < BODY_BYTES_MAX
+    assert_refused(await edge("POST", WRITE, bomb, GZIP), 413, "BODY_TOO_LARGE")
+    many = gzip.compress(b" " * (BODY_BYTES_MAX // 2)) * 3
+    assert_refused(await edge("POST", WRITE, many, GZIP), 413, "BODY_TOO_LARGE")
+    assert store.requests == []
+
+
+@pytest.mark.parametrize("target", [WRITE, QUERY, FETCH, "/v1/unknown"])
+async def test_a_body_over_the_limit_is_a_413(
+    edge: EdgeCaller, store: ScriptedStore, target: str
+) -> None:
+    too_large = b" " * (BODY_BYTES_MAX + 1)
+    assert_refused(await edge("POST", target, too_large, JSON), 413, "BODY_TOO_LARGE")
+    head = edge.request("POST", target, b"", JSON | {"transfer-encoding": "chunked"})
+    chunk = b"%x\r\n%b\r\n" % (BODY_BYTES_MAX // 4, b" " * (BODY_BYTES_MAX // 4))
+    answer = await edge.send(head + chunk * 5 + b"0\r\n\r\n", method="POST")
+    assert_refused(answer, 413, "BODY_TOO_LARGE")
+    assert store.requests == []
+
+
+async def test_a_body_that_is_just_within_the_limit_is_taken(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    body = b'{"upsert_rows":[{"id":"a"}]}'.ljust(BODY_BYTES_MAX)
+    assert (await edge("POST", WRITE, body, JSON)).status == 200
+    head = edge.request("POST", WRITE, b"", JSON | {"transfer-encoding": "chunked"})
+    answer = await edge.send(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body), method="POST")
+    assert answer.status == 200
+    assert len(store.asked(f"POST {WRITE}")) == 2
+
+
+@pytest.mark.parametrize("name", ["a%2Fb", "caf%C3%A9", "a%00", "%FF", "x" * 129, "a%20b", "%2525"])
+async def test_a_bad_namespace_is_a_422(edge: EdgeCaller, store: ScriptedStore, name: str) -> None:
+    row = {"upsert_rows": [ROW]}
+    for method, target, body in (
+        ("POST", f"/v2/namespaces/{name}", row),
+        ("DELETE", f"/v2/namespaces/{name}", b""),
+        ("GET", f"/v2/namespaces/{name}/metadata", b""),
+        ("POST", f"/v2/namespaces/{name}/query", {"vector": [1]}),
+        ("GET", f"/v2/namespaces/{name}/documents/a", b""),
+        ("POST", f"/v2/namespaces/{name}/documents", {"ids": ["a"]}),
+    ):
+        assert_refused(await edge(method, target, body), 422, "NAMESPACE_INVALID")
+    assert store.requests == []
+
+
+async def test_percent_encoded_names_are_the_names_they_spell(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    assert (await edge("POST", "/v2/namespaces/%6E", {"upsert_rows": [ROW]})).status == 200
+    assert len(store.asked(f"POST {WRITE}")) == 1
+    store.namespace("n", rows=({"id": "ü/1?", "k": 1},))
+    answer = await edge("GET", f"{FETCH}/%C3%BC%2F1%3F")
+    assert answer.json == {"id": "ü/1?", "attributes": {"k": 1}}
+    assert store.asked(f"POST {QUERY}")[-1].json["filters"] == ["id", "Eq", "ü/1?"]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"GET /v1/\xff HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nbroken header\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nx-long: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+async def test_what_is_not_http_is_a_400(
+    edge: EdgeCaller, store: ScriptedStore, request_: bytes
+) -> None:
+    answer = await edge.send(request_)
+    assert_refused(answer, 400, "HTTP_MALFORMED")
+    assert store.requests == []
+
+
+async def test_a_caller_that_leaves_in_the_middle_of_its_body_writes_nothing(
+    edge: EdgeCaller, store: ScriptedStore, gateway: ServiceProcess
+) -> None:
+    _, writer = await edge.connect()
+    writer.write(edge.request("POST", WRITE, b"", JSON | {"content-length": "100"}) + b'{"ups')
+    await writer.drain()
+    writer.close()
+    assert (await edge("GET", "/health")).status == 200
+    assert store.requests == []
+    assert "crashed" not in gateway.stderr
+
+
+async def test_an_answer_carries_the_request_id_of_the_caller(edge: EdgeCaller) -> None:
+    answer = await edge("POST", QUERY, {}, {"x-request-id": "mine-1"})
+    assert answer["x-request-id"] == "mine-1"
+    answer = await edge("POST", QUERY, {}, {"x-request-id": "not one"})
+    assert answer["x-request-id"].startswith("req_")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def bodies(*fields: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Draw objects of known and unknown fields with any values, some of them nearly right."""
+    row = st.fixed_dictionaries(
+        {"id": json_values}, optional={"vector": json_values, "k": json_values, "$x": json_values}
+    )
+    columns = st.dictionaries(
+        st.sampled_from(["id", "vector", "k"]), st.lists(json_values, max_size=3) | json_values
+    )
+    value = json_values | st.lists(row, max_size=3) | columns
+    return st.dictionaries(st.sampled_from(fields) | st.text(max_size=4), value, max_size=4)
+
+
+WRITES = bodies(
+    "upsert_rows", "patch_rows", "upsert_columns", "patch_columns", "deletes", "schema",
+    "delete_by_filter", "patch_by_filter", "upsert_condition", "return_affected_ids",
+)  # fmt: skip
+QUERIES = bodies(
+    "vector", "nearest_to_id", "rank_by", "top_k", "filters", "as_of", "between", "cursor",
+    "include_attributes",
+)  # fmt: skip
+FETCHES = bodies("ids", "include_attributes")
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    asked=st.tuples(st.just(WRITE), WRITES | json_values)
+    | st.tuples(st.just(QUERY), QUERIES | json_values)
+    | st.tuples(st.just(FETCH), FETCHES | json_values)
+)
+async def test_no_json_is_answered_with_a_5xx(
+    edge: EdgeCaller, store: ScriptedStore, asked: tuple[str, object]
+) -> None:
+    target, body = asked
+    store.requests.clear()
+    # As json.dumps writes it, so with NaN and lone surrogates, which are no JSON.
+    answer = await edge("POST", target, json.dumps(body).encode(), JSON)
+    assert answer.status < 500, answer.body
+    if answer.status >= 400:
+        assert answer.json.keys() >= {"error", "message", "reason"}
+        assert_nothing_written(store)
+
+
+class TestAuthentication:
+    """Who comes in, and with which key the store is asked."""
+
+    MISSING = "missing or malformed Authorization: Bearer header"
+
+    @pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer ", "Basic YTpi", "a-key"])
+    async def test_no_bearer_is_a_401(
+        self, edge: EdgeCaller, store: ScriptedStore, value: str | None
+    ) -> None:
+        nobody = EdgeCaller(edge.address, key="")
+        headers = {} if value is None else {"authorization": value}
+        for target in (WRITE, "/v2/namespaces", "/v1/unknown"):
+            answer = await nobody("GET", target, b"", headers)
+            assert_refused(answer, 401, "BEARER_MISSING")
+            assert answer.json["error"] == self.MISSING
+        assert store.requests == []
+
+    @pytest.mark.parametrize("key", [b"another", b"a-key2", b"\xff\xfe", b"a-ke", b"a key"])
+    async def test_another_key_is_a_403(
+        self, edge: EdgeCaller, store: ScriptedStore, key: bytes
+    ) -> None:
+        answer = await edge("GET", "/v1/unknown", b"", {"authorization": b"Bearer " + key})
+        assert_refused(answer, 403, "KEY_INVALID")
+        assert answer.json["error"] == "invalid API key"
+        assert store.requests == []
+
+    async def test_the_key_is_asked_before_the_body_is_looked_at(self, edge: EdgeCaller) -> None:
+        nobody = EdgeCaller(edge.address, key="")
+        answer = await nobody("POST", WRITE, b"{" * BODY_BYTES_MAX * 2)
+        assert_refused(answer, 401, "BEARER_MISSING")
+
+    @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
+    async def test_public_routes_ask_for_no_key(self, edge: EdgeCaller, path: str) -> None:
+        nobody = EdgeCaller(edge.address, key="")
+        assert (await nobody("GET", path)).status == 200
+
+    @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+    async def test_the_scheme_is_spelt_in_any_case(self, edge: EdgeCaller, scheme: str) -> None:
+        headers = {"authorization": f"{scheme} a-key"}
+        assert (await edge("GET", f"{FETCH}/a", b"", headers)).status == 200
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def keyless(store: ScriptedStore) -> AsyncIterator[EdgeCaller]:
+    async with gateway_over(store.url, TURBOPUFFER_API_KEY="") as process:
+        yield EdgeCaller(process.addresses["http"], key="")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def open_edge(store: ScriptedStore) -> AsyncIterator[EdgeCaller]:
+    async with gateway_over(store.url, LAYER_GATEWAY_INBOUND_AUTH="open") as process:
+        yield EdgeCaller(process.addresses["http"], key="")
+
+
+async def test_the_stores_key_replaces_the_callers_spelling_of_it(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    headers = {"authorization": "bearer   a-key"}
+    assert (await edge("POST", WRITE, {"upsert_rows": [ROW]}, headers)).status == 200
+    await edge("GET", "/v1/unknown", b"", headers)
+    assert {one.header(b"authorization") for one in store.requests} == {b"Bearer a-key"}
+
+
+async def test_a_gateway_without_a_key_sends_on_the_callers(
+    keyless: EdgeCaller, store: ScriptedStore
+) -> None:
+    store.requests.clear()
+    assert_refused(await keyless("GET", "/v1/unknown"), 401, "BEARER_MISSING")
+    headers = {"authorization": "Bearer anyone"}
+    await keyless("GET", "/v1/unknown", b"", headers)
+    assert (await keyless("POST", WRITE, {"upsert_rows": [ROW]}, headers)).status == 200
+    assert {one.header(b"authorization") for one in store.requests} == {b"Bearer anyone"}
+
+
+async def test_an_open_gateway_asks_for_nothing_and_uses_its_own_key(
+    open_edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    store.requests.clear()
+    assert (await open_edge("POST", WRITE, {"upsert_rows": [ROW]})).status == 200
+    await open_edge("GET", "/v1/unknown", b"", {"authorization": "Bearer whoever"})
+    assert {one.header(b"authorization") for one in store.requests} == {b"Bearer a-key"}
