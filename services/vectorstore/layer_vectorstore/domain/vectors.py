@@ -126,20 +126,21 @@ def shortest(values: NDArray[np.floating]) -> Float64s:
     magnitude = np.abs(wide)
     # Outside this range the power of ten is not exact in 64 bits; such values are rare.
     regular = (magnitude >= _REGULAR_MIN) & (magnitude < _REGULAR_MAX)
-    pending = np.flatnonzero(regular)
-    exponents = np.floor(np.log10(magnitude.flat[pending])).astype(np.int64)
-    for digits in range(1, 10):
-        places = digits - 1 - exponents
-        scale = 10.0 ** np.abs(places)
-        source = wide.flat[pending]
-        up = np.rint(source * scale) / scale
-        down = np.rint(source / scale) * scale
-        candidate = np.where(places >= 0, up, down)
-        done = candidate.astype(np.float32) == narrow.flat[pending]
-        result.flat[pending[done]] = candidate[done]
-        pending, exponents = pending[~done], exponents[~done]
-        if not pending.size:
-            break
+    slots = np.flatnonzero(regular)
+    numbers = wide.flat[slots]
+    exponents = np.floor(np.log10(magnitude.flat[slots])).astype(np.int64)
+    # Components of embeddings need seven digits and more, so the shorter ones are tried only
+    # where six are enough. Around powers of two more digits may be further off than fewer.
+    few = _identified(_with_digits(numbers, exponents, 6), numbers) | _are_powers_of_two(numbers)
+    for chosen, digits_min in ((few, 1), (~few, 7)):
+        pending = np.flatnonzero(chosen)
+        for digits in range(digits_min, 10):
+            candidates = _with_digits(numbers[pending], exponents[pending], digits)
+            done = _identified(candidates, numbers[pending])
+            result.flat[slots[pending[done]]] = candidates[done]
+            pending = pending[~done]
+            if not pending.size:
+                break
     for index in np.flatnonzero(~regular & (magnitude > 0)):
         result.flat[index] = float(str(narrow.flat[index]))
     return result
@@ -147,6 +148,29 @@ def shortest(values: NDArray[np.floating]) -> Float64s:
 
 _REGULAR_MIN: Final = 1e-12
 _REGULAR_MAX: Final = 1e15
+_POWERS_OF_TEN: Final = 10.0 ** np.arange(23)
+"""Those that 64 bits hold exactly."""
+
+
+def _with_digits(numbers: Float64s, exponents: NDArray[np.int64], digits: int) -> Float64s:
+    """Round to that many significant digits; the result is the float64 nearest to the decimal."""
+    places = digits - 1 - exponents
+    scale = _POWERS_OF_TEN[np.abs(places)]
+    rounded_numbers: Float64s = np.rint(numbers * scale) / scale
+    large = places < 0
+    if large.any():
+        rounded_numbers[large] = np.rint(numbers[large] / scale[large]) * scale[large]
+    return rounded_numbers
+
+
+def _are_powers_of_two(numbers: Float64s) -> NDArray[np.bool_]:
+    mantissas, _ = np.frexp(np.abs(numbers))
+    return np.equal(mantissas, 0.5)
+
+
+def _identified(candidates: Float64s, numbers: Float64s) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = candidates.astype(np.float32) == numbers.astype(np.float32)
+    return same
 
 
 def _finite(vector: Float32s) -> Float32s:
