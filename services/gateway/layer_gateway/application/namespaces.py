@@ -174,11 +174,13 @@ class Namespaces:
     async def _listed(self, name: str, caller: Caller) -> ListedNamespace:
         try:
             answer = await self.store.metadata(parse_namespace(name), caller)
+            if answer.status != HTTPStatus.OK:
+                return ListedNamespace(name=name, metadata_error=f"status {answer.status}")
+            metadata = read_answer(_METADATA, answer.body)
+            _index_status(metadata.index)  # so that it is found out here if it cannot be read
         except LayerError as error:
             return ListedNamespace(name=name, metadata_error=error.message)
-        if answer.status != HTTPStatus.OK:
-            return ListedNamespace(name=name, metadata_error=f"status {answer.status}")
-        return ListedNamespace(name=name, metadata=read_answer(_METADATA, answer.body))
+        return ListedNamespace(name=name, metadata=metadata)
 
 
 def _entry(listed: ListedNamespace) -> dict[str, object]:

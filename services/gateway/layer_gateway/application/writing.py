@@ -110,7 +110,7 @@ class WriteRows:
         caller: Caller,
     ) -> StoreAnswer:
         """Send a write that says only afterwards which rows it changed."""
-        answer = await self.store.write(namespace, stamped.body, caller)
+        answer = await self._write_unfenced(namespace, stamped.body, caller)
         if _is_refused(answer):
             return answer
         changed = _changed_ids(answer, id_kind) if answer.status == HTTPStatus.OK else None
@@ -122,11 +122,21 @@ class WriteRows:
 
     async def _without_rows(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
         """Send what carries no rows of its own: a schema, a copy, or something newer than us."""
-        answer = await self.store.write(namespace, [body], caller)
+        answer = await self._write_unfenced(namespace, [body], caller)
         if not _is_refused(answer):
             self.facts.forget(namespace)
             await self.cache.invalidate(namespace)
         return answer
+
+    async def _write_unfenced(
+        self, namespace: Namespace, body: Sequence[bytes], caller: Caller
+    ) -> StoreAnswer:
+        """Send a write; one whose fate is unknown may have changed any row."""
+        try:
+            return await self.store.write(namespace, body, caller)
+        except LayerError:
+            await self.cache.invalidate(namespace)
+            raise
 
 
 def _is_refused(answer: StoreAnswer) -> bool:
