@@ -127,15 +127,19 @@ class WriteNamespace:
             namespace = entry.namespace
         assert namespace is not None, "a new entry has its namespace"
         changes = rows_as_changes(settings, view)
-        _start_over(namespace, changes)
+        try:
+            _start_over(namespace, changes)
+            # One operation of the log, so that a crash leaves all of the copy or nothing.
+            durable = self.registry.change_log.rewrite(entry.stream, changes)
+        except BaseException:
+            self.registry.forget(entry)
+            raise
         outcome = WriteOutcome(
             message="namespace cloned successfully",
             written_bytes=view.logical_bytes,
             has_queried=True,
             copied_rows_count=view.rows_count,
         )
-        # One operation of the log, so that a crash leaves all of the copy or nothing.
-        durable = self.registry.change_log.rewrite(entry.stream, changes)
         return self._queued(entry, namespace, durable, view.rows_count, view.logical_bytes), outcome
 
     def change_settings(self, name: str, settings: Settings) -> None:
