@@ -64,4 +64,4 @@ def raw(value: object) -> Raw:
 
 def is_null(value: Raw) -> bool:
     """Tell whether a raw value is the literal ``null``."""
-    return bytes(value) == NULL
+    return value == ABSENT  # compared in place; a vector would be copied to be compared as bytes

@@ -14,8 +14,18 @@ from typing import Final
 from layer_kit.errors import InvalidRequestError
 from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind, JsonId
-from layer_wire.jsontext import NULL, Raw, RawObject, decode_list, decode_object, encode, raw
+from layer_wire.jsontext import (
+    NULL,
+    Raw,
+    RawObject,
+    decode_list,
+    decode_object,
+    encode,
+    is_null,
+    raw,
+)
 from layer_wire.reserved import OVERWRITTEN, RESERVED_PREFIX, SHARD, UPSERTED_AT, VECTOR_KEYS
+from layer_wire.vectors import check_vector
 from layer_wire.writes import WriteBody, not_null
 
 BLOBS_KEY: Final = "blobs"
@@ -72,14 +82,14 @@ def stamp(
         InvalidRequestError: Naming the field and the row; nothing was changed.
     """
     stamper = _Stamper(upserted_at_ms, shard_count, id_kind, unmirrored)
-    parts: list[bytes] = []
+    sections: list[bytes] = []
     puts, patches = CacheRows(), CacheRows()
     for name, rows in write.rows.items():
         target = puts if name == "upsert_rows" else patches
-        parts.append(stamper.rows(name, rows, target))
+        sections.append(stamper.rows(name, rows, target))
     for name, columns in write.columns.items():
         target = puts if name == "upsert_columns" else patches
-        parts.append(stamper.columns(name, columns, target))
+        sections.append(stamper.columns(name, columns, target))
     for name, value in write.rest.items():
         sent = value
         if name == "deletes" and not_null(write.rest, name):
@@ -89,14 +99,11 @@ def stamp(
             sent = stamper.patch_by_filter(value)
         elif name == "return_affected_ids" and (write.is_conditional or write.is_by_filter):
             continue
-        parts.append(encode(name) + b":" + bytes(sent))
+        sections.append(b"".join((encode(name), b":", sent)))
     if write.is_conditional or write.is_by_filter:
-        parts.append(b'"return_affected_ids":true')
+        sections.append(b'"return_affected_ids":true')
     return StampedWrite(
-        body=[b"{", b",".join(parts), b"}"],
-        puts=puts,
-        patches=patches,
-        uncached=stamper.uncached,
+        body=_object_parts(sections), puts=puts, patches=patches, uncached=stamper.uncached
     )
 
 
@@ -122,19 +129,29 @@ class _Stamper:
         is_patch = name == "patch_rows"
         ids = [_row_id(row, f"{name}[{at}]") for at, row in enumerate(rows)]
         shards = self._shards(ids)
-        texts = []
+        # Vectors are most of a write. They go from the request to here in one copy, and to the
+        # cache in another: each further one would cost half a millisecond for every megabyte.
+        pieces: list[bytes] = [encode(name), b":["]
+        keys_checked: list[str] = []
         for at, row in enumerate(rows):
-            _check_keys(row, f"{name}[{at}]", is_patch=is_patch)
+            where, keys = f"{name}[{at}]", list(row)
+            if keys != keys_checked:  # rows of one write mostly have the same
+                _check_keys(row, where, is_patch=is_patch)
+                keys_checked = keys
             id_text = row.pop("id")
             vectors = {key: row.pop(key) for key in VECTOR_KEYS if key in row}
             for key, value in vectors.items():
-                _check_vector(key, value, f"{name}[{at}]")
+                check_vector(key, value, where)
             row[UPSERTED_AT] = self._at
             row[SHARD] = shards[at]
             attributes = encode(row)
-            texts.append(_joined(attributes, id_text, vectors))
+            pieces += (b',{"id":' if at else b'{"id":', id_text)
+            for key, value in vectors.items():
+                pieces += (b',"', key.encode(), b'":', value)
+            pieces += (b",", attributes[1:])  # never empty: they hold the stamps
             self._offer(target, ids[at], row, attributes, vectors, is_patch=is_patch)
-        return encode(name) + b":[" + b",".join(texts) + b"]"
+        pieces.append(b"]")
+        return b"".join(pieces)
 
     def columns(self, name: str, columns: RawObject, target: CacheRows) -> bytes:
         """Return ``"name":{…}`` with stamp columns; add the rows to ``target``."""
@@ -176,7 +193,7 @@ class _Stamper:
         vector_names = [name for name in lists if name in VECTOR_KEYS]
         for name in vector_names:
             for at, value in enumerate(lists[name]):
-                _check_vector(name, value, f"row {at}")
+                check_vector(name, value, f"row {at}")
         columns = [lists[name] for name in attribute_names]
         for at, values in enumerate(zip(*columns, strict=True)):
             row = dict(zip(attribute_names, values, strict=True))
@@ -245,53 +262,22 @@ def _check_keys(row: RawObject, where: str, *, is_patch: bool) -> None:
         )
 
 
-def _check_vector(key: str, value: Raw, where: str) -> None:
-    """Refuse what cannot be a vector, without parsing one: its ends tell numbers from the rest.
-
-    What stands between them is upstream's to judge; parsing it here would cost more than all
-    the rest of a write.
-    """
-    text = bytes(value)
-    if text == NULL:
-        return
-    inner = text[1:-1].strip()
-    is_list = text.startswith(b"[") and bool(inner)
-    if key == "vectors":
-        fine = is_list and inner[:1] in b'["' and inner[-1:] in b']"'
-    elif is_list:
-        fine = inner[:1] in b"-0123456789" and inner[-1:] in b"0123456789"
-    else:
-        fine = text.startswith(b'"') and _is_float32_base64(inner)
-    if not fine:
-        raise InvalidRequestError(
-            "VECTOR_INVALID",
-            f"{where}.{key} is neither a non-empty list of numbers nor the base64 of "
-            "little-endian 32-bit floats.",
-            field=f"{where}.{key}",
-        )
-
-
-def _is_float32_base64(text: bytes) -> bool:
-    padding = 2 if text.endswith(b"==") else 1 if text.endswith(b"=") else 0
-    byte_count, remainder = divmod(len(text) * 3, 4)
-    return remainder == 0 and byte_count > padding and (byte_count - padding) % 4 == 0
-
-
-def _joined(attributes: bytes, id_text: Raw, vectors: RawObject) -> bytes:
-    """Put id and vectors before the encoded attributes, which always hold the stamps."""
-    head = [b'{"id":', bytes(id_text)]
-    for key, value in vectors.items():
-        head += [b',"', key.encode(), b'":', bytes(value)]
-    return b"".join([*head, b",", attributes[1:]])
+def _object_parts(sections: Sequence[bytes]) -> list[bytes]:
+    """Return an object of ``sections`` in parts, since joining them would copy all of it."""
+    separated = [part for section in sections for part in (b",", section)]
+    return [b"{", *separated[1:], b"}"]
 
 
 def _without_nulls(encoded: bytes, row: RawObject) -> bytes:
     """Return the attributes as a read would: upstream omits nulls. The search is a filter."""
     if NULL not in encoded:
         return encoded
-    return encode({key: value for key, value in row.items() if bytes(value) != NULL})
+    return encode({key: value for key, value in row.items() if not is_null(value)})
 
 
 def _vectors_json(vectors: RawObject) -> bytes:
-    kept = {key: value for key, value in vectors.items() if bytes(value) != NULL}
-    return encode(kept) if kept else b""
+    pieces: list[bytes] = []
+    for key, value in vectors.items():
+        if not is_null(value):
+            pieces += (b',"' if pieces else b'{"', key.encode(), b'":', value)
+    return b"".join((*pieces, b"}")) if pieces else b""

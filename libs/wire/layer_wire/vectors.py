@@ -1,4 +1,4 @@
-"""Reading a stored vector, in the few places that need its numbers."""
+"""Vectors as JSON: a look at their ends, and in few places at their numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from typing import Final
 
 import msgspec
 
+from layer_kit.errors import InvalidRequestError
+from layer_wire.jsontext import Raw, is_null
+
 FLOAT_BYTES: Final = 4
+EDGE_BYTES: Final = 32
+"""How much of a vector's either end is looked at before all of it is."""
 
 
 class _Vectors(msgspec.Struct):
@@ -32,3 +37,51 @@ def stored_vector(vectors: bytes) -> list[float] | None:
         return found
     packed = base64.b64decode(found)
     return list(struct.unpack(f"<{len(packed) // FLOAT_BYTES}f", packed))
+
+
+def check_vector(key: str, value: Raw, where: str) -> None:
+    """Refuse what cannot be a vector, without parsing one: its ends tell numbers from the rest.
+
+    What stands between them is upstream's to judge; parsing it here would cost more than all
+    the rest of a write.
+
+    Args:
+        key: ``vector`` or ``vectors``.
+        where: The row, for the message.
+
+    Raises:
+        InvalidRequestError: ``VECTOR_INVALID``.
+    """
+    if is_null(value):
+        return
+    text = memoryview(value)
+    first, last = _ends(text)
+    is_list = text[0] == ord("[")
+    if key == "vectors":
+        fine = is_list and first in b'["' and last in b']"'
+    elif is_list:
+        fine = first in b"-0123456789" and last in b"0123456789"
+    else:
+        fine = text[0] == ord('"') and _is_float32_base64(text[1:-1])
+    if not fine:
+        raise InvalidRequestError(
+            "VECTOR_INVALID",
+            f"{where}.{key} is neither a non-empty list of numbers nor the base64 of "
+            "little-endian 32-bit floats.",
+            field=f"{where}.{key}",
+        )
+
+
+def _ends(text: memoryview) -> tuple[int, int]:
+    """Return the bytes that follow the opening and precede the closing one, past white space."""
+    head, tail = bytes(text[1:EDGE_BYTES]).lstrip(), bytes(text[-EDGE_BYTES:-1]).rstrip()
+    if not head or not tail:
+        head = tail = bytes(text[1:-1]).strip() or b"\0"
+    return head[0], tail[-1]
+
+
+def _is_float32_base64(text: memoryview) -> bool:
+    end = bytes(text[-2:])
+    padding = 2 if end == b"==" else 1 if end.endswith(b"=") else 0
+    byte_count, remainder = divmod(len(text) * 3, 4)
+    return remainder == 0 and byte_count > padding and (byte_count - padding) % 4 == 0

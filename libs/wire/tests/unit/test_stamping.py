@@ -274,3 +274,37 @@ def test_every_float32_vector_passes_in_either_form(numbers: list[float]) -> Non
     for vector in (numbers, packed):
         write = stamped({"upsert_rows": [{"id": 1, "vector": vector}]})
         assert sent(write)["upsert_rows"][0]["vector"] == vector
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [
+        "[1]",
+        f"[{' ' * 100}1 ,2{' ' * 100}]",
+        "[" + ",".join(["0.125"] * 100) + "]",
+        '"AACAPw=="',
+        f'"{"AACAPwAAAEAAAEBA" * 4}"',
+        "null",
+    ],
+)
+def test_a_vector_goes_on_byte_for_byte(vector: str) -> None:
+    body = b'{"upsert_rows":[{"id":1,"vector":%b},{"id":2}]}' % vector.encode()
+    write = stamped(body)
+    assert b'"vector":' + vector.encode() + b"," in b"".join(write.body)
+    kept = b"" if vector == "null" else b'{"vector":%b}' % vector.encode()
+    assert write.puts.vectors == [kept, b""]
+
+
+@pytest.mark.parametrize("vector", ["[]", "[ ]", f"[{' ' * 100}]", '["a"]', "1", '""', '"AAA="'])
+def test_what_cannot_be_a_vector_is_refused(vector: str) -> None:
+    body = b'{"upsert_rows":[{"id":1,"vector":%b}]}' % vector.encode()
+    with pytest.raises(InvalidRequestError) as caught:
+        stamped(body)
+    assert caught.value.reason == "VECTOR_INVALID"
+
+
+def test_a_row_with_other_keys_than_the_one_before_is_checked_too() -> None:
+    body = b'{"upsert_rows":[{"id":1,"a":1},{"id":2,"a":1},{"id":3,"_hevlayer_x":1}]}'
+    with pytest.raises(InvalidRequestError) as caught:
+        stamped(body)
+    assert caught.value.metadata["field"].startswith("upsert_rows[2].")
