@@ -41,7 +41,9 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def OpenSession(
         self, request: cache_pb2.OpenSessionRequest, context: object
     ) -> cache_pb2.OpenSessionResponse:
-        session_id = await self.sessions.open(request.member_id, _dirty_set(request))
+        session_id = await self.sessions.open(
+            request.member_id, _dirty_set(request), is_returning=request.is_returning
+        )
         return cache_pb2.OpenSessionResponse(
             session_id=session_id,
             lease_ms=self._lease_ms,

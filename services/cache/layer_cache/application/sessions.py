@@ -10,7 +10,7 @@ import structlog
 from layer_cache.application.pauses import give_way
 from layer_cache.application.writes import Writes
 from layer_cache.domain.limits import CHUNK_ROWS
-from layer_cache.domain.members import Members
+from layer_cache.domain.members import FORGOTTEN, Members
 from layer_cache.domain.order import Order
 from layer_cache.domain.rows import RowKey
 from layer_cache.ports import LedgerStore
@@ -52,8 +52,12 @@ class Sessions:
         self.suspensions_count = 0
         self.gone_count = 0
 
-    async def open(self, member_id: str, dirty: DirtySet) -> str:
+    async def open(self, member_id: str, dirty: DirtySet, *, is_returning: bool = False) -> str:
         """Drop what a member wrote unseen, then give it a session.
+
+        Args:
+            is_returning: Whether the member had a session before. If it is not known all the
+                same, the memory of the members was lost, and the others are waited for as well.
 
         Raises:
             InvalidRequestError: ``MEMBER_ID_INVALID``.
@@ -69,6 +73,10 @@ class Sessions:
         await self._writes.drop(dirty.keys)
         if not self.members.is_known(member_id):
             self.members.check_admission(member_id)
+            if is_returning and self.members.has_forgotten(received_s):
+                self._ledger.add_member(FORGOTTEN)
+                self.members.await_forgotten()
+                log.warning("members_forgotten")
             self._ledger.add_member(member_id)
             log.info("member_joined", member_id=member_id)
         session_id = self._new_session_id()

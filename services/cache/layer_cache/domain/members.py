@@ -29,6 +29,9 @@ from layer_kit.errors import InvalidRequestError, NotFoundError, QuotaExceededEr
 OPENING_NUMBER = 1
 """The number of an opening among the renewals of its session."""
 
+FORGOTTEN = ""
+"""Stands for the members that were known before the memory of them was lost. No member's id."""
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Session:
@@ -74,6 +77,7 @@ class Members:
         self.lease_s = lease_s
         self.declared_gone_s = declared_gone_s
         self._members_max = members_max
+        self._started_s = now_s
         self._members = {
             member_id: Member(
                 member_id=member_id,
@@ -143,6 +147,22 @@ class Members:
             self._forget(member.offered)
             member.offered = session
         self._by_session[session_id] = member
+        self._notice()
+
+    def has_forgotten(self, now_s: float) -> bool:
+        """Tell whether a member that returns and is not known shows that others are forgotten.
+
+        Later it rather was declared gone; and so would the others be by now.
+        """
+        return now_s < self._started_s + self.lease_s + self.declared_gone_s
+
+    def await_forgotten(self) -> None:
+        """Count one more member as silent since the start, for all that may be forgotten."""
+        self._members[FORGOTTEN] = Member(
+            member_id=FORGOTTEN,
+            lease_until_s=self._started_s,
+            gone_at_s=self._started_s + self.lease_s + self.declared_gone_s,
+        )
         self._notice()
 
     def check(self, session_id: str, now_s: float) -> None:

@@ -82,6 +82,8 @@ class Membership:
         self._member_id = secrets.token_hex(16)
         self._session_id = ""
         self._is_confirmed = False
+        self._is_closed = False
+        self._has_been_member = False
         self._dirty = DirtyRows()
         self._open_count = 0
         self._sent_at = 0.0
@@ -115,6 +117,8 @@ class Membership:
 
         The cache being away is no error here: it shows in ``session_id`` and the metrics.
         """
+        if self._is_closed:
+            return  # a session opened now would be waited for when this process is gone
         try:
             while not self._session_id or self._owes_rows:
                 await self._open()
@@ -124,6 +128,7 @@ class Membership:
 
     async def close(self) -> None:
         """Leave cleanly, so that the cache need not wait for a lease; or let the lease run out."""
+        self._is_closed = True
         if not self._session_id:
             return
         request = cache_pb2.CloseSessionRequest(session_id=self._session_id)
@@ -138,18 +143,24 @@ class Membership:
         if self._is_confirmed:
             self._losses.inc()
             log.warning("cache_session_lost", reason=error.reason, message=error.message)
-        self._connected.set(0)
-        self._session_id, self._is_confirmed = "", False
+        self._forgo_session()
 
     async def acknowledge_ids(self, namespace: Namespace, ids: Sequence[bytes]) -> None:
         """Return once rows that were written unannounced may be acknowledged."""
+        self._forgo_session()
         self._dirty.add_ids(namespace, ids)
         await self._outlive_lease()
 
     async def acknowledge_namespace(self, namespace: Namespace) -> None:
         """Return once an unannounced write to any rows of ``namespace`` may be acknowledged."""
+        self._forgo_session()
         self._dirty.add_namespace(namespace)
         await self._outlive_lease()
+
+    def _forgo_session(self) -> None:
+        """Neither use nor renew the session; the next one begins with what is owed."""
+        self._connected.set(0)
+        self._session_id, self._is_confirmed = "", False
 
     @property
     def _owes_rows(self) -> bool:
@@ -175,6 +186,7 @@ class Membership:
             dirty_ids=[id_ for _, id_ in ids],
             dirty_namespaces=sorted(dirty.namespaces),
             is_everything_dirty=dirty.is_everything,
+            is_returning=self._has_been_member,
         )
         self._sent_at = self._monotonic()
         try:
@@ -185,6 +197,7 @@ class Membership:
         self._answered(self._sent_at, OPENING_NUMBER, answer.lease_ms)
         self._lease_until = max(self._lease_until, self._counted_on(self._sent_at))
         self._session_id = answer.session_id
+        self._has_been_member = True
 
     async def _renew(self) -> None:
         session_id, sent_at = self._session_id, self._monotonic()
