@@ -67,7 +67,7 @@ lock: $(UV)  ## rewrite the locks from the direct pins (ARGS=--upgrade to move t
 	  $(LOCK) $(ARGS) -c $(PINS)/default.txt -o $(PINS)/$$name.txt $(PINS)/$$name.in; done
 
 # --- the plain virtual environment ------------------------------------------------------------
-INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
+INSTALL = $(VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes
 
 $(VENV)/bin/python:
 	@echo "creating $(VENV)" && $(PYTHON) -m venv $(VENV)
