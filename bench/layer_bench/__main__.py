@@ -8,55 +8,20 @@ import random
 import socket
 import statistics
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Final
 
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from layer_bench.load import Request, Sample, measure
+from layer_bench.in_process import Stamping, measure_stamping
+from layer_bench.load import Sample, measure
 from layer_bench.peers import PROXY_CORE, Peer, gateway, nginx, nginx_binary
+from layer_bench.scenarios import Scenario, scenarios
 from layer_testing.processes import running
 
-QUERY_BODY: Final = b'{"rank_by":["text","BM25","quick brown fox"],"limit":10}'
 WARM_UP_COUNT: Final = 200
 MISSING_NGINX: Final = "nginx is not installed: ratios are left out (apt-get install nginx-light)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
-    """One line of the table."""
-
-    name: str
-    ours: Request
-    theirs: Request
-    connections: int
-    count: int
-
-
-def scenarios(count: int) -> list[Scenario]:
-    """Return what is measured; ``count`` requests a round for the cheap ones."""
-    small = Request(method=b"POST", target=b"/v2/namespaces/small/query", body=QUERY_BODY)
-    large = Request(method=b"POST", target=b"/v2/namespaces/large/query", body=QUERY_BODY)
-    fetch = Request(method=b"GET", target=b"/v2/namespaces/small/documents/doc-1")
-    found = []
-    for connections in (1, 32):
-        for name, request, share in (
-            ("pass-through query, 2 KB", small, 1.0),
-            ("pass-through query, 220 KB", large, 0.2),
-            ("fetch hit", fetch, 1.0),
-        ):
-            found.append(
-                Scenario(
-                    name=f"{name}, {connections} connection{'s' if connections > 1 else ''}",
-                    ours=request,
-                    theirs=request,
-                    connections=connections,
-                    count=int(count * share),
-                )
-            )
-    return found
 
 
 async def run(rounds: int, count: int) -> None:
@@ -77,6 +42,7 @@ async def run(rounds: int, count: int) -> None:
             for cells in _lines(scenario, samples):
                 table.add_row(*cells)
         console.print(table)
+    console.print(_stamping_table(measure_stamping(rounds)))
 
 
 async def _rounds(scenario: Scenario, peers: list[Peer], rounds: int) -> dict[str, list[Sample]]:
@@ -85,12 +51,9 @@ async def _rounds(scenario: Scenario, peers: list[Peer], rounds: int) -> dict[st
     samples: dict[str, list[Sample]] = {peer.name: [] for peer in peers}
     for at in range(rounds + 1):
         for peer in rng.sample(peers, len(peers)):
-            request = scenario.ours if peer.name == "gateway" else scenario.theirs
+            count = min(WARM_UP_COUNT, scenario.count) if at == 0 else scenario.count
             sample = await measure(
-                peer,
-                request,
-                connections=scenario.connections,
-                count=WARM_UP_COUNT if at == 0 else scenario.count,
+                peer, scenario.request, connections=scenario.connections, count=count
             )
             if at:
                 samples[peer.name].append(sample)
@@ -111,7 +74,7 @@ def _lines(scenario: Scenario, samples: dict[str, list[Sample]]) -> list[list[st
             ]
         lines.append(
             [
-                scenario.name,
+                scenario.title,
                 name,
                 f"{statistics.median(s.requests_per_s for s in taken):,.0f}",
                 f"{statistics.median(s.p50_us for s in taken):,.0f}",
@@ -129,6 +92,22 @@ def _table() -> Table:
         table.add_column(heading)
     for heading in ("requests/s", "p50 µs", "p99 µs", "CPU µs", "req/s ÷", "p50 ÷", "CPU ÷"):
         table.add_column(heading, justify="right")
+    return table
+
+
+def _stamping_table(measured: list[Stamping]) -> Table:
+    table = Table(title="stamping a write, against a bare msgspec round trip of its body")
+    table.add_column("write")
+    for heading in ("MB", "stamped, CPU ms", "round trip, CPU ms", "CPU ÷"):
+        table.add_column(heading, justify="right")
+    for line in measured:
+        table.add_row(
+            line.name,
+            f"{line.body_bytes / 1e6:.1f}",
+            f"{line.stamped_ms:.1f}",
+            f"{line.round_trip_ms:.1f}",
+            f"{line.ratio:.2f}",
+        )
     return table
 
 

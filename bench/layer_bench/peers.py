@@ -25,7 +25,7 @@ events {{ worker_connections 1024; }}
 http {{
   access_log off; client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
   fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
-  client_max_body_size 64m; client_body_buffer_size 1m; proxy_buffers 64 16k;
+  client_max_body_size 64m; client_body_buffer_size 32m; proxy_buffers 64 16k;
   upstream store {{ server {upstream}; keepalive 64; }}
   server {{
     listen 127.0.0.1:{port};

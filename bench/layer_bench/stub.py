@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 import signal
-from typing import Final
+from typing import Final, cast
 
 import httptools
 import uvloop
@@ -52,8 +52,7 @@ class StubProtocol(asyncio.Protocol):
         self._url = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)

@@ -1,0 +1,124 @@
+"""What is asked: requests that cost the gateway something different each."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from layer_bench.load import Request
+
+DIMENSIONS: Final = 1536
+ROWS_WRITTEN: Final = 1000
+FETCHED_IDS: Final = 100
+
+SMALL_QUERY: Final = b'{"rank_by":["text","BM25","quick brown fox"],"limit":10}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One line of the table."""
+
+    name: str
+    request: Request
+    connections: int
+    count: int
+    """Requests a round."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}, {self.connections} connection{'s' if self.connections > 1 else ''}"
+
+
+def scenarios(count: int) -> list[Scenario]:
+    """Return what is measured; ``count`` requests a round for the cheap ones."""
+    kinds: list[tuple[str, Request, tuple[int, ...], float]] = [
+        ("pass-through query, 2 KB answer", _query(b"small", SMALL_QUERY), (1, 32), 1.0),
+        ("pass-through query, 220 KB answer", _query(b"large", SMALL_QUERY), (1, 32), 0.2),
+        ("filtered query, 1536 floats", _query(b"small", _layer_query()), (1, 32), 0.5),
+        ("fetch hit", _get(b"/v2/namespaces/small/documents/doc-1"), (1, 32), 1.0),
+        ("fetch of 100, all hits", _batch_fetch(), (1, 32), 0.2),
+        (
+            "write of 1000 rows, 1536 floats each",
+            _post(b"/v2/namespaces/small", write_floats()),
+            (1,),
+            0.005,
+        ),
+        (
+            "write of 1000 rows, base64 vectors",
+            _post(b"/v2/namespaces/small", write_base64()),
+            (1,),
+            0.01,
+        ),
+    ]
+    return [
+        Scenario(
+            name=name,
+            request=request,
+            connections=connections,
+            count=max(connections, int(count * share), 5),
+        )
+        for name, request, all_connections, share in kinds
+        for connections in all_connections
+    ]
+
+
+def write_floats() -> bytes:
+    """Return an upsert of rows whose vectors are lists of numbers, 18 MB."""
+    return _write([[round(value, 8) for value in vector] for vector in _vectors(ROWS_WRITTEN)])
+
+
+def write_base64() -> bytes:
+    """Return the same with vectors as the official client sends them, 8.7 MB."""
+    packed = (struct.pack(f"<{DIMENSIONS}f", *vector) for vector in _vectors(ROWS_WRITTEN))
+    return _write([base64.b64encode(vector).decode() for vector in packed])
+
+
+def _write(vectors: list[list[float]] | list[str]) -> bytes:
+    attributes = {f"attribute_{at}": "x" * 60 for at in range(7)}
+    rows = [
+        {"id": f"row-{at}", "vector": vector, **attributes} for at, vector in enumerate(vectors)
+    ]
+    return _json({"upsert_rows": rows, "distance_metric": "cosine_distance"})
+
+
+def _layer_query() -> bytes:
+    """Return a query that layer rewrites: its temporal filter goes around the caller's."""
+    (vector,) = _vectors(1)
+    return _json(
+        {
+            "vector": [round(value, 8) for value in vector],
+            "top_k": 10,
+            "filters": ["title", "Eq", "x"],
+            "between": [0, 4_000_000_000_000],
+        }
+    )
+
+
+def _vectors(count: int) -> list[list[float]]:
+    rng = random.Random(3)  # noqa: S311 -- the same bytes in every run
+    return [[rng.uniform(-1, 1) for _ in range(DIMENSIONS)] for _ in range(count)]
+
+
+def _batch_fetch() -> Request:
+    ids = [f"doc-{at}" for at in range(FETCHED_IDS)]
+    return _post(b"/v2/namespaces/documents/documents", _json({"ids": ids}))
+
+
+def _query(namespace: bytes, body: bytes) -> Request:
+    return _post(b"/v2/namespaces/" + namespace + b"/query", body)
+
+
+def _post(target: bytes, body: bytes) -> Request:
+    return Request(method=b"POST", target=target, body=body)
+
+
+def _get(target: bytes) -> Request:
+    return Request(method=b"GET", target=target)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
