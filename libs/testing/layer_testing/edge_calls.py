@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPResponse
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 CALL_S_MAX: Final = 20.0
+POLL_INTERVAL_S: Final = 0.02
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,19 @@ class EdgeCaller:
         """Open a connection for a test that talks in its own time."""
         host, _, port = self.address.rpartition(":")
         return await asyncio.open_connection(host, int(port))
+
+
+async def eventually(condition: Callable[[], Awaitable[T]]) -> T:
+    """Ask until ``condition`` gives something truthy, and return that.
+
+    Raises:
+        TimeoutError: After ``CALL_S_MAX`` seconds.
+    """
+    async with asyncio.timeout(CALL_S_MAX):
+        while True:
+            if found := await condition():
+                return found
+            await asyncio.sleep(POLL_INTERVAL_S)
 
 
 def parse_answer(received: bytes, *, method: str = "GET") -> EdgeAnswer:

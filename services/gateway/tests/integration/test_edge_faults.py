@@ -13,25 +13,28 @@ import pytest_asyncio
 from layer_testing.edge_calls import EdgeAnswer, EdgeCaller
 from layer_testing.gateway_calls import KEY, gateway_over
 from layer_testing.processes import ServiceProcess
-from layer_testing.scripted_store import Exchange, ScriptedStore, Script, answer
+from layer_testing.scripted_store import Exchange, Script, ScriptedStore, answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NAME = "n"
 WRITE, QUERY = f"/v2/namespaces/{NAME}", f"/v2/namespaces/{NAME}/query"
-CALLS = [
-    pytest.param("POST", WRITE, {"upsert_rows": [{"id": "a"}]}, id="write"),
-    pytest.param("POST", WRITE, {"delete_by_filter": ["k", "Eq", 1]}, id="write-by-filter"),
-    pytest.param("POST", WRITE, {"schema": {"k": "string"}}, id="write-without-rows"),
-    pytest.param("POST", QUERY, {"vector": [1.0]}, id="query"),
-    pytest.param("POST", QUERY, {"aggregate_by": {"n": ["Count"]}}, id="native-query"),
-    pytest.param("GET", f"{WRITE}/documents/a", b"", id="fetch"),
-    pytest.param("POST", f"{WRITE}/documents", {"ids": ["a"]}, id="batch-fetch"),
-    pytest.param("GET", f"{WRITE}/metadata", b"", id="metadata"),
-    pytest.param("GET", "/v2/namespaces", b"", id="list"),
-    pytest.param("DELETE", WRITE, b"", id="delete"),
-    pytest.param("GET", "/v1/namespaces/n/schema", b"", id="passthrough"),
-]
+Call = tuple[str, str, object]
+CALLS: dict[str, Call] = {
+    "write": ("POST", WRITE, {"upsert_rows": [{"id": "a"}]}),
+    "write-by-filter": ("POST", WRITE, {"delete_by_filter": ["k", "Eq", 1]}),
+    "write-without-rows": ("POST", WRITE, {"schema": {"k": "string"}}),
+    "query": ("POST", QUERY, {"vector": [1.0]}),
+    "native-query": ("POST", QUERY, {"aggregate_by": {"n": ["Count"]}}),
+    "fetch": ("GET", f"{WRITE}/documents/a", b""),
+    "batch-fetch": ("POST", f"{WRITE}/documents", {"ids": ["a"]}),
+    "metadata": ("GET", f"{WRITE}/metadata", b""),
+    "list": ("GET", "/v2/namespaces", b""),
+    "delete": ("DELETE", WRITE, b""),
+    "passthrough": ("GET", "/v1/namespaces/n/schema", b""),
+}
+RELAYED = ["write", "write-by-filter", "write-without-rows", "query", "native-query", "passthrough"]
+each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 ROUTES = [
     f"POST {WRITE}", f"POST {QUERY}", f"GET {WRITE}/metadata", "GET /v1/namespaces",
     f"DELETE {WRITE}", f"GET /v1/namespaces/{NAME}/schema",
@@ -46,8 +49,7 @@ def assert_failed(received: EdgeAnswer, status: int, error: str, reason: str) ->
 
 
 def break_all(store: ScriptedStore, told: bytes | Script) -> None:
-    """Answer every route alike, but for the schema that a write or fetch asks for first."""
-    store.namespace(NAME)
+    """Answer every route alike."""
     store.answers |= dict.fromkeys(ROUTES, told)
 
 
@@ -61,12 +63,9 @@ async def stranded() -> AsyncIterator[EdgeCaller]:
             yield EdgeCaller(process.addresses["http"], key=KEY)
 
 
-@pytest.mark.parametrize(("method", "target", "body"), CALLS)
-async def test_a_store_that_cannot_be_reached_is_a_502(
-    stranded: EdgeCaller, method: str, target: str, body: object
-) -> None:
-    received = await stranded(method, target, body)
-    assert_failed(received, 502, "upstream_error", "UPSTREAM_UNREACHABLE")
+@each_call
+async def test_a_store_that_cannot_be_reached_is_a_502(stranded: EdgeCaller, call: Call) -> None:
+    assert_failed(await stranded(*call), 502, "upstream_error", "UPSTREAM_UNREACHABLE")
 
 
 async def hang_up(exchange: Exchange) -> None:
@@ -85,36 +84,25 @@ async def never(exchange: Exchange) -> None:
     await exchange.wait_closed()
 
 
-@pytest.mark.parametrize(("method", "target", "body"), CALLS)
+@each_call
 @pytest.mark.parametrize(
-    ("script", "status", "error", "reason"),
+    ("script", "reason"),
     [
-        (hang_up, 502, "upstream_error", "UPSTREAM_CLOSED"),
-        (half_an_answer, 502, "upstream_error", "UPSTREAM_CLOSED"),
-        (garbage, 502, "upstream_error", "UPSTREAM_PROTOCOL_ERROR"),
+        (hang_up, "UPSTREAM_CLOSED"),
+        (half_an_answer, "UPSTREAM_CLOSED"),
+        (garbage, "UPSTREAM_PROTOCOL_ERROR"),
     ],
 )
 async def test_a_store_that_breaks_off_is_a_502(
-    edge: EdgeCaller,
-    store: ScriptedStore,
-    method: str,
-    target: str,
-    body: object,
-    script: Script,
-    status: int,
-    error: str,
-    reason: str,
+    edge: EdgeCaller, store: ScriptedStore, call: Call, script: Script, reason: str
 ) -> None:
     break_all(store, script)
-    assert_failed(await edge(method, target, body), status, error, reason)
+    assert_failed(await edge(*call), 502, "upstream_error", reason)
 
 
 async def test_a_store_that_takes_too_long_is_a_504(edge: EdgeCaller, store: ScriptedStore) -> None:
     break_all(store, never)
-    received = await asyncio.gather(
-        *(edge(*param.values) for param in CALLS)  # type: ignore[arg-type]
-    )
-    for one in received:
+    for one in await asyncio.gather(*(edge(*call) for call in CALLS.values())):
         assert_failed(one, 504, "gateway_timeout", "UPSTREAM_TIMEOUT")
 
 
@@ -156,52 +144,37 @@ REFUSAL = answer(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 503])
-@pytest.mark.parametrize(
-    ("method", "target", "body"),
-    [param for param in CALLS if param.id in ("write", "write-by-filter", "write-without-rows",
-     "query", "native-query", "passthrough")],
-)  # fmt: skip
+@pytest.mark.parametrize("call", [CALLS[name] for name in RELAYED], ids=RELAYED)
 async def test_a_refusal_of_the_store_is_relayed_as_it_is(
-    edge: EdgeCaller, store: ScriptedStore, method: str, target: str, body: object, status: int
+    edge: EdgeCaller, store: ScriptedStore, call: Call, status: int
 ) -> None:
-    refusal = REFUSAL.replace(b"429", b"%d" % status, 1)
     store.namespace(NAME)
-    await edge("GET", f"{WRITE}/documents/a")  # so that its schema is known
-    break_all(store, refusal)
-    if method == "GET":
-        store.answers[f"GET {target}"] = refusal
-    received = await edge(method, target, body)
+    await edge(*CALLS["fetch"])  # so that its schema is known
+    break_all(store, REFUSAL.replace(b"429", b"%d" % status, 1))
+    received = await edge(*call)
     assert received.status == status
     assert received.body == b'{"status": "error", "error": "no"}'
     for name, value in (("retry-after", "3"), ("x-should-retry", "true"), ("x-own", "1")):
         assert received[name] == value
-    store.namespace(NAME)
-    assert (await edge("POST", WRITE, {"schema": {}})).status == 200  # forget what was learnt
 
 
 @pytest.mark.parametrize("status", [401, 429, 500])
 @pytest.mark.parametrize(
-    ("method", "target", "body", "reason"),
+    ("call", "reason"),
     [
-        ("GET", f"{WRITE}/documents/a", b"", "FETCH_FAILED"),
-        ("POST", f"{WRITE}/documents", {"ids": ["a"]}, "FETCH_FAILED"),
-        ("POST", QUERY, {"nearest_to_id": ["a"]}, "FETCH_FAILED"),
-        ("DELETE", WRITE, b"", "DELETE_FAILED"),
+        (CALLS["fetch"], "FETCH_FAILED"),
+        (CALLS["batch-fetch"], "FETCH_FAILED"),
+        (("POST", QUERY, {"nearest_to_id": ["a"]}), "FETCH_FAILED"),
+        (CALLS["delete"], "DELETE_FAILED"),
     ],
 )
 async def test_a_step_of_layers_own_that_is_refused_is_a_502(
-    edge: EdgeCaller,
-    store: ScriptedStore,
-    method: str,
-    target: str,
-    body: object,
-    reason: str,
-    status: int,
+    edge: EdgeCaller, store: ScriptedStore, call: Call, reason: str, status: int
 ) -> None:
     store.namespace(NAME)
-    await edge("GET", f"{WRITE}/documents/a")
+    await edge(*CALLS["fetch"])
     break_all(store, answer({"error": "no"}, status))
-    assert_failed(await edge(method, target, body), 502, "upstream_error", reason)
+    assert_failed(await edge(*call), 502, "upstream_error", reason)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,126 @@
+"""What is remembered of a namespace while other gateways create, delete and remake it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from layer_gateway.adapters.no_cache import NoCache
+from layer_gateway.application.facts import Facts
+from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.writing import WriteRows
+from layer_gateway.ports import Caller, Headers, StoreAnswer
+from layer_kit.errors import UpstreamError
+from layer_kit.names import Namespace
+
+BOOKS = Namespace("books")
+NUMBERED = b'{"id":"uint","title":"string"}'
+NAMED = b'{"id":"string","title":"string"}'
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes = b"{}"
+    headers: Headers = ()
+
+
+@dataclass
+class ScriptedStore:
+    """A store whose schema answers wait for a test to let them go."""
+
+    schema_bodies: list[bytes | None] = field(default_factory=list)
+    """The schema at each question in turn; None for no such namespace."""
+    rows: bytes = b'{"rows":[]}'
+    is_writable: bool = True
+    is_open: asyncio.Event = field(default_factory=asyncio.Event)
+    questions_count: int = 0
+
+    async def schema(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
+        body = self.schema_bodies[self.questions_count]
+        self.questions_count += 1
+        await self.is_open.wait()
+        return Answer(404) if body is None else Answer(200, body)
+
+    async def query(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
+        return Answer(200, self.rows)
+
+    async def write(
+        self, namespace: Namespace, body: Sequence[bytes], caller: Caller
+    ) -> StoreAnswer:
+        if not self.is_writable:
+            raise UpstreamError("UPSTREAM_CLOSED", "The store hung up.")
+        return Answer(200, b'{"rows_affected":0}')
+
+    async def metadata(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
+        raise NotImplementedError
+
+    async def list_namespaces(self, query_string: str, caller: Caller) -> StoreAnswer:
+        raise NotImplementedError
+
+    async def delete_namespace(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
+        raise NotImplementedError
+
+
+class WatchedNoCache(NoCache):
+    """Tells which namespaces were invalidated."""
+
+    def __init__(self) -> None:
+        self.invalidated: list[Namespace] = []
+
+    async def invalidate(self, namespace: Namespace) -> None:
+        self.invalidated.append(namespace)
+
+
+def facts_over(store: ScriptedStore) -> Facts:
+    return Facts(store, shard_count_default=16, ttl_s=30.0, monotonic=lambda: 0.0)
+
+
+async def test_an_absence_asked_for_earlier_is_no_answer_to_a_later_call() -> None:
+    """In between, the write that created the namespace may have been acknowledged elsewhere."""
+    store = ScriptedStore(schema_bodies=[None, NUMBERED])
+    facts = facts_over(store)
+    earlier = asyncio.create_task(facts.get(BOOKS, Caller()))
+    await asyncio.sleep(0)
+    later = [asyncio.create_task(facts.get(BOOKS, Caller())) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    store.is_open.set()
+
+    assert not (await earlier).exists
+    assert [(await facts_seen).exists for facts_seen in later] == [True] * 3
+    assert store.questions_count == 2
+
+
+async def test_a_text_that_cannot_be_an_id_is_looked_at_again_with_fresh_facts() -> None:
+    """Another gateway has made the namespace anew, with strings for ids instead of numbers."""
+    store = ScriptedStore(schema_bodies=[NUMBERED, NAMED])
+    store.is_open.set()
+    facts = facts_over(store)
+    await facts.get(BOOKS, Caller())
+    store.rows = b'{"rows":[{"id":"abc","title":"Emma"}]}'
+    fetch = FetchRows(store=store, cache=NoCache(), facts=facts)
+
+    fetched = await fetch.by_text(BOOKS, ["abc"], Caller(), names=None)
+
+    assert fetched.rows[0].body == b'{"title":"Emma"}'
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"delete_by_filter":["title","Eq","Emma"]}', b'{"copy_from_namespace":"others"}']
+)
+async def test_a_write_of_unknown_fate_and_unknown_rows_invalidates_its_namespace(
+    body: bytes,
+) -> None:
+    store = ScriptedStore(schema_bodies=[NUMBERED], is_writable=False)
+    store.is_open.set()
+    cache = WatchedNoCache()
+    write = WriteRows(store=store, cache=cache, facts=facts_over(store), now_ms=lambda: 0)
+
+    with pytest.raises(UpstreamError):
+        await write(BOOKS, body, Caller())
+
+    assert cache.invalidated == [BOOKS]

@@ -1,0 +1,105 @@
+"""The gateway's side of its membership, against a cache that answers as a test wants it to."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import cast
+
+from prometheus_client import CollectorRegistry
+
+from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer_gateway.adapters.cached_rows import CachedRows
+from layer_gateway.adapters.membership import Membership
+from layer_kit.names import Namespace
+
+BOOKS = Namespace("books")
+LEASE_MS = 2_000
+
+
+@dataclass
+class ScriptedCache:
+    """Has the methods of a stub, and accepts everything."""
+
+    openings: list[cache_pb2.OpenSessionRequest] = field(default_factory=list)
+    is_fence_lost: bool = False
+
+    async def OpenSession(  # noqa: N802 -- as in the proto
+        self, request: cache_pb2.OpenSessionRequest, **_: object
+    ) -> cache_pb2.OpenSessionResponse:
+        self.openings.append(request)
+        return cache_pb2.OpenSessionResponse(
+            session_id=f"session-{len(self.openings)}", lease_ms=LEASE_MS
+        )
+
+    async def RenewSession(  # noqa: N802 -- as in the proto
+        self, request: cache_pb2.RenewSessionRequest, **_: object
+    ) -> cache_pb2.RenewSessionResponse:
+        return cache_pb2.RenewSessionResponse(lease_ms=LEASE_MS, renewal_number=2)
+
+    async def CloseSession(  # noqa: N802 -- as in the proto
+        self, request: cache_pb2.CloseSessionRequest, **_: object
+    ) -> cache_pb2.CloseSessionResponse:
+        return cache_pb2.CloseSessionResponse()
+
+    async def FenceRows(  # noqa: N802 -- as in the proto
+        self, request: cache_pb2.FenceRowsRequest, **_: object
+    ) -> cache_pb2.FenceRowsResponse:
+        return cache_pb2.FenceRowsResponse()
+
+    async def SettleRows(  # noqa: N802 -- as in the proto
+        self, request: cache_pb2.SettleRowsRequest, **_: object
+    ) -> cache_pb2.SettleRowsResponse:
+        return cache_pb2.SettleRowsResponse(is_fence_lost=self.is_fence_lost)
+
+
+def member_of(cache: ScriptedCache) -> tuple[Membership, CachedRows]:
+    stub = cast("cache_pb2_grpc.CacheServiceStub", cache)
+    registry = CollectorRegistry()
+    membership = Membership(stub, monotonic=lambda: 1000.0, registry=registry)
+    rows = CachedRows(
+        stub, membership, lookup_timeout_s=1.0, write_timeout_s=1.0, registry=registry
+    )
+    return membership, rows
+
+
+async def test_a_drop_that_the_cache_forgot_is_handed_over_by_the_next_opening() -> None:
+    """The clock stands still: the write waits for nothing else."""
+    cache = ScriptedCache()
+    membership, rows = member_of(cache)
+    await membership.keep()
+    cache.is_fence_lost = True
+
+    dropping = asyncio.create_task(rows.drop(BOOKS, [b"u1"]))
+    while membership.is_confirmed:
+        await asyncio.sleep(0)
+    await membership.keep()
+    await dropping
+
+    assert [list(opening.dirty_ids) for opening in cache.openings] == [[], [b"u1"]]
+
+
+async def test_a_member_says_whether_it_was_one_before() -> None:
+    cache = ScriptedCache()
+    membership, rows = member_of(cache)
+    await membership.keep()
+    cache.is_fence_lost = True
+    dropping = asyncio.create_task(rows.drop(BOOKS, [b"u1"]))
+    while membership.is_confirmed:
+        await asyncio.sleep(0)
+    await membership.keep()
+    await dropping
+
+    assert [opening.is_returning for opening in cache.openings] == [False, True]
+
+
+async def test_a_member_that_has_left_does_not_come_back() -> None:
+    cache = ScriptedCache()
+    membership, _ = member_of(cache)
+    await membership.keep()
+    await membership.close()
+
+    await membership.keep()
+
+    assert len(cache.openings) == 1
+    assert not membership.is_confirmed
