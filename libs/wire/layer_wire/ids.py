@@ -95,7 +95,7 @@ def from_text(text: str, kind: IdKind) -> JsonId | None:
     """
     match kind:
         case IdKind.STRING:
-            return text
+            return text if _fits(text) else None
         case IdKind.UUID:
             try:
                 return _uuid_text(text)
@@ -123,9 +123,13 @@ def _checked(value: JsonId, where: str) -> JsonId:
     if isinstance(value, int):
         if value > UNSIGNED_MAX:
             raise _invalid(where)
-    elif len(value) > STRING_BYTES_MAX or len(value.encode()) > STRING_BYTES_MAX:
+    elif not _fits(value):
         raise _invalid(where)
     return value
+
+
+def _fits(text: str) -> bool:
+    return len(text) <= STRING_BYTES_MAX and len(text.encode()) <= STRING_BYTES_MAX
 
 
 def _invalid(where: str) -> InvalidRequestError:
