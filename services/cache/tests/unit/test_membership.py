@@ -243,3 +243,33 @@ async def test_members_are_bounded_in_number_and_name(cache: Cache) -> None:
     for member_id in ("", "x" * 65):
         with pytest.raises(InvalidRequestError, match="1 to 64"):
             await cache.join(member_id)
+
+
+async def test_a_member_that_returns_to_a_cache_without_memory_has_the_others_waited_for(
+    cache: Cache,
+) -> None:
+    """The disk was lost while two gateways were members; only one of them is back."""
+    session = await cache.sessions.open("one", DirtySet(), is_returning=True)
+    cache.sessions.renew(session, answered_number=OPENING_NUMBER, elapsed_s=0.0)
+    found = await cache.lookup(b"u1")
+    assert found.is_suspended
+    assert await cache.backfill(found.read_token, b"u1") == 1
+
+    for _ in range(2):  # a crash meanwhile makes no difference, but that the wait begins anew
+        cache.restart()
+        cache.now_s += LEASE_S + GONE_S - 0.1
+        await cache.sessions.advance()
+        assert (await cache.lookup(b"u1")).is_suspended
+    cache.now_s += 0.1
+    await cache.sessions.advance()
+
+    found = await cache.lookup(b"u1")
+    assert not found.is_suspended
+    assert found.positions == []  # the other may have written it since it was kept
+
+
+async def test_a_member_that_returns_late_is_taken_for_one_declared_gone(cache: Cache) -> None:
+    cache.now_s += LEASE_S + GONE_S
+    await cache.sessions.open("one", DirtySet(), is_returning=True)
+
+    assert not (await cache.lookup(b"u1")).is_suspended

@@ -91,7 +91,7 @@ async def test_an_absence_asked_for_earlier_is_no_answer_to_a_later_call() -> No
     store.is_open.set()
 
     assert not (await earlier).exists
-    assert [(await facts_seen).exists for facts_seen in later] == [True] * 3
+    assert [(await task).exists for task in later] == [True] * 3
     assert store.questions_count == 2
 
 
