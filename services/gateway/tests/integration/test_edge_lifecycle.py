@@ -1,0 +1,162 @@
+"""Health, readiness, metrics, and how a gateway comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from layer_testing.edge_calls import EdgeCaller, eventually
+from layer_testing.gateway_calls import KEY, gateway_over
+from layer_testing.processes import ServiceProcess, running
+from layer_testing.scripted_store import Exchange, ScriptedStore, answer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_health_and_readiness_have_the_fields_of_the_contract(edge: EdgeCaller) -> None:
+    for path in ("/health", "/ready", "/health?x=y"):
+        received = await edge("GET", path)
+        assert received.status == 200
+        assert received.json.keys() == {"status", "version", "aerospike", "cache_state"}
+        assert received.json["status"] == "ok"
+        assert received.json["aerospike"] == {"connected": False, "generation": 0}
+        assert received["x-request-id"]
+
+
+async def test_a_drain_marker_turns_readiness_off_and_nothing_else(
+    store: ScriptedStore, tmp_path: Path
+) -> None:
+    marker = tmp_path / "draining"
+    async with gateway_over(store.url, LAYER_DRAIN_MARKER_PATH=str(marker)) as process:
+        edge = EdgeCaller(process.addresses["http"], key=KEY)
+        assert (await edge("GET", "/ready")).status == 200
+        marker.touch()
+        received = await edge("GET", "/ready")
+        assert received.status == 503
+        assert received.json.keys() == {"status", "version"}
+        assert received.json["status"] == "draining"
+        assert (await edge("GET", "/health")).status == 200
+        assert (await edge("GET", "/v1/unknown")).status == 404
+        marker.unlink()
+        assert (await edge("GET", "/ready")).status == 200
+
+
+async def test_a_running_request_ends_before_the_process_does(store: ScriptedStore) -> None:
+    arrived, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        arrived.set()
+        await goes_on.wait()
+        await exchange.say(answer({"status": "OK"}))
+
+    store.namespace("draining")
+    store.answers["POST /v2/namespaces/draining"] = slow
+    async with gateway_over(store.url) as process:
+        edge = EdgeCaller(process.addresses["http"], key=KEY)
+        body = {"upsert_rows": [{"id": "a"}]}
+        write = asyncio.create_task(edge("POST", "/v2/namespaces/draining", body))
+        await arrived.wait()
+        end = asyncio.create_task(process.terminate())
+        operations = EdgeCaller(process.addresses["ops"], key="")
+
+        async def is_unready() -> bool:
+            return (await operations("GET", "/readyz")).status == 503
+
+        async def is_closed() -> bool:
+            try:
+                return (await edge("GET", "/ready")).status == 503
+            except OSError:
+                return True
+
+        assert await eventually(is_unready)
+        assert await eventually(is_closed)
+        assert not write.done()
+        goes_on.set()
+        received = await write
+        assert (received.status, received.json) == (200, {"status": "OK"})
+        assert await end == 0
+
+
+async def test_a_request_that_does_not_end_is_given_up_after_the_grace(
+    store: ScriptedStore,
+) -> None:
+    arrived = asyncio.Event()
+
+    async def never(exchange: Exchange) -> None:
+        arrived.set()
+        await exchange.wait_closed()
+
+    store.answers["GET /never"] = never
+    async with gateway_over(store.url, LAYER_GATEWAY_SHUTDOWN_GRACE_S="0.2") as process:
+        edge = EdgeCaller(process.addresses["http"], key=KEY)
+        call = asyncio.create_task(edge("GET", "/never"))
+        await arrived.wait()
+        assert await process.terminate() == 0
+        await asyncio.wait([call])
+        assert call.exception() is not None or call.result().status >= 500
+
+
+METRICS = {
+    "layer_http_request_seconds": "histogram",
+    "layer_tpuf_inflight": "gauge",
+    "layer_upstream_connections": "gauge",
+    "layer_upstream_replays": "counter",
+}
+WITH_A_CACHE = {
+    "layer_cache_session_connected": "gauge",
+    "layer_cache_session_losses": "counter",
+    "layer_cache_unannounced_writes": "counter",
+}
+
+
+async def families(edge: EdgeCaller) -> dict[str, str]:
+    received = await edge("GET", "/metrics")
+    assert received["content-type"].startswith("text/plain; version=")
+    exposition = received.body.decode()
+    return {family.name: family.type for family in text_string_to_metric_families(exposition)}
+
+
+async def test_metrics_have_their_names(edge: EdgeCaller, gateway: ServiceProcess) -> None:
+    found = await families(edge)
+    assert METRICS.items() <= found.items()
+    operations = await EdgeCaller(gateway.addresses["ops"], key="")("GET", "/metrics")
+    assert b"layer_http_request_seconds" in operations.body
+
+
+async def test_a_gateway_with_a_cache_has_metrics_of_it(
+    store: ScriptedStore, tmp_path: Path
+) -> None:
+    address = f"unix:{tmp_path / 'cache.sock'}"
+    async with (
+        running("layer_cache", LAYER_CACHE_GRPC_ADDRESS=address, LAYER_CACHE_BACKEND="memory"),
+        gateway_over(store.url, LAYER_GATEWAY_CACHE_ADDRESS=address) as process,
+    ):
+        edge = EdgeCaller(process.addresses["http"], key=KEY)
+        assert (METRICS | WITH_A_CACHE).items() <= (await families(edge)).items()
+        assert (await edge("GET", "/health")).json["aerospike"]["connected"] is True
+
+
+async def test_requests_are_counted_by_operation_and_status(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    store.namespace("counted")
+    for _ in range(3):
+        await edge("POST", "/v2/namespaces/counted", {"upsert_rows": [{"id": "a"}]})
+    await edge("POST", "/v2/namespaces/counted", {})
+    await edge("GET", "/v2/namespaces/counted/documents/a")
+    await edge("GET", "/v1/unknown")
+    exposition = (await edge("GET", "/metrics")).body.decode()
+    samples = {
+        (sample.labels["operation"], sample.labels["status"]): sample.value
+        for family in text_string_to_metric_families(exposition)
+        for sample in family.samples
+        if sample.name == "layer_http_request_seconds_count"
+    }
+    assert samples["write", "2xx"] == 3
+    assert samples["write", "4xx"] == 1
+    assert samples["fetch_one", "4xx"] == 1
+    assert samples["pass", "4xx"] == 1
+    assert samples["public", "2xx"] >= 1
