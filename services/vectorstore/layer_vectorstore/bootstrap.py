@@ -17,7 +17,9 @@ from layer_kit.addresses import bind_site
 from layer_kit.clock import epoch_milliseconds
 from layer_kit.service import service_frame
 from layer_vectorstore.adapters.data_directory import owned_directory
+from layer_vectorstore.adapters.index_builder import BackgroundIndexBuilder
 from layer_vectorstore.adapters.sqlite_log import SqliteChangeLog
+from layer_vectorstore.adapters.usearch_graph import UsearchGraph
 from layer_vectorstore.application.freshness import Freshness
 from layer_vectorstore.application.managing import ManageNamespaces
 from layer_vectorstore.application.querying import QueryNamespace
@@ -48,7 +50,14 @@ async def serving(settings: VectorstoreSettings) -> AsyncIterator[Mapping[str, s
         directory = resources.enter_context(owned_directory(settings.data_directory))
         change_log = SqliteChangeLog.open(directory, frame.registry)
         resources.callback(change_log.close)
-        namespaces = Registry(change_log, memory_bytes_max=settings.memory_bytes_max)
+        index_builder = BackgroundIndexBuilder(
+            _pool(resources, 1, "index"),
+            UsearchGraph,
+            frame.registry,
+            rows_min=settings.index_rows_min,
+        )
+        resources.callback(index_builder.stop)
+        namespaces = Registry(change_log, index_builder, memory_bytes_max=settings.memory_bytes_max)
         server = _build(settings, namespaces, frame.registry, resources)
         runner = web.ServerRunner(
             web.Server(

@@ -1,4 +1,4 @@
-"""What the store needs from outside: a durable log of changes, one stream per namespace."""
+"""What the store needs from outside: a durable log of changes, and indexes built meanwhile."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from layer_vectorstore.domain.changes import Change
+from layer_vectorstore.domain.table import TableView
 
 
 @dataclass(slots=True, eq=False)
@@ -47,4 +48,12 @@ class ChangeLog(Protocol):
 
     def drop(self, stream: Stream) -> Future[None]:
         """Delete the stream with all its changes."""
+        ...
+
+
+class IndexBuilder(Protocol):
+    """Gives large columns of vectors an approximate index, in the background."""
+
+    def consider(self, view: TableView) -> None:
+        """Start an index for the rows of ``view``, or feed those it has, where that is due."""
         ...

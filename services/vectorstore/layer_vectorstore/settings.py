@@ -39,6 +39,9 @@ class VectorstoreSettings(ServiceSettings):
     patch_by_filter_rows_max: int = Field(
         50_000, ge=1, description="Rows that one patch_by_filter may patch."
     )
+    index_rows_min: int = Field(
+        200_000, ge=1, description="Rows from which on ANN uses an approximate index."
+    )
     query_threads: int = Field(4, ge=1, le=64, description="Queries that run at the same time.")
     write_threads: int = Field(
         16, ge=1, le=256, description="Writes that run or wait for the disk at the same time."

@@ -14,7 +14,7 @@ from layer_kit.errors import UnavailableError
 from layer_vectorstore.domain.changes import Settings
 from layer_vectorstore.domain.errors import namespace_missing
 from layer_vectorstore.domain.namespace import Namespace
-from layer_vectorstore.ports import ChangeLog, Stream
+from layer_vectorstore.ports import ChangeLog, IndexBuilder, Stream
 
 LOCKS_COUNT: Final = 256
 """Writers of different namespaces that share a lock by chance wait for each other, no more."""
@@ -37,8 +37,11 @@ class Entry:
 
 
 class Registry:
-    def __init__(self, change_log: ChangeLog, *, memory_bytes_max: int) -> None:
+    def __init__(
+        self, change_log: ChangeLog, index_builder: IndexBuilder, *, memory_bytes_max: int
+    ) -> None:
         self.change_log = change_log
+        self.index_builder = index_builder
         self._memory_bytes_max = memory_bytes_max
         self._uses = itertools.count(1)
         self._locks = [threading.RLock() for _ in range(LOCKS_COUNT)]
@@ -118,12 +121,15 @@ class Registry:
 
     def _loaded(self, name: str, entry: Entry) -> Namespace:
         with self._lock_of(name):
-            if entry.namespace is None:
-                entry.namespace = Namespace.restored(name, self.change_log.replay(entry.stream))
-                self._make_room(entry)
-            if entry.namespace is None:
+            if entry.namespace is not None:
+                return entry.namespace
+            restored = Namespace.restored(name, self.change_log.replay(entry.stream))
+            if restored is None:
                 raise namespace_missing(name)
-            return entry.namespace
+            entry.namespace = restored
+            self._make_room(entry)
+            self.index_builder.consider(restored.latest)
+            return restored
 
     def _make_room(self, needed: Entry | None) -> None:
         """Let go of the namespaces used longest ago until the others fit in memory.
@@ -133,7 +139,7 @@ class Registry:
         """
         loaded = [(entry, entry.namespace) for entry in list(self._entries.values())]
         sizes = {
-            id(entry): namespace.table.logical_bytes for entry, namespace in loaded if namespace
+            id(entry): namespace.table.memory_bytes for entry, namespace in loaded if namespace
         }
         excess_bytes = sum(sizes.values()) - self._memory_bytes_max
         for entry, _ in sorted(loaded, key=lambda item: item[0].used_at):

@@ -197,7 +197,7 @@ class WriteNamespace:
         if rows is None:
             return
         added_bytes = written_bytes([Put(rows.ids, rows.columns)], prepared.schema)
-        if namespace.table.logical_bytes + added_bytes > self.limits.namespace_bytes_max:
+        if namespace.table.memory_bytes + added_bytes > self.limits.namespace_bytes_max:
             raise RefusedError(
                 "NAMESPACE_TOO_LARGE",
                 f"💔 namespace '{namespace.name}' would grow over the limit of "
@@ -252,6 +252,7 @@ class WriteNamespace:
             rows_count=written.rows_count,
             written_bytes=written.written_bytes,
         )
+        self.registry.index_builder.consider(written.view)
 
 
 def _start_over(namespace: Namespace, changes: Sequence[Change]) -> None:

@@ -61,6 +61,11 @@ class Namespace:
             namespace.finish_replay()
         return namespace
 
+    @property
+    def latest(self) -> TableView:
+        """All rows that were acknowledged."""
+        return self._latest
+
     def view(self, *, now_ms: int, is_eventual: bool) -> TableView:
         """Return the rows to read: all that were acknowledged, or those indexed by now."""
         if not is_eventual:

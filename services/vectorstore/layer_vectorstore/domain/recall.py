@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import numpy as np
@@ -14,7 +14,7 @@ from layer_vectorstore.domain.query import Query
 from layer_vectorstore.domain.query_parsing import require_object
 from layer_vectorstore.domain.ranking import ByVector, parse_rank
 from layer_vectorstore.domain.rendering import render
-from layer_vectorstore.domain.selecting import filtered, select
+from layer_vectorstore.domain.selecting import Selected, filtered, select
 from layer_vectorstore.domain.table import TableView
 from layer_vectorstore.domain.vector_columns import DenseColumn
 from layer_vectorstore.domain.vectors import shortest
@@ -84,12 +84,12 @@ def measure_recall(
     for rank in ranks:
         query = Query(rank=rank, filter=request.filter, limit=request.top_k)
         found = select(query, view)
-        # The search is exact, so what it finds is the truth.
-        recalls.append(1.0)
+        truth = select(replace(query, rank=replace(rank, is_exact=True)), view)
+        recalls.append(_share_found(truth, found))
         found_counts.append(len(found.slots))
-        true_counts.append(len(found.slots))
+        true_counts.append(len(truth.slots))
         if request.includes_ground_truth:
-            rows, _ = render(query, found, view, "float")
+            rows, _ = render(query, truth, view, "float")
             truths.append({"query_vector": rank.vector, "nearest_neighbors": rows})
     result: dict[str, Any] = {
         "avg_recall": _mean(recalls, 1.0),
@@ -97,6 +97,12 @@ def measure_recall(
         "avg_ann_count": _mean(found_counts, 0.0),
     }
     return result | ({"ground_truth": truths} if request.includes_ground_truth else {})
+
+
+def _share_found(truth: Selected, found: Selected) -> float:
+    if not len(truth.slots):
+        return 1.0
+    return len(np.intersect1d(truth.slots, found.slots)) / len(truth.slots)
 
 
 def _drawn(

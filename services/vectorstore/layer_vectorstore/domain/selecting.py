@@ -82,11 +82,14 @@ def vector_distances(rank: ByVector, view: TableView, slots: Slots) -> Float32s:
 
 def _by_vector(rank: ByVector, view: TableView, slots: Slots, count: int) -> Selected:
     column, query, metric = _bind_vector(rank, view)
-    if isinstance(column, DenseColumn):
-        slots, apart = column.nearest(query, metric, slots, count, len(view.live))
-    else:
-        slots, apart = column.nearest(query, metric, slots)
-    return _best(view, slots, apart, count)
+    if not isinstance(column, DenseColumn):
+        return _best(view, *column.nearest(query, metric, slots), count)
+    found = None
+    if not rank.is_exact:
+        found = column.nearest_by_index(query, metric, slots, count, len(view.live))
+    if found is None:
+        found = column.nearest(query, metric, slots, count, len(view.live))
+    return _best(view, *found, count)
 
 
 def _bind_vector(

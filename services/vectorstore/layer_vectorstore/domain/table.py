@@ -116,6 +116,16 @@ class Table:
     def rows_count(self) -> int:
         return len(self._slot_of)
 
+    @property
+    def memory_bytes(self) -> int:
+        """Logical bytes of the live rows with those of approximate indexes."""
+        columns = list(self._columns.values())
+        return self.logical_bytes + sum(
+            column.index.size_bytes
+            for column in columns
+            if isinstance(column, DenseColumn) and column.index is not None
+        )
+
     def slots_of(self, ids: Sequence[DocumentId]) -> list[int | None]:
         """Return the live slot of each id, None where there is no such row."""
         return [self._slot_of.get(document_id) for document_id in ids]

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from layer_vectorstore.domain.approximate import ApproximateIndex
 from layer_vectorstore.domain.columns import Mask, Rows, Slots
 from layer_vectorstore.domain.growing import GrowingArray
 from layer_vectorstore.domain.vectors import Float32s, Float64s, Metric, distances
@@ -29,6 +30,7 @@ class DenseColumn:
         self._matrix: GrowingArray[np.float32] = GrowingArray(np.float32, width=dimensions)
         self._squares: GrowingArray[np.float32] = GrowingArray(np.float32)
         self.dimensions = dimensions
+        self.index: ApproximateIndex | None = None
 
     def extend(self, values: Float32s) -> None:
         with np.errstate(over="ignore"):
@@ -54,6 +56,30 @@ class DenseColumn:
         """
         if len(slots) > EXACT_ROWS_MAX and len(slots) > count:
             slots = self._candidates(query, metric, slots, count, slots_count)
+        return slots, distances(self._matrix.view()[slots], query, metric)
+
+    def nearest_by_index(
+        self, query: Float32s, metric: Metric, slots: Slots, count: int, slots_count: int
+    ) -> tuple[Slots, Float32s] | None:
+        """Do as :meth:`nearest` does by the approximate index, which may miss a neighbour.
+
+        Rows that the index does not know yet are searched exactly.
+
+        Returns:
+            None when there is no index for this, or an exact search is faster.
+        """
+        index = self.index
+        if index is None or not index.is_ready or index.metric is not metric:
+            return None
+        # A zero vector is equally far from everything, so no graph leads anywhere.
+        if len(slots) < GATHER_FRACTION_MAX * slots_count or not query.any():
+            return None
+        known_count = int(np.searchsorted(slots, index.slots_count))
+        found = index.candidates(query, slots[:known_count], count)
+        if found is None:
+            return None
+        tail, _ = self.nearest(query, metric, slots[known_count:], count, slots_count)
+        slots = np.concatenate([found, tail])
         return slots, distances(self._matrix.view()[slots], query, metric)
 
     def _candidates(

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
 
 import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 
+from layer_vectorstore.adapters.index_builder import BackgroundIndexBuilder
 from layer_vectorstore.adapters.memory_log import MemoryChangeLog
+from layer_vectorstore.adapters.usearch_graph import UsearchGraph
 from layer_vectorstore.application.freshness import Freshness
 from layer_vectorstore.application.managing import ManageNamespaces
 from layer_vectorstore.application.querying import QueryNamespace
@@ -20,6 +24,8 @@ from layer_vectorstore.http.answers import write_answer
 from layer_vectorstore.ports import ChangeLog
 
 Json = dict[str, Any]
+
+INDEX_WAIT_S_MAX = 30
 
 
 class Store:
@@ -37,10 +43,16 @@ class Store:
             namespace_bytes_max=limits.get("namespace_bytes_max", 1 << 30),
         )
         self._memory_bytes_max = limits.get("memory_bytes_max", 1 << 30)
+        self._index_rows_min = limits.get("index_rows_min", 200_000)
         self.restart()
 
     def restart(self) -> None:
-        registry = Registry(self.change_log, memory_bytes_max=self._memory_bytes_max)
+        self.metrics = CollectorRegistry()
+        self._background = ThreadPoolExecutor(1)
+        index_builder = BackgroundIndexBuilder(
+            self._background, UsearchGraph, self.metrics, rows_min=self._index_rows_min
+        )
+        registry = Registry(self.change_log, index_builder, memory_bytes_max=self._memory_bytes_max)
         self.writes = WriteNamespace(
             registry=registry,
             freshness=self.freshness,
@@ -55,6 +67,11 @@ class Store:
         self.manage = ManageNamespaces(
             registry=registry, write=self.writes, now_ms=lambda: self.now_ms
         )
+
+    def finish_indexes(self) -> None:
+        """Wait until no build of an index runs or waits."""
+        # The builds share one thread, so what is submitted last also ends last.
+        self._background.submit(lambda: None).result(INDEX_WAIT_S_MAX)
 
     def write(self, body: Mapping[str, Any], name: str = "ns") -> Json:
         request = parse_write_request(_as_json(body))

@@ -1,0 +1,150 @@
+"""Builds approximate indexes in the background, one at a time."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from layer_vectorstore.domain.approximate import ApproximateIndex, Graph
+from layer_vectorstore.domain.columns import Mask
+from layer_vectorstore.domain.table import TableView
+from layer_vectorstore.domain.vector_columns import DenseColumn
+from layer_vectorstore.domain.vectors import Metric
+
+log = structlog.get_logger(__name__)
+
+CHUNK_ROWS: Final = 64
+"""Rows added while searches wait: a few milliseconds."""
+
+TAIL_FRACTION_MAX: Final = 0.05
+"""Share of ``rows_min`` that may wait for the index; a search of so few rows costs little."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    live: Mask
+    metric: Metric
+
+
+class BackgroundIndexBuilder:
+    """Implements ``ports.IndexBuilder``."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        new_graph: Callable[[int, Metric], Graph],
+        registry: CollectorRegistry,
+        *,
+        rows_min: int,
+    ) -> None:
+        """Start idle.
+
+        Args:
+            executor: Of one thread, so that one build runs at a time.
+            new_graph: Makes an empty graph for vectors of so many dimensions.
+            registry: Of the metrics.
+            rows_min: Live rows from which on a column gets an index.
+        """
+        self._executor = executor
+        self._new_graph = new_graph
+        self._rows_min = rows_min
+        self._lock = threading.Lock()
+        self._scheduled: weakref.WeakSet[DenseColumn] = weakref.WeakSet()
+        self._wanted: weakref.WeakKeyDictionary[DenseColumn, _Build] = weakref.WeakKeyDictionary()
+        self._is_stopping = False
+        self._unfinished = Gauge(
+            "layer_vectorstore_index_builds_unfinished",
+            "Builds of approximate indexes that run or wait for their turn.",
+            registry=registry,
+        )
+        self._builds = Counter(
+            "layer_vectorstore_index_builds_total", "Builds that finished.", registry=registry
+        )
+        self._failures = Counter(
+            "layer_vectorstore_index_failures_total", "Builds that failed.", registry=registry
+        )
+        self._rows = Counter(
+            "layer_vectorstore_index_rows_total", "Rows added to indexes.", registry=registry
+        )
+
+    def consider(self, view: TableView) -> None:
+        if len(view.live) < self._rows_min or view.metric is None:
+            return
+        for name in view.schema.vectors:
+            column = view.columns[name]
+            if isinstance(column, DenseColumn) and self._is_worth_building(column, view):
+                self._schedule(column, _Build(view.live, view.metric))
+
+    def stop(self) -> None:
+        """End the running build soon and start no other."""
+        self._is_stopping = True
+
+    def _is_worth_building(self, column: DenseColumn, view: TableView) -> bool:
+        index = column.index
+        if index is None or not index.is_ready:
+            return view.rows_count >= self._rows_min
+        return len(view.live) - index.slots_count > TAIL_FRACTION_MAX * self._rows_min
+
+    def _schedule(self, column: DenseColumn, build: _Build) -> None:
+        """Run a build, after the one that runs if there is one; of several only the last."""
+        with self._lock:
+            if self._is_stopping:
+                return
+            self._wanted[column] = build
+            if column in self._scheduled:
+                return
+            self._scheduled.add(column)
+            self._unfinished.inc()
+            self._executor.submit(self._run, weakref.ref(column))
+
+    def _run(self, reference: weakref.ref[DenseColumn]) -> None:
+        while (build := self._next_build(reference)) is not None:
+            try:
+                if self._fill(reference, build):
+                    self._builds.inc()
+            except Exception:
+                # A background edge: searches stay exact, and a later write tries again.
+                self._failures.inc()
+                log.exception("index_build_failed")
+        self._unfinished.dec()
+
+    def _next_build(self, reference: weakref.ref[DenseColumn]) -> _Build | None:
+        column = reference()
+        if column is None:
+            return None
+        with self._lock:
+            build = None if self._is_stopping else self._wanted.pop(column, None)
+            if build is None:
+                self._scheduled.discard(column)
+            return build
+
+    def _fill(self, reference: weakref.ref[DenseColumn], build: _Build) -> bool:
+        """Add all live rows that the index lacks; return False when that became pointless."""
+        column = reference()
+        if column is None:
+            return False
+        index = column.index
+        if index is None:
+            graph = self._new_graph(column.dimensions, build.metric)
+            index = column.index = ApproximateIndex(graph, build.metric)
+        start = index.slots_count
+        slots = np.flatnonzero(build.live[start:]) + start
+        for first in range(0, len(slots), CHUNK_ROWS):
+            # Held only while it is read, so that a namespace that is let go ends its build.
+            del column
+            column = reference()
+            if column is None or self._is_stopping:
+                return False
+            chunk = slots[first : first + CHUNK_ROWS]
+            index.add(chunk, column.values(chunk))
+            self._rows.inc(len(chunk))
+        index.finish(len(build.live))
+        return True

@@ -1,0 +1,113 @@
+"""An approximate index beside a column of vectors, fed in the background while it is searched.
+
+It only proposes slots. Distances and the order of ties come from the column itself, rows that the
+index has not seen yet are searched exactly, and dead or filtered rows are dropped from what it
+proposes; so a missed neighbour is the only way in which an answer can differ from the exact one.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+import numpy as np
+
+from layer_vectorstore.domain.columns import Slots
+from layer_vectorstore.domain.vectors import Float32s, Metric
+
+CANDIDATES_COUNT_MIN: Final = 100
+CANDIDATES_PER_RESULT: Final = 3
+"""The index compares rounded vectors, so more than the wanted rows are compared exactly."""
+
+GROWTH_FACTOR: Final = 4
+"""By how many more rows are asked for when a filter dropped too many of the last ones."""
+
+ROWS_PER_CANDIDATE_MIN: Final = 100
+"""With fewer rows than this per candidate, multiplying all of them is faster."""
+
+
+class Graph(Protocol):
+    """The structure itself; calls never overlap."""
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def add(self, slots: Slots, vectors: Float32s) -> None: ...
+
+    def search(self, query: Float32s, count: int) -> Slots:
+        """Return up to ``count`` slots that are probably the nearest, in any order."""
+        ...
+
+
+class ApproximateIndex:
+    """One thread adds; any number search."""
+
+    def __init__(self, graph: Graph, metric: Metric) -> None:
+        self._graph = graph
+        self._access = threading.Lock()
+        self._next = threading.Lock()
+        self.metric = metric
+        self.is_ready = False
+        """False while it is filled for the first time; until then searches are exact."""
+        self.slots_count = 0
+        """All rows below this slot were considered: they are in the graph, or were dead."""
+        self.rows_count = 0
+        self.size_bytes = 0
+
+    def add(self, slots: Slots, vectors: Float32s) -> None:
+        """Add rows whose slots ascend and follow those added before."""
+        with self._alone():
+            self._graph.add(slots, vectors)
+            self.size_bytes = self._graph.size_bytes
+        self.rows_count += len(slots)
+        self.slots_count = int(slots[-1]) + 1
+
+    def finish(self, slots_count: int) -> None:
+        """Note that all live rows below ``slots_count`` have been added."""
+        self.slots_count = slots_count
+        self.is_ready = True
+
+    def candidates(self, query: Float32s, slots: Slots, count: int) -> Slots | None:
+        """Return at least ``count`` of ``slots``, the likely nearest.
+
+        Args:
+            query: float32 ``(dimensions,)``.
+            slots: Ascending, all below ``slots_count``.
+            count: Rows that the caller is going to return.
+
+        Returns:
+            None when an exact search is the better way: the rows are few, or the filter keeps
+            few of those that are near.
+        """
+        if not len(slots):
+            return None
+        asked_count = max(CANDIDATES_COUNT_MIN, CANDIDATES_PER_RESULT * count)
+        asked_count = math.ceil(asked_count * max(1.0, self.rows_count / len(slots)))
+        while asked_count * ROWS_PER_CANDIDATE_MIN <= self.rows_count:
+            with self._alone():
+                found = np.sort(self._graph.search(query, asked_count))
+            kept = found[_are_in(slots, found)]
+            if len(kept) >= count:
+                return kept
+            asked_count *= GROWTH_FACTOR
+        return None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        # Whoever waits for access holds the place next in line, which keeps the thread that adds
+        # from taking access again and again while searches wait.
+        with self._next:
+            self._access.acquire()
+        try:
+            yield
+        finally:
+            self._access.release()
+
+
+def _are_in(ascending: Slots, wanted: Slots) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    places = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    same: np.ndarray[tuple[int], np.dtype[np.bool_]] = ascending[places] == wanted
+    return same
