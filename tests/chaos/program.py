@@ -44,7 +44,11 @@ DECLARED_GONE_S: Final = 1.5
 REPLICA_COUNT: Final = 3
 WORKER_COUNT: Final = 12
 OPERATIONS_PER_LINK_FAULT: Final = 100
-OPERATIONS_PER_CACHE_FAULT: Final = 250
+OPERATIONS_PER_PROCESS_FAULT: Final = 350
+FETCH_SHARE: Final = 0.75
+DELETION_SHARE: Final = 0.06
+"""Of the operations that are no fetch; half of them meet a namespace that is left alone."""
+
 POLL_S: Final = 0.02
 NAMESPACES: Final = (parse_namespace("steady"), parse_namespace("remade"))
 ID_TEXTS: Final = ("1", "2", "3", "4")
@@ -78,9 +82,19 @@ class Outcome:
 
 
 async def run_program(
-    directory: Path, *, seed: int, operations_count: int, parts: Parts | None = None
+    directory: Path,
+    *,
+    seed: int,
+    operations_count: int,
+    parts: Parts | None = None,
+    spares_processes: bool = False,
 ) -> Outcome:
-    """Run ``operations_count`` operations amid faults, or fewer, up to the first violation."""
+    """Run ``operations_count`` operations amid faults, or fewer, up to the first violation.
+
+    Args:
+        directory: Of the cache.
+        spares_processes: Whether only links and upstream fail, so that there are more hits.
+    """
     random = Random(seed)  # noqa: S311 -- to be repeatable
     history = History()
     weather = Weather(random=Random(random.random()))  # noqa: S311 -- to be repeatable
@@ -96,6 +110,7 @@ async def run_program(
             cache=cache,
             parts=parts or Parts(),
             outcome=Outcome(seed=seed),
+            spares_processes=spares_processes,
         )
         ends.push_async_callback(program.end)
         await program.run(operations_count)
@@ -112,6 +127,7 @@ class Program:
     cache: CacheProcess
     parts: Parts
     outcome: Outcome
+    spares_processes: bool
     _replicas: list[Replica] = field(default_factory=list)
     _replica_number: int = 0
     _is_over: bool = False
@@ -124,7 +140,7 @@ class Program:
         for _ in range(REPLICA_COUNT):
             await self._join()
         link_faults = (self._hold, self._delay, self._cut, self._refuse)
-        cache_faults = (
+        process_faults = (
             self._stop_cache,
             self._kill_cache,
             self._wipe_cache,
@@ -132,7 +148,8 @@ class Program:
         )
         async with asyncio.TaskGroup() as faults:
             faults.create_task(self._go_wrong(link_faults, OPERATIONS_PER_LINK_FAULT))
-            faults.create_task(self._go_wrong(cache_faults, OPERATIONS_PER_CACHE_FAULT))
+            if not self.spares_processes:
+                faults.create_task(self._go_wrong(process_faults, OPERATIONS_PER_PROCESS_FAULT))
             async with asyncio.TaskGroup() as workers:
                 for _ in range(WORKER_COUNT):
                     workers.create_task(self._work(operations_count))
@@ -151,9 +168,9 @@ class Program:
             number = self.outcome.operations_count
             replica = self.random.choice(self._replicas)
             namespace = self.random.choice(NAMESPACES)
-            if self.random.random() < 0.7:
+            if self.random.random() < FETCH_SHARE:
                 await replica.run(self._fetch(replica, namespace, number))
-            elif self.random.random() < 0.02:
+            elif self.random.random() < DELETION_SHARE:
                 await replica.run(self._delete_namespace(replica, namespace, number))
             else:
                 await replica.run(self._write(replica, namespace, number))

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 OPERATIONS_COUNT = int(os.environ.get("LAYER_TEST_CHECKER_OPERATIONS") or 2_000)
 SEED = int(os.environ.get("LAYER_TEST_SEED") or secrets.randbelow(2**32))
-BROKEN_OPERATIONS_COUNT_MAX = 4_000
+BROKEN_OPERATIONS_COUNT_MAX = 10_000
 HITS_SHARE_MIN = 0.02
 
 
@@ -116,7 +116,11 @@ class WithoutDirtyRows(Membership):
 )
 async def test_a_gateway_without_one_of_the_rules_is_caught(tmp_path: Path, parts: Parts) -> None:
     outcome = await run_program(
-        tmp_path / "cache", seed=SEED, operations_count=BROKEN_OPERATIONS_COUNT_MAX, parts=parts
+        tmp_path / "cache",
+        seed=SEED,
+        operations_count=BROKEN_OPERATIONS_COUNT_MAX,
+        parts=parts,
+        spares_processes=True,
     )
 
     assert outcome.violations, f"not caught: {outcome}"

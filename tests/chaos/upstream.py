@@ -88,6 +88,10 @@ class Weather:
             case _:
                 return Fate(after_s=self.random.uniform(0.1, 0.8))
 
+    def is_terse(self) -> bool:
+        """Tell whether the store keeps to itself which rows a write changed."""
+        return self.random.random() < 0.2
+
     def _pause_s(self) -> float:
         return self.random.choice((0.0, 0.0, 0.002, 0.01, 0.04))
 
@@ -175,7 +179,9 @@ class Upstream:
         changed = _Changed(history=self.history, namespace=namespace, table=table, number=number)
         changed.by_filter(body)
         changed.by_id(body)
-        return changed.answer(with_ids=bool(body.get("return_affected_ids")))
+        return changed.answer(
+            with_ids="return_affected_ids" in body and not self.weather.is_terse()
+        )
 
     def _query(self, namespace: Namespace, body: Document) -> Document:
         table = self._table(namespace)
