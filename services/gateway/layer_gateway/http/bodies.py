@@ -21,10 +21,15 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
     """
     if (request.content_length or 0) > bytes_max:
         raise _too_large(bytes_max)
-    try:
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise _too_large(bytes_max) from error
+    # `request.read()` grows one buffer and copies it at its end: a third of reading a large write.
+    content, chunks, size_bytes = request.content, [], 0
+    while not content.at_eof():
+        chunk = await content.readany()
+        size_bytes += len(chunk)
+        if size_bytes > bytes_max:
+            raise _too_large(bytes_max)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def read_json_body(request: web.BaseRequest, bytes_max: int) -> bytes:
