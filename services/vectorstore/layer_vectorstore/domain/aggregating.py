@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -31,19 +32,18 @@ def aggregate(query: Query, view: TableView, slots: Slots) -> dict[str, Any]:
     if not query.group_by:
         return {"aggregations": _totals(query.aggregates, view, slots)}
     limit = GROUPS_COUNT_MAX if query.limit is None else query.limit
-    groups = _groups(query.group_by, view, slots)
-    keys = sorted(groups, key=lambda key: tuple((part is not None, part) for part in key))
-    page = keys[query.offset : query.offset + limit]
-    labels = [key.label for key in query.group_by]
+    groups = _grouped(query.group_by, view, slots)
+    page = range(groups.count)[query.offset : query.offset + limit]
     elements = [view.schema.attributes[key.attribute].type.element for key in query.group_by]
+    parts = [groups.key_values(number, page) for number in range(len(query.group_by))]
     return {
         "aggregation_groups": [
             {
-                label: shown(part, element)
-                for label, part, element in zip(labels, key, elements, strict=True)
+                key.label: shown(values[index], element)
+                for key, element, values in zip(query.group_by, elements, parts, strict=True)
             }
-            | _totals(query.aggregates, view, np.array(groups[key], dtype=np.int64))
-            for key in page
+            | _totals(query.aggregates, view, groups.slots(group))
+            for index, group in enumerate(page)
         ]
     }
 
@@ -58,7 +58,7 @@ def _total(item: Aggregate, view: TableView, slots: Slots) -> int | float:
             return len(slots)
         case SumOf(attribute):
             column = cast("NumberColumn", view.columns[attribute])
-            values = [value for value in column.values(slots) if value is not None]
+            values = column.numbers(slots)[column.present(slots)].tolist()
             is_float = view.schema.attributes[attribute].type.element is Element.FLOAT
             return _float_sum(values) if is_float else sum(values)
 
@@ -70,22 +70,67 @@ def _float_sum(values: list[float]) -> float:
         return math.copysign(float(np.finfo(np.float64).max), sum(values))
 
 
-def _groups(
-    group_by: tuple[GroupKey, ...], view: TableView, slots: Slots
-) -> dict[tuple[Any, ...], list[int]]:
-    """Return the slots of each group by its key, one part per group key."""
-    keyed: list[tuple[int, tuple[Any, ...]]] = [(slot, ()) for slot in slots.tolist()]
+@dataclass(frozen=True, slots=True)
+class _KeyColumn:
+    scalars: ScalarColumn
+    rows: Slots
+    """Where each member's part of its key is in ``scalars``."""
+
+
+class _Groups:
+    """Rows by key, in the order of the keys; one row may be a member of several groups."""
+
+    def __init__(self, slots: Slots, keys: Sequence[_KeyColumn], groups: Slots) -> None:
+        """Sort members into groups.
+
+        Args:
+            slots: Of each member, as ``groups`` and the rows of each key column.
+            keys: One column per part of the key.
+            groups: The number of each member's group, from 0 without gaps.
+        """
+        self._members = np.argsort(groups, kind="stable")
+        self._starts = np.append(0, np.cumsum(np.bincount(groups)))
+        self._slots = slots[self._members]
+        self._keys = keys
+        self.count = len(self._starts) - 1
+
+    def slots(self, group: int) -> Slots:
+        return self._slots[self._starts[group] : self._starts[group + 1]]
+
+    def key_values(self, part: int, page: range) -> list[Any]:
+        """Return one part of the keys of consecutive groups: the value of the first member."""
+        key = self._keys[part]
+        return key.scalars.values(key.rows[self._members[self._starts[page.start : page.stop]]])
+
+
+def _grouped(group_by: Sequence[GroupKey], view: TableView, slots: Slots) -> _Groups:
+    keys: list[_KeyColumn] = []
+    groups = np.zeros(len(slots), dtype=np.int64)
     for key in group_by:
-        keyed = _extended(key, view, keyed)
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for slot, parts in keyed:
-        groups.setdefault(parts, []).append(slot)
-    return groups
+        column = _key_column(key, view)
+        if isinstance(column, ArrayColumn):
+            members, rows = column.distinct_items(slots)
+            slots, groups = slots[members], groups[members]
+            keys = [_KeyColumn(earlier.scalars, earlier.rows[members]) for earlier in keys]
+            keys.append(_KeyColumn(column.items, rows))
+        else:
+            keys.append(_KeyColumn(column, slots))
+        codes = _codes(keys[-1])
+        combined = groups * (int(codes.max(initial=0)) + 1) + codes
+        groups = np.unique(combined, return_inverse=True)[1].astype(np.int64)
+    return _Groups(slots, keys, groups)
 
 
-def _extended(
-    key: GroupKey, view: TableView, keyed: list[tuple[int, tuple[Any, ...]]]
-) -> list[tuple[int, tuple[Any, ...]]]:
+def _codes(key: _KeyColumn) -> Slots:
+    """Return numbers that are equal and sort as the values do; 0 for a missing one."""
+    present = key.scalars.present(key.rows)
+    codes = np.zeros(len(key.rows), dtype=np.int64)
+    ranks = key.scalars.ranks(key.rows)[present]
+    codes[present] = np.unique(ranks, return_inverse=True)[1] + 1
+    return codes
+
+
+def _key_column(key: GroupKey, view: TableView) -> ScalarColumn | ArrayColumn:
     attribute = view.schema.attributes.get(key.attribute)
     if attribute is None:
         raise _refused(f'💔 attribute "{key.attribute}" not found in schema')
@@ -96,16 +141,7 @@ def _extended(
         raise _refused(
             f"💔 group_by needs {wanted} here, but '{key.attribute}' is {attribute.type}"
         )
-    slots = np.array([slot for slot, _ in keyed], dtype=np.int64)
-    column = view.columns[key.attribute]
-    if isinstance(column, ArrayColumn):
-        positions, items = column.pairs(slots)
-        return [
-            (keyed[position][0], (*keyed[position][1], item))
-            for position, item in zip(positions.tolist(), items, strict=True)
-        ]
-    values = cast("ScalarColumn", column).values(slots)
-    return [(slot, (*parts, value)) for (slot, parts), value in zip(keyed, values, strict=True)]
+    return cast("ScalarColumn | ArrayColumn", view.columns[key.attribute])
 
 
 def _check_summable(name: str, view: TableView) -> None:

@@ -25,7 +25,7 @@ CANDIDATES_PER_RESULT: Final = 3
 GROWTH_FACTOR: Final = 4
 """By how many more rows are asked for when a filter dropped too many of the last ones."""
 
-ROWS_PER_CANDIDATE_MIN: Final = 100
+ROWS_PER_CANDIDATE_MIN: Final = 40
 """With fewer rows than this per candidate, multiplying all of them is faster."""
 
 

@@ -216,15 +216,22 @@ class ArrayColumn:
         found[owners[matching(self.items, slice(0, len(owners)))]] = True
         return found[rows]
 
-    def pairs(self, rows: Slots) -> tuple[Slots, list[Any]]:
-        """Return each distinct item of ``rows`` with the index of its row."""
-        positions: list[int] = []
-        items: list[Any] = []
-        for index, value in enumerate(self.values(rows)):
-            distinct = list(dict.fromkeys(value or []))
-            positions.extend([index] * len(distinct))
-            items.extend(distinct)
-        return np.array(positions, dtype=np.int64), items
+    def distinct_items(self, slots: Slots) -> tuple[Slots, Slots]:
+        """Return each distinct item of each slot.
+
+        Returns:
+            The index into ``slots`` that an item belongs to, ascending, and its row in ``items``.
+        """
+        lengths = np.maximum(self._lengths.view()[slots], 0)
+        owners = np.repeat(np.arange(len(slots)), lengths)
+        firsts = self._starts.view()[slots] - (np.cumsum(lengths) - lengths)
+        rows = np.arange(len(owners)) + np.repeat(firsts, lengths)
+        ranks = self.items.ranks(rows)
+        order = np.lexsort((ranks, owners))
+        owners, rows, ranks = owners[order], rows[order], ranks[order]
+        is_first = np.ones(len(order), dtype=np.bool_)
+        is_first[1:] = (owners[1:] != owners[:-1]) | (ranks[1:] != ranks[:-1])
+        return owners[is_first], rows[is_first]
 
     def equal(self, value: list[Scalar], rows: Rows) -> Mask:
         """Return where the whole array equals ``value``."""

@@ -15,11 +15,11 @@ from layer_vectorstore.domain.recall import parse_recall_request
 from layer_vectorstore.domain.selecting import select
 from layer_vectorstore.domain.vectors import Metric, distances
 
-ROWS_COUNT = 20_000
+ROWS_COUNT = 12_000
 DIMENSIONS = 16
 CLUSTERS_COUNT = 60
 PARTS_COUNT = 20
-ROWS_MIN = 12_000
+ROWS_MIN = 8_000
 TOP_K = 10
 RECALL_MIN = 0.95
 
@@ -142,10 +142,10 @@ def test_a_filter_that_drops_all_that_is_near_still_finds_the_rest(
 def test_more_rows_than_the_index_is_good_for_are_found_exactly(
     untouched: dict[Metric, Any],
 ) -> None:
-    found = nearest_ids(untouched[Metric.COSINE], QUERIES[0], limit=3000)
+    found = nearest_ids(untouched[Metric.COSINE], QUERIES[0], limit=2000)
 
     apart = distances(VECTORS, QUERIES[0], Metric.COSINE)
-    assert found == np.lexsort((np.arange(ROWS_COUNT), apart))[:3000].tolist()
+    assert found == np.lexsort((np.arange(ROWS_COUNT), apart))[:2000].tolist()
 
 
 def test_a_zero_query_is_equally_far_from_all(untouched: dict[Metric, Any]) -> None:
@@ -170,7 +170,7 @@ def test_the_index_is_fed_once_enough_rows_wait(store: Any) -> None:
     store.finish_indexes()
 
     assert index_of(store).rows_count == ROWS_COUNT + 1000
-    assert store.metrics.get_sample_value("layer_vectorstore_index_rows_total") == 21_000
+    assert store.metrics.get_sample_value("layer_vectorstore_index_rows_total") == ROWS_COUNT + 1000
     assert store.metrics.get_sample_value("layer_vectorstore_index_builds_unfinished") == 0
 
 
