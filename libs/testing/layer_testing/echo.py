@@ -26,6 +26,7 @@ from layer_kit.settings import ServiceSettings
 
 NAME: Final = "layer.echo.v1.EchoService"
 SECRET: Final = "what the log alone may know"  # noqa: S105 -- that it stays inside is what is tested
+FLOOD: Final = "x" * 100_000
 Context = grpc.aio.ServicerContext[StringValue, StringValue]
 
 
@@ -78,8 +79,10 @@ class Echo:
         return StringValue(value=await self._obey(request.value, context))
 
     async def count(self, request: StringValue, context: Context) -> AsyncIterator[StringValue]:
-        """Answer ``started`` and then the text."""
+        """Answer ``started`` and then the text, or without end to ``flood``."""
         yield StringValue(value="started")
+        while request.value == "flood":
+            yield StringValue(value=FLOOD)
         yield StringValue(value=await self._obey(request.value, context))
 
     async def join(self, requests: AsyncIterator[StringValue], context: Context) -> StringValue:
@@ -100,6 +103,9 @@ class Echo:
                 raise NotFoundError(
                     "WORD_UNKNOWN", "There is no word 'refuse'.", retry_after_s=1.5, word=text
                 )
+            case "refuse at length":
+                word = "é" * 20_000
+                raise NotFoundError("WORD_UNKNOWN", f"There is no word '{word}'.", word=word)
             case "crash":
                 raise ZeroDivisionError(SECRET)
             case "recover":
