@@ -5,8 +5,9 @@ Port 0 lets the system choose. What was bound is reported, never guessed beforeh
 
 from __future__ import annotations
 
-import contextlib
 import os
+import socket
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from layer_kit.configuration import ConfigurationError
 
 UNIX_PREFIX: Final = "unix:"
 PORT_MAX: Final = 65535
+SOCKET_PROBE_S_MAX: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,11 @@ class TcpAddress:
 
     host: str
     port: int
+
+    def bound(self, port: int) -> str:
+        """Return how to spell this address once the system has chosen ``port``."""
+        host = self.host or "0.0.0.0"  # noqa: S104 -- reported, not bound
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +72,64 @@ async def bind_site(runner: web.BaseRunner, address: str, *, reuse_port: bool = 
     try:
         await site.start()
     except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {address}: {os.strerror(error.errno or 0)}"
-        ) from error
+        raise ConfigurationError(f"cannot listen on {address}: {explain(error)}") from error
     if isinstance(parsed, UnixAddress):
         return address
-    port = runner.addresses[-1][1]
-    return f"{parsed.host or '0.0.0.0'}:{port}"  # noqa: S104 -- reported, not bound
+    return parsed.bound(runner.addresses[-1][1])
 
 
 def remove_stale_socket(path: Path) -> None:
-    """Delete what a killed process left behind; binding to an existing file fails."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
+    """Delete the socket that a killed process left behind; binding to an existing file fails.
+
+    Raises:
+        ConfigurationError: When a process listens on it, or the file is no socket.
+    """
+    try:
+        is_socket = stat.S_ISSOCK(path.lstat().st_mode)
+    except OSError:  # nothing there, or the bind that follows tells what is wrong with the path
+        return
+    if not is_socket:
+        raise ConfigurationError(
+            f"cannot listen on {UNIX_PREFIX}{path}: it is a file of another kind; "
+            "remove it, or choose another path"
+        )
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(SOCKET_PROBE_S_MAX)
+            probe.connect(str(path))
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {UNIX_PREFIX}{path}: {explain(error)}"
+        ) from error
+    else:
+        raise ConfigurationError(f"cannot listen on {UNIX_PREFIX}{path}: Address already in use")
+
+
+def bind_fault(address: TcpAddress | UnixAddress) -> str | None:
+    """Bind ``address`` for a moment; return what the system says against it, None for nothing.
+
+    For servers that fail to bind without telling why.
+    """
+    try:
+        if isinstance(address, UnixAddress):
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.bind(str(address.path))
+            address.path.unlink()
+            return None
+        family, kind, _, _, target = socket.getaddrinfo(
+            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(target)
+    except OSError as error:
+        return explain(error)
+    return None
+
+
+def explain(error: OSError) -> str:
+    """Return the system's words for ``error`` without the address that libraries add to them."""
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return str(error.strerror or error)
+    return os.strerror(error.errno)

@@ -7,6 +7,9 @@ from typing import Final
 MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 """One message. Bigger payloads travel as streams of messages."""
 
+CONCURRENT_CALLS_MAX: Final = 4096
+"""Calls that one server has in hand; further ones are refused with ``RESOURCE_EXHAUSTED``."""
+
 ChannelOptions = tuple[tuple[str, int | str], ...]
 
 TRANSPORT_OPTIONS: Final[ChannelOptions] = (

@@ -14,11 +14,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
-from layer_kit.addresses import UnixAddress, parse_address, remove_stale_socket
+from layer_kit.addresses import UnixAddress, bind_fault, parse_address, remove_stale_socket
 from layer_kit.configuration import ConfigurationError
 from layer_kit.health import Health
 from layer_kit.rpc.interceptor import CallInterceptor
-from layer_kit.rpc.limits import SERVER_OPTIONS
+from layer_kit.rpc.limits import CONCURRENT_CALLS_MAX, SERVER_OPTIONS
 
 
 @asynccontextmanager
@@ -40,7 +40,11 @@ async def grpc_server(
         ConfigurationError: When the address cannot be bound.
     """
     interceptor = CallInterceptor(domain=services[0].file.package, registry=registry)
-    server = grpc.aio.server(interceptors=[interceptor], options=SERVER_OPTIONS)
+    server = grpc.aio.server(
+        interceptors=[interceptor],
+        options=SERVER_OPTIONS,
+        maximum_concurrent_rpcs=CONCURRENT_CALLS_MAX,
+    )
     probe: Any = grpc_health.aio.HealthServicer()
     register(server)
     health_pb2_grpc.add_HealthServicer_to_server(probe, server)
@@ -79,15 +83,10 @@ def _bind(server: grpc.aio.Server, address: str) -> str:
         remove_stale_socket(parsed.path)
         target = f"unix:{parsed.path}"
     else:
-        target = f"{parsed.host or '[::]'}:{parsed.port}"
+        target = parsed.bound(parsed.port) if parsed.host else f"[::]:{parsed.port}"
     try:
         port = server.add_insecure_port(target)
     except RuntimeError as error:
-        raise ConfigurationError(f"cannot listen on {address}: {_cause(error)}") from error
-    return address if isinstance(parsed, UnixAddress) else f"{parsed.host or '0.0.0.0'}:{port}"  # noqa: S104
-
-
-def _cause(error: RuntimeError) -> str:
-    """Shorten gRPC's report, which repeats the address and names no errno."""
-    text = str(error)
-    return "Address already in use" if "in use" in text or "Failed to bind" in text else text
+        cause = bind_fault(parsed) or str(error)
+        raise ConfigurationError(f"cannot listen on {address}: {cause}") from error
+    return address if isinstance(parsed, UnixAddress) else parsed.bound(port)
