@@ -16,6 +16,10 @@ from layer_kit import errors
 from layer_kit.errors import LayerError
 
 DETAILS_KEY: Final = "grpc-status-details-bin"
+MESSAGE_BYTES_MAX: Final = 1024
+METADATA_VALUE_BYTES_MAX: Final = 256
+"""Errors travel in trailers, of which gRPC takes 8 KiB: more, and the error itself is lost. The
+message is in them twice, once with up to three bytes for each of its own."""
 INTERNAL_MESSAGE: Final = "Internal error. Quote the request id when reporting it."
 
 _BY_CODE: Final[dict[int, type[LayerError]]] = {
@@ -35,9 +39,16 @@ _STATUS: Final[dict[int, grpc.StatusCode]] = {code.value[0]: code for code in gr
 
 
 def to_status(error: LayerError, *, domain: str) -> status_pb2.Status:
-    """Render ``error`` with ErrorInfo, and RetryInfo when a retry can help."""
+    """Render ``error`` with ErrorInfo, and RetryInfo when a retry can help; clip long texts."""
     details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=domain, metadata=error.metadata)
+        error_details_pb2.ErrorInfo(
+            reason=error.reason,
+            domain=domain,
+            metadata={
+                key: _clipped(value, METADATA_VALUE_BYTES_MAX)
+                for key, value in error.metadata.items()
+            },
+        )
     ]
     if error.retry_after_s is not None:
         delay = duration_pb2.Duration()
@@ -48,7 +59,8 @@ def to_status(error: LayerError, *, domain: str) -> status_pb2.Status:
         slot = any_pb2.Any()
         slot.Pack(detail)
         packed.append(slot)
-    return status_pb2.Status(code=error.code, message=error.message, details=packed)
+    message = _clipped(error.message, MESSAGE_BYTES_MAX)
+    return status_pb2.Status(code=error.code, message=message, details=packed)
 
 
 def status_code(error: LayerError) -> grpc.StatusCode:
@@ -66,8 +78,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> LayerError:
     message = error.details() or error.code().name
     rebuilt = _BY_CODE.get(code, errors.InternalError)
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-    for detail in _details(error):
-        _ = detail.Unpack(info) or detail.Unpack(retry)
+    with contextlib.suppress(DecodeError):  # what cannot be read says nothing
+        for detail in _details(error):
+            _ = detail.Unpack(info) or detail.Unpack(retry)
     answer = rebuilt(info.reason or error.code().name, message)
     answer.metadata = dict(info.metadata)
     if retry.HasField("retry_delay"):
@@ -76,8 +89,13 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> LayerError:
 
 
 def _details(error: grpc.aio.AioRpcError) -> Iterator[any_pb2.Any]:
-    """Yield what a server attached to ``error``; nothing when that cannot be read."""
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
-            with contextlib.suppress(DecodeError):
-                yield from status_pb2.Status.FromString(value).details
+            yield from status_pb2.Status.FromString(value).details
+
+
+def _clipped(text: str, bytes_max: int) -> str:
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= bytes_max:
+        return text
+    return f"{encoded[: bytes_max - len('…'.encode())].decode(errors='ignore')}…"

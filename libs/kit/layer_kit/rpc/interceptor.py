@@ -29,6 +29,18 @@ tracer = trace.get_tracer(__name__)
 DEADLINE_S_DEFAULT: Final = 60.0
 """Given to a unary call whose caller set none; no call may run without an end."""
 
+SERVER_FAULTS: Final = frozenset(
+    {
+        grpc.StatusCode.DATA_LOSS,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
+"""Codes that mark a server's span as failed, by OpenTelemetry's conventions."""
+
 QUIET_SERVICES: Final = ("/grpc.health.", "/grpc.reflection.")
 
 
@@ -138,11 +150,11 @@ class _Call:
                     code, reason = status_code(error), error.reason
                     status = to_status(error, domain=self._owner.domain)
                     details = ((DETAILS_KEY, status.SerializeToString()),)
-                    await self._context.abort(code, error.message, details)
+                    await self._context.abort(code, status.message, details)
                 case TimeoutError():
                     code = grpc.StatusCode.DEADLINE_EXCEEDED
                     await self._context.abort(code, "The deadline of the call passed.")
-                case asyncio.CancelledError():
+                case asyncio.CancelledError() | GeneratorExit():  # the caller is gone
                     code = grpc.StatusCode.CANCELLED
                 case grpc.aio.AbortError():
                     code = grpc.StatusCode.UNKNOWN
@@ -151,7 +163,7 @@ class _Call:
                     log.error("rpc_crashed", method=self._method, exc_info=error)
                     await self._context.abort(code, INTERNAL_MESSAGE)
         finally:
-            self._span.end()
+            self._end_span(code)
             seconds = time.perf_counter() - self._started
             self._owner.observe(self._method, code, seconds)
             write = log.debug if code is grpc.StatusCode.OK else log.info
@@ -162,3 +174,9 @@ class _Call:
                 reason=reason,
                 total_ms=round(seconds * 1000, 3),
             )
+
+    def _end_span(self, code: grpc.StatusCode) -> None:
+        self._span.set_attribute("rpc.grpc.status_code", code.value[0])
+        if code in SERVER_FAULTS:
+            self._span.set_status(trace.StatusCode.ERROR)
+        self._span.end()

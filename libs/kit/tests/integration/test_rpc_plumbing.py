@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack
 
 import grpc
 import grpc.aio
 import pytest
 import structlog
 from google.protobuf.wrappers_pb2 import StringValue
-from prometheus_client import CollectorRegistry
 
-from layer_kit.configuration import ConfigurationError
 from layer_kit.errors import (
     DeadlineError,
     InternalError,
@@ -23,96 +19,18 @@ from layer_kit.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from layer_kit.health import Health
 from layer_kit.rpc import interceptor
 from layer_kit.rpc.client import RETRY_ATTEMPTS_MAX, invoke, open_channel
 from layer_kit.rpc.context import request_id
-from layer_kit.rpc.errors import INTERNAL_MESSAGE, from_rpc_error
+from layer_kit.rpc.errors import (
+    INTERNAL_MESSAGE,
+)
 from layer_kit.rpc.refusal import refuse_all
-from layer_kit.rpc.server import grpc_server
 from layer_testing.echo import NAME, SECRET, SERVICE, Echo, EchoStub, register
+from layer_testing.echo_server import DEADLINE_S, EchoServer, call, serve, texts
 from layer_testing.grpc_calls import errors_of_all, is_serving, reflected_services
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-DEADLINE_S = 5.0
-
-
-class EchoServer:
-    """A server in this process."""
-
-    def __init__(self, address: str, registry: CollectorRegistry, health: Health) -> None:
-        self.address = address
-        self.health = health
-        self._registry = registry
-
-    def call_count(self, method: str, code: str) -> float | None:
-        labels = {"method": f"/{NAME}/{method}", "code": code}
-        return self._registry.get_sample_value("layer_rpc_server_seconds_count", labels)
-
-
-def serve(
-    address: str = "127.0.0.1:0",
-    *,
-    methods: Callable[[grpc.aio.Server], None] | None = None,
-    shutdown_grace_s: float = 0,
-) -> AbstractAsyncContextManager[EchoServer]:
-    return _serve(address, methods or register(Echo(asyncio.Event().wait)), shutdown_grace_s)
-
-
-@asynccontextmanager
-async def _serve(
-    address: str, methods: Callable[[grpc.aio.Server], None], shutdown_grace_s: float
-) -> AsyncIterator[EchoServer]:
-    registry, health = CollectorRegistry(), Health()
-    async with grpc_server(
-        address=address,
-        services=[SERVICE],
-        register=methods,
-        health=health,
-        registry=registry,
-        shutdown_grace_s=shutdown_grace_s,
-    ) as bound:
-        yield EchoServer(bound, registry, health)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[EchoServer]:
-    async with serve() as server:
-        yield server
-
-
-@pytest.fixture
-async def channel(server: EchoServer) -> AsyncIterator[grpc.aio.Channel]:
-    async with open_channel(server.address) as channel:
-        yield channel
-
-
-@pytest.fixture
-def echo(channel: grpc.aio.Channel) -> EchoStub:
-    return EchoStub(channel)
-
-
-async def texts(*values: str) -> AsyncIterator[StringValue]:
-    for value in values:
-        yield StringValue(value=value)
-
-
-async def call(echo: EchoStub, method: str, text: str) -> list[str]:
-    """Send ``text`` to a method of any kind; return the answers, or raise the server's error."""
-    try:
-        match method:
-            case "Say":
-                return [(await echo.say(StringValue(value=text), timeout=DEADLINE_S)).value]
-            case "Count":
-                stream = echo.count(StringValue(value=text), timeout=DEADLINE_S)
-                return [answer.value async for answer in stream]
-            case "Join":
-                return [(await echo.join(texts(text), timeout=DEADLINE_S)).value]
-            case _:
-                chat = echo.chat(texts(text), timeout=DEADLINE_S)
-                return [answer.value async for answer in chat]
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from error
 
 
 ALL = pytest.mark.parametrize("method", ["Say", "Count", "Join", "Chat"])
@@ -147,6 +65,19 @@ async def test_a_crash_tells_the_client_nothing_and_the_log_everything(
     crashes = [entry for entry in logs if entry["event"] == "rpc_crashed"]
     assert [str(entry["exc_info"]) for entry in crashes] == [SECRET]
     assert server.call_count(method, "INTERNAL") == 1
+
+
+async def test_a_caller_that_leaves_a_stream_is_no_crash(
+    echo: EchoStub, server: EchoServer
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        stream = echo.count(StringValue(value="flood"), timeout=DEADLINE_S)
+        assert (await anext(aiter(stream))).value == "started"
+        stream.cancel()
+        async with asyncio.timeout(DEADLINE_S):
+            while not server.call_count("Count", "CANCELLED"):
+                await call(echo, "Say", "anything")
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == []
 
 
 @ALL
@@ -255,23 +186,6 @@ async def test_calls_are_spread_over_all_addresses_of_a_name() -> None:
         async with asyncio.timeout(DEADLINE_S):
             while not (one.call_count("Say", "OK") and two.call_count("Say", "OK")):
                 await invoke(EchoStub(channel).say, StringValue(value="hi"), timeout_s=DEADLINE_S)
-
-
-async def test_a_unix_socket_serves_and_replaces_what_a_killed_process_left(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "s"
-    path.touch()
-    async with serve(f"unix:{path}") as server, open_channel(server.address) as channel:
-        assert server.address == f"unix:{path}"
-        assert await call(EchoStub(channel), "Say", "hello") == ["hello"]
-
-
-async def test_a_taken_port_is_a_configuration_error(server: EchoServer) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        async with serve(server.address):
-            pass
-    assert str(caught.value) == f"cannot listen on {server.address}: Address already in use"
 
 
 async def test_health_and_reflection_are_served(channel: grpc.aio.Channel) -> None:
