@@ -7,9 +7,14 @@ incoming W3C context along, so the trace id stays in logs and reaches the next s
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
+from typing import Final
 
-ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+FLUSH_S_MAX: Final = 3.0
+"""How long the end of a process waits for its last spans; a collector that is away gets none."""
+
+ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 def configure_traces(*, service: str) -> Callable[[], None]:
@@ -25,7 +30,19 @@ def configure_traces(*, service: str) -> Callable[[], None]:
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-    provider = TracerProvider(resource=Resource.create({"service.name": f"layer-{service}"}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    exporter = OTLPSpanExporter()
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": f"layer-{service}"}), shutdown_on_exit=False
+    )
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    return provider.shutdown
+
+    def flush() -> None:
+        # The SDK waits for ten seconds and more, which would outlast an orchestrator's patience.
+        flushing = threading.Thread(target=provider.shutdown, daemon=True)
+        flushing.start()
+        flushing.join(FLUSH_S_MAX)
+        exporter.shutdown(timeout_millis=0)  # breaks off what still waits for the collector
+        flushing.join(FLUSH_S_MAX)
+
+    return flush

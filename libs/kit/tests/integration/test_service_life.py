@@ -8,13 +8,16 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from layer_kit.rpc.client import invoke, open_channel
 from layer_kit.supervision import SUPERVISOR_VARIABLE, parse_listening_line
+from layer_kit.telemetry.traces import FLUSH_S_MAX
 from layer_testing.echo import EchoStub
 from layer_testing.processes import ServiceProcess, child_environment, launch, running
 
@@ -90,6 +93,37 @@ async def test_sigterm_lets_a_running_call_finish(service: ServiceProcess) -> No
         stopping = asyncio.create_task(service.terminate())
         assert (await anext(answers)).value == "drain"
         assert await stopping == 0
+
+
+async def test_sigterm_turns_it_unready_while_calls_run_and_it_still_lives() -> None:
+    async with (
+        running(ECHO) as service,
+        open_channel(service.addresses["grpc"]) as channel,
+        aiohttp.ClientSession(f"http://{service.addresses['ops']}") as operations,
+    ):
+        probe: Any = health_pb2_grpc.HealthStub(channel)
+        changes = aiter(probe.Watch(health_pb2.HealthCheckRequest()))
+        assert (await anext(changes)).status == health_pb2.HealthCheckResponse.SERVING
+        answers = aiter(EchoStub(channel).count(StringValue(value="wait"), timeout=DEADLINE_S))
+        assert (await anext(answers)).value == "started"
+
+        os.kill(service.pid, signal.SIGTERM)
+
+        assert (await anext(changes)).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        async with operations.get("/readyz") as ready, operations.get("/livez") as live:
+            assert (ready.status, live.status) == (503, 200)
+            assert (await ready.json())["components"]["draining"] == "shutting down"
+
+
+async def test_a_collector_of_traces_that_is_away_does_not_hold_up_the_end() -> None:
+    with socket.socket() as unserved:
+        unserved.bind(("127.0.0.1", 0))  # never listens, and nobody else gets the port
+        collector = f"http://127.0.0.1:{unserved.getsockname()[1]}"
+        async with running(ECHO, OTEL_EXPORTER_OTLP_ENDPOINT=collector) as service:
+            async with open_channel(service.addresses["grpc"]) as channel:
+                await invoke(EchoStub(channel).say, StringValue(value="hi"), timeout_s=DEADLINE_S)
+            async with asyncio.timeout(FLUSH_S_MAX + 2):
+                assert await service.terminate() == 0
 
 
 async def test_a_call_that_does_not_finish_is_cut_after_the_grace() -> None:
