@@ -41,6 +41,8 @@ class Effect:
     """What was set; None when the row was deleted."""
     is_whole: bool
     """Whether nothing of the row before is left."""
+    is_repeated: bool = False
+    """Whether the write had been acknowledged before: upstream got it twice, and was late once."""
 
 
 NEVER_WRITTEN: Final = Effect(operation=0, attributes=None, is_whole=True)
@@ -69,7 +71,12 @@ class History:
     ) -> None:
         """Record that upstream applied a write to ``row`` just now."""
         self._effects[row].append(
-            Effect(operation=operation, attributes=attributes, is_whole=is_whole)
+            Effect(
+                operation=operation,
+                attributes=attributes,
+                is_whole=is_whole,
+                is_repeated=operation in self._acknowledged,
+            )
         )
         shown = "delete" if attributes is None else f"{'put' if is_whole else 'patch'} {attributes}"
         self.note(row, f"upstream applies {operation}: {shown}")
@@ -99,14 +106,16 @@ class History:
             _projected(state, names) == seen for state in self._possible(row, seen, began=began)
         )
 
+    def _binds(self, effect: Effect, began: int) -> bool:
+        acknowledged = self._acknowledged.get(effect.operation, math.inf)
+        return acknowledged <= began and not effect.is_repeated
+
     def _possible(
         self, row: Row, seen: Attributes | None, *, began: int
     ) -> Iterator[Attributes | None]:
         effects = self._effects[row]
         visible = frozenset((seen or {}).values())
-        included = [
-            self._acknowledged.get(effect.operation, math.inf) <= began for effect in effects
-        ]
+        included = [self._binds(effect, began) for effect in effects]
         newest_binding = max(
             (at for at, effect in enumerate(effects) if effect.is_whole and included[at]), default=0
         )

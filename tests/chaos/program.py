@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -26,6 +26,7 @@ from layer_gateway.application.fetching import CacheResult, Fetched
 from layer_gateway.ports import Caller
 from layer_kit.errors import LayerError, NotFoundError
 from layer_kit.names import Namespace, parse_namespace
+from tests.chaos.breakdowns import Breakdowns
 from tests.chaos.checker import Attributes, History, Row
 from tests.chaos.faults import CacheProcess, Link, cache_process
 from tests.chaos.replicas import Parts, Replica
@@ -43,13 +44,10 @@ LEASE_S: Final = 0.4
 DECLARED_GONE_S: Final = 1.5
 REPLICA_COUNT: Final = 3
 WORKER_COUNT: Final = 12
-OPERATIONS_PER_LINK_FAULT: Final = 100
-OPERATIONS_PER_PROCESS_FAULT: Final = 350
 FETCH_SHARE: Final = 0.75
 DELETION_SHARE: Final = 0.06
 """Of the operations that are no fetch; half of them meet a namespace that is left alone."""
 
-POLL_S: Final = 0.02
 NAMESPACES: Final = (parse_namespace("steady"), parse_namespace("remade"))
 ID_TEXTS: Final = ("1", "2", "3", "4")
 PROJECTIONS: Final[Sequence[Sequence[str] | None]] = (
@@ -130,7 +128,6 @@ class Program:
     spares_processes: bool
     _replicas: list[Replica] = field(default_factory=list)
     _replica_number: int = 0
-    _is_over: bool = False
     _numbered: dict[Namespace, bool] = field(
         default_factory=lambda: dict.fromkeys(NAMESPACES, True)
     )
@@ -139,28 +136,29 @@ class Program:
         """Let the workers do the operations while the faults come and go."""
         for _ in range(REPLICA_COUNT):
             await self._join()
-        link_faults = (self._hold, self._delay, self._cut, self._refuse)
-        process_faults = (
-            self._stop_cache,
-            self._kill_cache,
-            self._wipe_cache,
-            self._replace_replica,
+        breakdowns = Breakdowns(
+            random=self.random,
+            lease_s=LEASE_S,
+            cache=self.cache,
+            replicas=self._replicas,
+            replace=self._replace_replica,
+            operations_count=lambda: self.outcome.operations_count,
+            tell=self._note_everywhere,
+            counts=self.outcome.faults,
         )
-        async with asyncio.TaskGroup() as faults:
-            faults.create_task(self._go_wrong(link_faults, OPERATIONS_PER_LINK_FAULT))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(breakdowns.links())
             if not self.spares_processes:
-                faults.create_task(self._go_wrong(process_faults, OPERATIONS_PER_PROCESS_FAULT))
+                tasks.create_task(breakdowns.processes())
             async with asyncio.TaskGroup() as workers:
                 for _ in range(WORKER_COUNT):
                     workers.create_task(self._work(operations_count))
-            self._is_over = True
+            breakdowns.end()
 
     async def end(self) -> None:
         """Take down every gateway."""
         while self._replicas:
             await self._replicas.pop().die()
-
-    # --- operations -------------------------------------------------------------------------
 
     async def _work(self, operations_count: int) -> None:
         while self.outcome.operations_count < operations_count and not self.outcome.violations:
@@ -293,76 +291,9 @@ class Program:
         for id_text in ID_TEXTS:
             self.history.note(Row(namespace, id_text), text)
 
-    # --- faults -----------------------------------------------------------------------------
-
-    async def _go_wrong(
-        self, kinds: Sequence[Callable[[], Awaitable[None]]], operations_between: int
-    ) -> None:
-        """Let one of ``kinds`` after the other happen, each after some operations without."""
-        while not self._is_over:
-            before = self.outcome.operations_count
-            while self.outcome.operations_count < before + operations_between:
-                await asyncio.sleep(POLL_S)
-                if self._is_over:
-                    return
-            fault = self.random.choice(kinds)
-            name = fault.__name__.removeprefix("_")
-            self.outcome.faults[name] = self.outcome.faults.get(name, 0) + 1
-            self._note_everywhere(f"fault: {name}")
-            await fault()
-            self._note_everywhere(f"fault over: {name}")
-
     def _note_everywhere(self, text: str) -> None:
         for namespace in NAMESPACES:
             self._note_end(namespace, text)
-
-    def _some_s(self) -> float:
-        """Return a span that is shorter than a lease, or now and then longer."""
-        return self.random.choice((0.2, 0.5, 0.8, 1.2, 2.5)) * LEASE_S
-
-    async def _hold(self) -> None:
-        """Hold up one direction, or both, and let it go on or break it off afterwards."""
-        link = self.random.choice(self._replicas).link
-        valves = self.random.choice(
-            ([link.requests], [link.answers], [link.requests, link.answers])
-        )
-        for valve in valves:
-            valve.hold()
-        await asyncio.sleep(self._some_s())
-        if self.random.random() < 0.3:
-            await link.cut()
-        for valve in valves:
-            valve.release()
-
-    async def _delay(self) -> None:
-        link = self.random.choice(self._replicas).link
-        link.requests.delay_s = self.random.uniform(0.0, 0.1)
-        link.answers.delay_s = self.random.uniform(0.0, 0.1)
-        await asyncio.sleep(self._some_s())
-        link.requests.delay_s = link.answers.delay_s = 0.0
-
-    async def _cut(self) -> None:
-        await self.random.choice(self._replicas).link.cut()
-
-    async def _refuse(self) -> None:
-        link = self.random.choice(self._replicas).link
-        link.is_refusing = True
-        await link.cut()
-        await asyncio.sleep(self._some_s())
-        link.is_refusing = False
-
-    async def _stop_cache(self) -> None:
-        async with self.cache.stopped():
-            await asyncio.sleep(self._some_s())
-
-    async def _kill_cache(self) -> None:
-        await self.cache.kill()
-        await self.cache.start()
-
-    async def _wipe_cache(self) -> None:
-        await self.cache.kill()
-        self.cache.wipe()
-        await self.cache.start()
 
     async def _replace_replica(self) -> None:
         """Let a gateway die in the middle of everything and another one join."""
