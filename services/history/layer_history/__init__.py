@@ -1,0 +1,1 @@
+"""Search history: the API is declared, its calls are not offered yet."""

@@ -1,4 +1,4 @@
-"""``python -m layer_history``: run the service until SIGTERM."""
+"""Run the history service: ``python -m layer_history``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Pipelines and functions: the API is declared, its calls are not offered yet."""

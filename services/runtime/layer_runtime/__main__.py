@@ -1,4 +1,4 @@
-"""``python -m layer_runtime``: run the service until SIGTERM."""
+"""Run the runtime service: ``python -m layer_runtime``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m layer_snapshots``: run the service until SIGTERM."""
+"""Run the snapshots service: ``python -m layer_snapshots``."""
 
 from __future__ import annotations
 
