@@ -10,7 +10,7 @@ from layer_kit.settings import ServiceSettings
 
 
 class HistorySettings(ServiceSettings):
-    """Settings of the history service."""
+    """Search history: what was searched and which results were opened."""
 
     service: ClassVar[str] = "history"
 

@@ -10,7 +10,7 @@ from layer_kit.settings import ServiceSettings
 
 
 class RuntimeSettings(ServiceSettings):
-    """Settings of the runtime service."""
+    """Pipelines and functions, their queues and leases."""
 
     service: ClassVar[str] = "runtime"
 

@@ -10,7 +10,7 @@ from layer_kit.settings import ServiceSettings
 
 
 class SnapshotsSettings(ServiceSettings):
-    """Settings of the snapshots service."""
+    """Facet histograms of namespaces over time."""
 
     service: ClassVar[str] = "snapshots"
 
