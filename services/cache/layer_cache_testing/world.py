@@ -70,7 +70,7 @@ class World(RuleBasedStateMachine):
         self.restart()
         for gateway in self.gateways:
             self._open(gateway, "answered")
-        self.write(0, "put", set(IDS), "answered", "answered", stage=3)
+        self.write(0, "put", set(IDS), "answered", "answered", reaches="end")
 
     def restart(self) -> None:
         self.cache = build(
