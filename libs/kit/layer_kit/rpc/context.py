@@ -20,7 +20,7 @@ REQUEST_ID_HEADER: Final = "x-request-id"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_\-.:]{1,128}")
 
 _TRACE_FIELDS: Final = tuple(sorted(propagate.get_global_textmap().fields))
-_numbers: Final = random.Random()  # noqa: S311 -- unlike, not secret; the system's cost 6 µs each
+_numbers: Final = random.Random()  # noqa: S311 -- unlike, not secret; the system's cost more
 
 request_id: ContextVar[str] = ContextVar("layer_request_id", default="")
 

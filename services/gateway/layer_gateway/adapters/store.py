@@ -11,6 +11,9 @@ from layer_kit.names import Namespace
 from layer_upstream import UpstreamClient
 
 AUTHORIZATION: Final = b"authorization"
+READING_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+"""What may be sent once more when a connection turns out to be gone."""
+
 _JSON: Final = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
 
 
@@ -52,13 +55,21 @@ class HttpStore:
 
     async def delete_namespace(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
         target = b"/v2/namespaces/" + _segment(namespace)
-        return await self._client.request(b"DELETE", target, self._headers(caller))
+        # Not sent again: a first one that arrives late would take what was written since.
+        return await self._client.request(
+            b"DELETE", target, self._headers(caller), idempotent=False
+        )
 
     async def forward(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, *, stream: bool
     ) -> StreamedAnswer:
         return await self._client.request(
-            method, target, self._authorized(headers), body, stream=stream
+            method,
+            target,
+            self._authorized(headers),
+            body,
+            stream=stream,
+            idempotent=method in READING_METHODS,
         )
 
     async def _get(self, target: bytes, caller: Caller) -> StoreAnswer:

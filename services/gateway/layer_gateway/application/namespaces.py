@@ -159,7 +159,12 @@ class Namespaces:
         Raises:
             UpstreamError: ``DELETE_FAILED``.
         """
-        answer = await self.store.delete_namespace(namespace, caller)
+        try:
+            answer = await self.store.delete_namespace(namespace, caller)
+        finally:
+            # Whatever became of it: it may have been deleted, and its answer lost.
+            self.facts.forget(namespace)
+            await self.cache.invalidate(namespace)
         if answer.status not in (HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NOT_FOUND):
             raise UpstreamError(
                 "DELETE_FAILED",
@@ -167,8 +172,6 @@ class Namespaces:
                 namespace=namespace,
                 status=answer.status,
             )
-        self.facts.forget(namespace)
-        await self.cache.invalidate(namespace)
         return answer.status != HTTPStatus.NOT_FOUND
 
     async def _listed(self, name: str, caller: Caller) -> ListedNamespace:
