@@ -100,6 +100,7 @@ class FileObjectStore:
         self, prefix: str = "", *, after: str = "", limit: int = LIST_LIMIT_MAX
     ) -> ObjectPage:
         keys.check_prefix(prefix)
+        keys.check_after(after)
         keys.check_limit(limit)
         return await self._threads.run("list", self._list, prefix, after, limit)
 

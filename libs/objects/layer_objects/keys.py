@@ -51,6 +51,13 @@ def check_body(body: bytes) -> None:
 def check_range(start: int, length: int) -> None:
     if start < 0 or length < 1:
         raise range_invalid(start)
+    if length > OBJECT_BYTES_MAX:
+        raise too_large(length)
+
+
+def check_after(after: str) -> None:
+    """Refuse what has no place in the order of keys; it need not be a key."""
+    _check_text(after)
 
 
 def check_limit(limit: int) -> None:
@@ -80,7 +87,7 @@ def range_invalid(start: int) -> InvalidRequestError:
 def too_large(size_bytes: int) -> PayloadTooLargeError:
     return PayloadTooLargeError(
         "OBJECT_TOO_LARGE",
-        f"The object has {size_bytes} bytes; the most is {OBJECT_BYTES_MAX}.",
+        f"An object, or a range of one, has at most {OBJECT_BYTES_MAX} bytes, not {size_bytes}.",
         size_bytes=size_bytes,
     )
 

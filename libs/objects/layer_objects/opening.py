@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -31,7 +31,7 @@ class S3Settings:
     endpoint: str | None = None
     region: str | None = None
     access_key_id: str | None = None
-    secret_access_key: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 30.0
     attempts_max: int = 3
@@ -51,7 +51,8 @@ def open_object_store(
         registry: Where ``layer_s3_op_duration_seconds`` goes; it may be given to one store only.
 
     Raises:
-        ConfigurationError: When the URL is neither, or the folder cannot be made.
+        ConfigurationError: When the URL is neither, the folder cannot be made, or S3 settings are
+            not usable.
     """
     parsed = urlsplit(url)
     path = unquote(parsed.path)

@@ -90,6 +90,7 @@ class ObjectStore(Protocol):
         Raises:
             NotFoundError: ``OBJECT_NOT_FOUND``.
             InvalidRequestError: ``OBJECT_RANGE_INVALID`` when ``start`` is not inside the object.
+            PayloadTooLargeError: ``OBJECT_TOO_LARGE`` over ``OBJECT_BYTES_MAX``.
         """
         ...
 

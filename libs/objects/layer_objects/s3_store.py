@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from layer_kit import clock
 from layer_kit.clock import EpochMilliseconds
+from layer_kit.configuration import ConfigurationError
 from layer_kit.errors import UpstreamError
 from layer_objects import keys
 from layer_objects.conditions import object_changed, object_exists, object_not_found
@@ -98,6 +99,7 @@ class S3ObjectStore:
         self, prefix: str = "", *, after: str = "", limit: int = LIST_LIMIT_MAX
     ) -> ObjectPage:
         keys.check_prefix(prefix)
+        keys.check_after(after)
         keys.check_limit(limit)
         return await self._threads.run("list", self._list, prefix, after, limit)
 
@@ -279,14 +281,17 @@ def _connect(settings: S3Settings) -> S3Client:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=settings.endpoint,
-        region_name=settings.region,
-        aws_access_key_id=settings.access_key_id,
-        aws_secret_access_key=settings.secret_access_key,
-        config=config,
-    )
+    try:
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=settings.endpoint,
+            region_name=settings.region,
+            aws_access_key_id=settings.access_key_id,
+            aws_secret_access_key=settings.secret_access_key,
+            config=config,
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigurationError(f"object store: {error}") from error
 
 
 def _code(error: ClientError) -> str:

@@ -6,9 +6,15 @@ import asyncio
 
 import pytest
 
-from layer_kit.errors import InvalidRequestError, NotFoundError, PreconditionError
+from layer_kit.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    PayloadTooLargeError,
+    PreconditionError,
+)
 from layer_objects import ObjectStore
 from layer_objects.keys import KEY_BYTES_MAX
+from layer_objects.port import OBJECT_BYTES_MAX
 
 UNICODE_KEY = "ü/日本 語/+&%41?#=;:'\"é.json"
 
@@ -246,3 +252,17 @@ async def test_what_no_key_starts_with_is_refused_as_a_prefix(store: ObjectStore
             with pytest.raises(InvalidRequestError) as caught:
                 await call
             assert caught.value.reason == "OBJECT_KEY_INVALID"
+
+
+async def test_a_range_larger_than_any_object_is_refused(store: ObjectStore) -> None:
+    await store.put("k", b"0123456789")
+    with pytest.raises(PayloadTooLargeError) as refused:
+        await store.get_range("k", 0, OBJECT_BYTES_MAX + 1)
+    assert refused.value.reason == "OBJECT_TOO_LARGE"
+
+
+async def test_a_list_after_what_is_no_text_is_refused(store: ObjectStore) -> None:
+    for after in ("\ud800", "a\0b"):
+        with pytest.raises(InvalidRequestError) as refused:
+            await store.list(after=after)
+        assert refused.value.reason == "OBJECT_KEY_INVALID"

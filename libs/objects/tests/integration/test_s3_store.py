@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
+from layer_kit.configuration import ConfigurationError
 from layer_kit.errors import DeadlineError, PreconditionError, UpstreamError
 from layer_objects import S3Settings, open_object_store
 from layer_testing.s3 import S3Server
@@ -197,3 +198,12 @@ async def test_operations_are_timed_by_their_outcome(s3: S3Server, s3_settings: 
         labels = {"operation": "put", "status": status}
         assert registry.get_sample_value("layer_s3_op_duration_seconds_count", labels) == 1
     await store.aclose()
+
+
+def test_an_endpoint_that_is_no_url_is_told_as_a_bad_setting() -> None:
+    with pytest.raises(ConfigurationError, match="Invalid endpoint"):
+        open_object_store("s3://bucket", s3=S3Settings(endpoint="nowhere", region="us-east-1"))
+
+
+def test_settings_never_show_the_secret_key() -> None:
+    assert "hunter2" not in repr(S3Settings(access_key_id="me", secret_access_key="hunter2"))
