@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import SystemRandom
@@ -17,7 +17,7 @@ from layer_kit.addresses import bind_site
 from layer_kit.clock import epoch_milliseconds
 from layer_kit.service import service_frame
 from layer_vectorstore.adapters.data_directory import owned_directory
-from layer_vectorstore.adapters.index_builder import BackgroundIndexBuilder
+from layer_vectorstore.adapters.index_builder import BackgroundIndexBuilder, yield_to_queries
 from layer_vectorstore.adapters.sqlite_log import SqliteChangeLog
 from layer_vectorstore.adapters.usearch_graph import UsearchGraph
 from layer_vectorstore.application.freshness import Freshness
@@ -51,7 +51,7 @@ async def serving(settings: VectorstoreSettings) -> AsyncIterator[Mapping[str, s
         change_log = SqliteChangeLog.open(directory, frame.registry)
         resources.callback(change_log.close)
         index_builder = BackgroundIndexBuilder(
-            _pool(resources, 1, "index"),
+            _pool(resources, 1, "index", yield_to_queries),
             UsearchGraph,
             frame.registry,
             rows_min=settings.index_rows_min,
@@ -124,5 +124,12 @@ def _build(
     )
 
 
-def _pool(resources: AsyncExitStack, threads_count: int, name: str) -> ThreadPoolExecutor:
-    return resources.enter_context(ThreadPoolExecutor(threads_count, thread_name_prefix=name))
+def _pool(
+    resources: AsyncExitStack,
+    threads_count: int,
+    name: str,
+    initializer: Callable[[], None] | None = None,
+) -> ThreadPoolExecutor:
+    return resources.enter_context(
+        ThreadPoolExecutor(threads_count, thread_name_prefix=name, initializer=initializer)
+    )

@@ -15,9 +15,6 @@ _METRICS: Final = {Metric.COSINE: "cos", Metric.EUCLIDEAN: "l2sq"}
 _PRECISIONS: Final = {Metric.COSINE: "i8", Metric.EUCLIDEAN: "bf16"}
 """Bytes hold directions well; lengths need an exponent, one that overflows no earlier than f32."""
 
-EXPANSION_ADD: Final = 64
-"""Half of the usual: builds take half as long, and exact comparison makes up for the recall."""
-
 THREADS_COUNT: Final = 1
 """Per call. More would take cores from queries, which run side by side anyway."""
 
@@ -26,12 +23,7 @@ class UsearchGraph:
     """Implements ``domain.approximate.Graph``."""
 
     def __init__(self, dimensions: int, metric: Metric) -> None:
-        self._index = Index(
-            ndim=dimensions,
-            metric=_METRICS[metric],
-            dtype=_PRECISIONS[metric],
-            expansion_add=EXPANSION_ADD,
-        )
+        self._index = Index(ndim=dimensions, metric=_METRICS[metric], dtype=_PRECISIONS[metric])
 
     @property
     def size_bytes(self) -> int:

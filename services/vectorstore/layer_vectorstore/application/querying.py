@@ -21,7 +21,7 @@ from layer_vectorstore.domain.table import TableView
 class QueryResult:
     answer: Answer
     rows_count: int
-    """Rows of the namespace, all of which an exact search looks at."""
+    """Of the namespace: as many as a search without an index looks at."""
     logical_bytes: int
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from layer_vectorstore.domain.query import Query
 from layer_vectorstore.domain.ranking import ByAttributes, ByVector
 from layer_vectorstore.domain.selecting import filtered, select
-from layer_vectorstore.domain.table import TableView
+from layer_vectorstore.domain.table import Column, TableView
+from layer_vectorstore.domain.vector_columns import DenseColumn
 
 
 def explain(query: Query, view: TableView) -> str:
@@ -22,10 +23,16 @@ def explain(query: Query, view: TableView) -> str:
         return "\n".join(["aggregate", *lines])
     found_count = len(select(query, view).slots)
     match query.rank:
-        case ByVector(attribute):
+        case ByVector(attribute, is_exact=is_exact):
             ranking = f"rank by exact distance to `{attribute}`"
+            if not is_exact and _is_indexed(view.columns[attribute]):
+                ranking += ", of candidates from its approximate index where that is faster"
         case ByAttributes(keys):
             ranking = "order by " + ", ".join(f"`{key.attribute}`" for key in keys)
         case _:
             ranking = "rank by score"
     return "\n".join([f"limit: {found_count} documents", ranking, *lines])
+
+
+def _is_indexed(column: Column) -> bool:
+    return isinstance(column, DenseColumn) and column.index is not None and column.index.is_ready

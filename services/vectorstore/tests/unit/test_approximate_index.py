@@ -10,6 +10,7 @@ import pytest
 
 from layer_vectorstore.domain.errors import RefusedError
 from layer_vectorstore.domain.query import Query
+from layer_vectorstore.domain.query_parsing import parse_query
 from layer_vectorstore.domain.ranking import ByVector
 from layer_vectorstore.domain.recall import parse_recall_request
 from layer_vectorstore.domain.selecting import select
@@ -210,6 +211,17 @@ def test_a_loaded_namespace_gets_its_index_back(store: Any) -> None:
 
     assert index_of(store).is_ready
     assert nearest_ids(store, VECTORS[7])[0] == 7
+
+
+def test_an_explanation_names_the_index(untouched: dict[Metric, Any]) -> None:
+    def plan(operator: str) -> str:
+        body = {"rank_by": ["vector", operator, QUERIES[0].tolist()], "limit": 1}
+        query = parse_query(body | {"filters": ["id", "Gte", 0]}, "")
+        text: str = untouched[Metric.COSINE].queries.explain("ns", query)
+        return text
+
+    assert "approximate index" in plan("ANN")
+    assert "approximate index" not in plan("kNN")
 
 
 def test_few_rows_get_no_index(new_store: Callable[..., Any]) -> None:
