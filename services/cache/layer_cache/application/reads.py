@@ -10,6 +10,7 @@ from layer_cache.domain.bodies import EMPTY, project
 from layer_cache.domain.limits import (
     CHUNK_ROWS,
     IDS_PER_CALL_MAX,
+    LOOKUP_BYTES_MAX,
     ROW_BYTES_MAX,
     SCAN_PAGE_BYTES_MAX,
     SCAN_PAGE_SIZE_DEFAULT,
@@ -32,6 +33,7 @@ class Found:
     positions: list[int] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     vectors: list[bytes] = field(default_factory=list)
+    payload_bytes: int = 0
     read_token: bytes
     is_suspended: bool
 
@@ -60,6 +62,8 @@ class Reads:
     ) -> Found:
         """Find the live rows among ``ids``; everything is a miss while hits are suspended.
 
+        Hits end before they exceed ``LOOKUP_BYTES_MAX``; the rows after that are misses.
+
         Raises:
             InvalidRequestError: ``TOO_MANY_IDS``, ``ID_INVALID``.
         """
@@ -76,8 +80,12 @@ class Reads:
         async for chunk in in_turns(keys):
             epoch = self.order.eras.epoch(namespace)
             for entry in self.store.get(chunk):
-                if entry is not None and entry.era >= epoch:
-                    _collect(found, position, entry, projection)
+                if (
+                    entry is not None
+                    and entry.era >= epoch
+                    and not _collect(found, position, entry, projection)
+                ):
+                    return found
                 position += 1
         return found
 
@@ -170,14 +178,20 @@ class Reads:
             await give_way()
 
 
-def _collect(found: Found, position: int, entry: Entry, projection: Projection) -> None:
+def _collect(found: Found, position: int, entry: Entry, projection: Projection) -> bool:
+    """Add a row to what was found; tell whether there was room for it."""
     body: bytes | None = entry.body
     if projection.ids_only:
         body = EMPTY
     elif projection.attribute_names:
         body = project(entry.body, projection.attribute_names)
     if body is None:
-        return
+        return True
+    vectors = entry.vectors if projection.with_vectors else b""
+    found.payload_bytes += len(body) + len(vectors)
+    if found.payload_bytes > LOOKUP_BYTES_MAX:
+        return False
     found.positions.append(position)
     found.bodies.append(body)
-    found.vectors.append(entry.vectors if projection.with_vectors else b"")
+    found.vectors.append(vectors)
+    return True

@@ -14,6 +14,9 @@ ID_BYTES_MAX: Final = 256
 ROW_BYTES_MAX: Final = 8 * 1024 * 1024
 """Attributes and vectors of one row together; a bigger row is not stored."""
 
+LOOKUP_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Bodies and vectors of one lookup's hits; what comes after is a miss. One message has 64 MiB."""
+
 ATTRIBUTE_NAMES_MAX: Final = 1024
 FENCE_ID_BYTES_MAX: Final = 64
 FENCE_TTL_MS_MIN: Final = 1_000
