@@ -50,5 +50,5 @@ def die_with_supervisor() -> None:
         return
     with contextlib.suppress(OSError, AttributeError):  # prctl is Linux's alone
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(supervisor):
+    if str(os.getppid()) != supervisor:
         sys.exit(0)

@@ -27,8 +27,8 @@ def test_other_lines_are_not_addresses(line: str) -> None:
 
 @pytest.mark.parametrize(
     ("supervisor_pid", "output"),
-    [(str(os.getpid()), "lives\n"), ("1", ""), ("", "lives\n")],
-    ids=["its-supervisor-lives", "its-supervisor-died-before", "it-has-no-supervisor"],
+    [(str(os.getpid()), "lives\n"), ("1", ""), ("no pid", ""), ("", "lives\n")],
+    ids=["its-supervisor-lives", "its-supervisor-died-before", "no-pid", "it-has-no-supervisor"],
 )
 def test_a_process_ends_at_once_when_its_supervisor_is_gone(
     supervisor_pid: str, output: str
