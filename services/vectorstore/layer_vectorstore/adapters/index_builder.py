@@ -148,6 +148,7 @@ class BackgroundIndexBuilder:
             index = column.index = ApproximateIndex(graph, build.metric)
         start = index.slots_count
         slots = np.flatnonzero(build.live[start:]) + start
+        index.leave_out(np.flatnonzero(~build.live[start:]) + start)
         for first in range(0, len(slots), CHUNK_ROWS):
             # Held only while it is read, so that a namespace that is let go ends its build.
             del column

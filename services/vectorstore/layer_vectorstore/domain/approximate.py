@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from layer_vectorstore.domain.columns import Slots
+from layer_vectorstore.domain.columns import Mask, Slots
 from layer_vectorstore.domain.vectors import Float32s, Metric
 
 CANDIDATES_COUNT_MIN: Final = 100
@@ -53,9 +53,16 @@ class ApproximateIndex:
         self.is_ready = False
         """False while it is filled for the first time; until then searches are exact."""
         self.slots_count = 0
-        """All rows below this slot were considered: they are in the graph, or were dead."""
+        """Each row below this slot is in the graph or among ``left_out``."""
+        self.left_out: Slots = np.empty(0, dtype=np.int64)
+        """Ascending slots that were dead before they were added; older readers may see them."""
         self.rows_count = 0
         self.size_bytes = 0
+
+    def leave_out(self, slots: Slots) -> None:
+        """Note the dead slots from ``slots_count`` on, before the rows between them are added."""
+        known_count = int(np.searchsorted(self.left_out, self.slots_count))
+        self.left_out = np.concatenate([self.left_out[:known_count], slots])
 
     def add(self, slots: Slots, vectors: Float32s) -> None:
         """Add rows whose slots ascend and follow those added before."""
@@ -66,8 +73,9 @@ class ApproximateIndex:
         self.slots_count = int(slots[-1]) + 1
 
     def finish(self, slots_count: int) -> None:
-        """Note that all live rows below ``slots_count`` have been added."""
-        self.slots_count = slots_count
+        """Note that all rows below ``slots_count`` have been added or left out."""
+        # Views are published in any order, so one that comes late may be the older one.
+        self.slots_count = max(self.slots_count, slots_count)
         self.is_ready = True
 
     def candidates(self, query: Float32s, slots: Slots, count: int) -> Slots | None:
@@ -89,7 +97,7 @@ class ApproximateIndex:
         while asked_count * ROWS_PER_CANDIDATE_MIN <= self.rows_count:
             with self._alone():
                 found = np.sort(self._graph.search(query, asked_count))
-            kept = found[_are_in(slots, found)]
+            kept = found[are_in(slots, found)]
             if len(kept) >= count:
                 return kept
             asked_count *= GROWTH_FACTOR
@@ -107,7 +115,8 @@ class ApproximateIndex:
             self._access.release()
 
 
-def _are_in(ascending: Slots, wanted: Slots) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def are_in(ascending: Slots, wanted: Slots) -> Mask:
+    """Return which of ``wanted`` are among ``ascending``, of which there is at least one."""
     places = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
-    same: np.ndarray[tuple[int], np.dtype[np.bool_]] = ascending[places] == wanted
+    same: Mask = ascending[places] == wanted
     return same

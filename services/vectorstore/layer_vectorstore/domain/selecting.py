@@ -86,7 +86,7 @@ def _by_vector(rank: ByVector, view: TableView, slots: Slots, count: int) -> Sel
         return _best(view, *column.nearest(query, metric, slots), count)
     found = None
     if not rank.is_exact:
-        found = column.nearest_by_index(query, metric, slots, count, len(view.live))
+        found = column.nearest_by_index(query, metric, slots, count, view.live)
     if found is None:
         found = column.nearest(query, metric, slots, count, len(view.live))
     return _best(view, *found, count)

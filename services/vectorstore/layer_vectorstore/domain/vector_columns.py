@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from layer_vectorstore.domain.approximate import ApproximateIndex
+from layer_vectorstore.domain.approximate import ApproximateIndex, are_in
 from layer_vectorstore.domain.columns import Mask, Rows, Slots
 from layer_vectorstore.domain.growing import GrowingArray
 from layer_vectorstore.domain.vectors import Float32s, Float64s, Metric, distances
@@ -65,11 +65,18 @@ class DenseColumn:
         return slots, distances(self._matrix.view()[slots], query, metric)
 
     def nearest_by_index(
-        self, query: Float32s, metric: Metric, slots: Slots, count: int, slots_count: int
+        self, query: Float32s, metric: Metric, slots: Slots, count: int, live: Mask
     ) -> tuple[Slots, Float32s] | None:
         """Do as :meth:`nearest` does by the approximate index, which may miss a neighbour.
 
-        Rows that the index does not know yet are searched exactly.
+        Rows that the index does not have are searched exactly.
+
+        Args:
+            query: float32 ``(dimensions,)``.
+            metric: Of the namespace.
+            slots: Ascending, some of the live ones.
+            count: Rows that the caller is going to return.
+            live: Over all slots of the reader's view, which may be an old one.
 
         Returns:
             None when there is no index for this, or an exact search is faster.
@@ -78,14 +85,20 @@ class DenseColumn:
         if index is None or not index.is_ready or index.metric is not metric:
             return None
         # A zero vector is equally far from everything, so no graph leads anywhere.
-        if len(slots) < INDEX_FRACTION_MIN * slots_count or not query.any():
+        if len(slots) < INDEX_FRACTION_MIN * len(live) or not query.any():
             return None
-        known_count = int(np.searchsorted(slots, index.slots_count))
+        known_slots_count = min(index.slots_count, len(live))
+        known_count = int(np.searchsorted(slots, known_slots_count))
         found = index.candidates(query, slots[:known_count], count)
         if found is None:
             return None
-        tail, _ = self.nearest(query, metric, slots[known_count:], count, slots_count)
-        slots = np.concatenate([found, tail])
+        # Left out because they were dead by then, which they were not yet to an old reader.
+        left_out = index.left_out[: np.searchsorted(index.left_out, known_slots_count)]
+        left_out = left_out[live[left_out]]
+        left_out = left_out[are_in(slots, left_out)]
+        unknown = np.concatenate([left_out, slots[known_count:]])
+        unknown, _ = self.nearest(query, metric, unknown, count, len(live))
+        slots = np.concatenate([found, unknown])
         return slots, distances(self._matrix.view()[slots], query, metric)
 
     def _candidates(

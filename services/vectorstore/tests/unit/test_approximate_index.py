@@ -14,6 +14,7 @@ from layer_vectorstore.domain.query_parsing import parse_query
 from layer_vectorstore.domain.ranking import ByVector
 from layer_vectorstore.domain.recall import parse_recall_request
 from layer_vectorstore.domain.selecting import select
+from layer_vectorstore.domain.table import TableView
 from layer_vectorstore.domain.vectors import Metric, distances
 
 ROWS_COUNT = 12_000
@@ -82,6 +83,11 @@ def nearest(store: Any, query: Any, operator: str = "ANN", **fields: Any) -> lis
 
 def nearest_ids(store: Any, query: Any, **fields: Any) -> list[int]:
     return [row["id"] for row in nearest(store, query, **fields)]
+
+
+def ids_in(view: TableView, query: Any) -> list[Any]:
+    rank = ByVector("vector", query.tolist(), is_exact=False)
+    return view.ids(select(Query(rank=rank, limit=TOP_K), view).slots)
 
 
 def true_ids(query: Any, kept: Any, metric: Metric = Metric.COSINE) -> list[int]:
@@ -189,8 +195,21 @@ def test_replaced_and_deleted_rows_are_not_found_except_by_older_readers(store: 
     assert not set(after) & {*moved, *gone}
     assert after[:4] == before[6:]
     assert nearest_ids(store, -QUERIES[0])[:3] == sorted(moved)
-    query = Query(rank=ByVector("vector", QUERIES[0].tolist(), is_exact=False), limit=TOP_K)
-    assert older.ids(select(query, older).slots) == before
+    assert ids_in(older, QUERIES[0]) == before
+
+
+def test_older_readers_find_rows_that_died_before_the_index_had_them(store: Any) -> None:
+    fresh = clustered(50, 6)
+    store.write(body_of(fresh, ROWS_COUNT, Metric.COSINE))
+    older = store.queries.registry.get("ns").latest
+    store.write({"deletes": list(range(ROWS_COUNT, ROWS_COUNT + 50))})
+    store.write(body_of(clustered(1000, 7), 2 * ROWS_COUNT, Metric.COSINE))
+    store.finish_indexes()
+
+    assert index_of(store).slots_count == ROWS_COUNT + 1050
+    expected = list(range(ROWS_COUNT, ROWS_COUNT + 50))
+    assert [ids_in(older, vector)[0] for vector in fresh] == expected
+    assert not {i for vector in fresh for i in nearest_ids(store, vector)} & set(expected)
 
 
 def test_a_rebuilt_namespace_gets_a_new_index(store: Any) -> None:
