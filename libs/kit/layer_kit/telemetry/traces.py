@@ -8,8 +8,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+
+tracer = trace.get_tracer(__name__)
 
 FLUSH_S_MAX: Final = 3.0
 """How long the end of a process waits for its last spans; a collector that is away gets none."""
@@ -22,7 +29,6 @@ def configure_traces(*, service: str) -> Callable[[], None]:
     if not any(os.environ.get(name) for name in ENDPOINT_VARIABLES):
         return lambda: None
     # Imported here: the exporter costs a tenth of a second that most local starts need not pay.
-    from opentelemetry import trace  # noqa: PLC0415
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415
         OTLPSpanExporter,
     )
@@ -46,3 +52,29 @@ def configure_traces(*, service: str) -> Callable[[], None]:
         flushing.join(FLUSH_S_MAX)
 
     return flush
+
+
+def is_exporting() -> bool:
+    """Tell whether spans of this process go anywhere."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+@contextmanager
+def server_span(name: str, parent: Context | None) -> Iterator[trace.Span]:
+    """Serve a request within a span of its own, under the ``parent`` that it arrived with.
+
+    Without an exporter the parent alone is carried along. Nothing of either outlives the block,
+    since one task serves all requests of a kept-alive connection.
+    """
+    if parent is None and not is_exporting():
+        yield trace.INVALID_SPAN
+        return
+    token = otel_context.attach(parent if parent is not None else Context())
+    span = tracer.start_span(name, kind=trace.SpanKind.SERVER)
+    within = otel_context.attach(trace.set_span_in_context(span))
+    try:
+        yield span
+    finally:
+        span.end()
+        otel_context.detach(within)
+        otel_context.detach(token)

@@ -17,14 +17,13 @@ import structlog
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
-from opentelemetry import context as otel_context
 from prometheus_client import CollectorRegistry, generate_latest
 
 from layer_gateway.application.inbound import InboundAuth
 from layer_gateway.http.answers import error_answer, json_answer
 from layer_gateway.http.handlers import Handlers
 from layer_gateway.http.protocol import EdgeServer
-from layer_gateway.http.routes import PUBLIC_PATHS, route
+from layer_gateway.http.routes import PUBLIC_PATHS, Route, route
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.version import VERSION
 from layer_kit.addresses import bind_site
@@ -37,6 +36,7 @@ from layer_kit.rpc.context import (
     request_id,
 )
 from layer_kit.telemetry.metrics import CONTENT_TYPE
+from layer_kit.telemetry.traces import server_span
 
 log = structlog.get_logger(__name__)
 
@@ -68,19 +68,26 @@ class Edge:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request."""
+        path = request.raw_path.partition("?")[0]
+        found = None if path in PUBLIC_PATHS else route(request.method, path)
+        operation = "public" if found is None else found.operation.name.lower()
+        with server_span(f"http.{operation}", incoming_trace(request.headers)) as span:
+            response = await self._answered(request, path, found, operation)
+            span.set_attribute("http.response.status_code", response.status)
+        return response
+
+    async def _answered(
+        self, request: web.BaseRequest, path: str, found: Route | None, operation: str
+    ) -> web.StreamResponse:
+        """Answer a request, whatever happens, and tell metrics and log of it."""
         started = time.perf_counter()
         identifier = accept_request_id(request.headers.get(REQUEST_ID_HEADER))
         request_id.set(identifier)
-        if (trace := incoming_trace(request.headers)) is not None:
-            otel_context.attach(trace)
-        operation, reason = "public", None
-        path = request.raw_path.partition("?")[0]
+        reason = None
         try:
-            if path in PUBLIC_PATHS:
+            if found is None:
                 response = self._public(path)
             else:
-                found = route(request.method, path)
-                operation = found.operation.name.lower()
                 self._auth.check(request.headers.get("authorization"))
                 _continue(request)
                 response = await self._table[found.operation](request, found)
