@@ -32,6 +32,17 @@ class EchoServer:
         return self._registry.get_sample_value("layer_rpc_server_seconds_count", labels)
 
 
+async def calls_ended(server: EchoServer, method: str, code: str) -> float:
+    """Return how often ``method`` ended with ``code``, once it has.
+
+    A caller hears of the end a moment before the server has counted it.
+    """
+    async with asyncio.timeout(DEADLINE_S):
+        while not (count := server.call_count(method, code)):  # noqa: ASYNC110
+            await asyncio.sleep(0)  # nothing tells when a metric changes
+    return count
+
+
 def serve(
     address: str = "127.0.0.1:0",
     *,

@@ -27,7 +27,7 @@ from layer_kit.rpc.errors import (
 )
 from layer_kit.rpc.refusal import refuse_all
 from layer_testing.echo import NAME, SECRET, SERVICE, Echo, EchoStub, register
-from layer_testing.echo_server import DEADLINE_S, EchoServer, call, serve, texts
+from layer_testing.echo_server import DEADLINE_S, EchoServer, call, calls_ended, serve, texts
 from layer_testing.grpc_calls import errors_of_all, is_serving, reflected_services
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -51,7 +51,7 @@ async def test_an_expected_error_arrives_whole(
     error = caught.value
     assert (error.reason, error.message) == ("WORD_UNKNOWN", "There is no word 'refuse'.")
     assert (error.metadata, error.retry_after_s) == ({"word": "refuse"}, 1.5)
-    assert server.call_count(method, "NOT_FOUND") == 1
+    assert await calls_ended(server, method, "NOT_FOUND") == 1
 
 
 @ALL
@@ -64,7 +64,7 @@ async def test_a_crash_tells_the_client_nothing_and_the_log_everything(
     assert caught.value.metadata == {}
     crashes = [entry for entry in logs if entry["event"] == "rpc_crashed"]
     assert [str(entry["exc_info"]) for entry in crashes] == [SECRET]
-    assert server.call_count(method, "INTERNAL") == 1
+    assert await calls_ended(server, method, "INTERNAL") == 1
 
 
 async def test_a_caller_that_leaves_a_stream_is_no_crash(
@@ -135,7 +135,7 @@ async def test_a_call_without_a_deadline_is_given_one(
         await echo.say(StringValue(value="wait"))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert caught.value.details() == "The deadline of the call passed."
-    assert server.call_count("Say", "DEADLINE_EXCEEDED") == 1
+    assert await calls_ended(server, "Say", "DEADLINE_EXCEEDED") == 1
 
 
 async def test_invoke_raises_when_its_deadline_passes(echo: EchoStub) -> None:
@@ -151,13 +151,13 @@ async def test_invoke_raises_what_the_server_raised(echo: EchoStub) -> None:
 async def test_unavailable_is_retried(echo: EchoStub, server: EchoServer) -> None:
     answer = await invoke(echo.say, StringValue(value="recover"), timeout_s=DEADLINE_S)
     assert answer.value == "recover"
-    assert server.call_count("Say", "UNAVAILABLE") == 1
+    assert await calls_ended(server, "Say", "UNAVAILABLE") == 1
 
 
 async def test_other_errors_are_not_retried(echo: EchoStub, server: EchoServer) -> None:
     with pytest.raises(LayerError):
         await invoke(echo.say, StringValue(value="refuse"), timeout_s=DEADLINE_S)
-    assert server.call_count("Say", "NOT_FOUND") == 1
+    assert await calls_ended(server, "Say", "NOT_FOUND") == 1
     assert RETRY_ATTEMPTS_MAX > 1
 
 
@@ -166,7 +166,7 @@ async def test_nothing_is_retried_on_a_channel_without_retries(server: EchoServe
         with pytest.raises(UnavailableError) as caught:
             await invoke(EchoStub(channel).say, StringValue(value="recover"), timeout_s=DEADLINE_S)
     assert caught.value.reason == "NOT_YET"
-    assert server.call_count("Say", "UNAVAILABLE") == 1
+    assert await calls_ended(server, "Say", "UNAVAILABLE") == 1
 
 
 async def test_a_server_that_is_away_is_unavailable() -> None:
