@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -40,6 +41,8 @@ class _Batch:
 
     answer: asyncio.Future[CacheLookup]
     positions: dict[bytes, int] = field(default_factory=dict)
+    context: Context = field(default_factory=copy_context)
+    """That of the first caller: the call belongs to its trace, not to that of an earlier call."""
 
 
 class JoinedLookups:
@@ -87,7 +90,9 @@ class JoinedLookups:
         if self._gathering.get(kind) is not batch:
             return  # it went early, because it was full
         del self._gathering[kind]
-        call = asyncio.get_running_loop().create_task(self._ask(kind, list(batch.positions)))
+        call = asyncio.get_running_loop().create_task(
+            self._ask(kind, list(batch.positions)), context=batch.context
+        )
         self._calls[kind] = call
         call.add_done_callback(lambda call: self._ended(kind, batch, call))
 
