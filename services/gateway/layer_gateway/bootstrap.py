@@ -20,7 +20,9 @@ from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.streaming import StreamRows
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.http.edge import Edge, http_edge
-from layer_gateway.http.handlers import Handlers
+from layer_gateway.http.handlers.documents import DocumentHandlers
+from layer_gateway.http.handlers.namespaces import NamespaceHandlers
+from layer_gateway.http.handlers.rows import RowHandlers
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.ports import RowCache
@@ -46,19 +48,24 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             monotonic=monotonic,
         )
         fetch = FetchRows(store=store, cache=cache, facts=facts)
-        handlers = Handlers(
-            write_rows=WriteRows(store=store, cache=cache, facts=facts, now_ms=epoch_milliseconds),
-            query_rows=QueryRows(store=store, fetch=fetch),
-            fetch_rows=fetch,
-            namespaces=Namespaces(store=store, cache=cache, facts=facts),
-            facts=facts,
-            cache=cache,
-            passthrough=Passthrough(store, body_bytes_max=settings.body_bytes_max),
+        write = WriteRows(store=store, cache=cache, facts=facts, now_ms=epoch_milliseconds)
+        query = QueryRows(store=store, fetch=fetch)
+        namespaces = Namespaces(store=store, cache=cache, facts=facts)
+        passthrough = Passthrough(store, body_bytes_max=settings.body_bytes_max)
+        rows = RowHandlers(
+            write_rows=write,
+            query_rows=query,
+            passthrough=passthrough,
             body_bytes_max=settings.body_bytes_max,
+        )
+        documents = DocumentHandlers(fetch_rows=fetch, body_bytes_max=settings.body_bytes_max)
+        administration = NamespaceHandlers(
+            namespaces=namespaces, facts=facts, cache=cache, passthrough=passthrough
         )
         auth = InboundAuth(settings.inbound_auth, settings.upstream_api_key.get_secret_value())
         edge = Edge(
-            handlers,
+            {**rows.table(), **documents.table(), **administration.table()},
+            cache=cache,
             auth=auth,
             health=frame.health,
             registry=frame.registry,
@@ -76,11 +83,11 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         servicer = GatewayServicer(
             auth=auth,
             facts=facts,
-            write_rows=handlers.write_rows,
-            query_rows=handlers.query_rows,
+            write_rows=write,
+            query_rows=query,
             fetch_rows=fetch,
             stream_rows=StreamRows(store=store, facts=facts),
-            namespaces=handlers.namespaces,
+            namespaces=namespaces,
         )
         await frame.serve_grpc(
             settings.grpc_address,

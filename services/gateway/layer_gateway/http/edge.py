@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -21,10 +21,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from layer_gateway.application.inbound import InboundAuth
 from layer_gateway.http.answers import error_answer, json_answer
-from layer_gateway.http.handlers import Handlers
 from layer_gateway.http.protocol import EdgeServer
-from layer_gateway.http.routes import PUBLIC_PATHS, Route, route
+from layer_gateway.http.requests import Handler
+from layer_gateway.http.routes import PUBLIC_PATHS, Operation, Route, route
 from layer_gateway.metrics import EdgeMetrics
+from layer_gateway.ports import RowCache
 from layer_gateway.version import VERSION
 from layer_kit.addresses import bind_site
 from layer_kit.errors import InternalError, LayerError
@@ -50,16 +51,17 @@ class Edge:
 
     def __init__(
         self,
-        handlers: Handlers,
+        table: Mapping[Operation, Handler],
         *,
+        cache: RowCache,
         auth: InboundAuth,
         health: Health,
         registry: CollectorRegistry,
         metrics: EdgeMetrics,
         drain_marker: Path | None,
     ) -> None:
-        self._table = handlers.table()
-        self._cache = handlers.cache
+        self._table = table
+        self._cache = cache
         self._auth = auth
         self._health = health
         self._registry = registry

@@ -1,0 +1,81 @@
+"""Fetching documents by their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from aiohttp import web
+
+from layer_gateway.application.fetching import FetchRows
+from layer_gateway.http.answers import json_answer
+from layer_gateway.http.bodies import read_json_body
+from layer_gateway.http.requests import Handler, caller_of, query_string, without_vector
+from layer_gateway.http.routes import Operation, Route
+from layer_gateway.ports import CachedRow
+from layer_kit.errors import InvalidRequestError, NotFoundError
+from layer_kit.names import parse_namespace
+from layer_wire.jsontext import Raw, decode
+
+
+class _FetchBody(msgspec.Struct):
+    ids: list[str | int]
+    include_attributes: list[str] | None = None
+
+
+_FETCH_BODY: Final[msgspec.json.Decoder[_FetchBody]] = msgspec.json.Decoder(_FetchBody)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentHandlers:
+    """One document, or a batch of them."""
+
+    fetch_rows: FetchRows
+    body_bytes_max: int
+
+    def table(self) -> Mapping[Operation, Handler]:
+        return {Operation.FETCH_ONE: self.fetch_one, Operation.FETCH_MANY: self.fetch_many}
+
+    async def fetch_one(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        name = parse_namespace(route.namespace)
+        listed = dict(parse_qsl(query_string(request), keep_blank_values=True))
+        names, headers = _wanted(listed.get("include_attributes"))
+        found = await self.fetch_rows.by_text(
+            name, [route.document_id], caller_of(request), names=names
+        )
+        if 0 not in found.rows:
+            raise NotFoundError(
+                "DOCUMENT_NOT_FOUND",
+                f"Namespace {name} has no document {route.document_id!r}.",
+                namespace=name,
+                id=route.document_id,
+            )
+        headers["x-layer-cache"] = found.result.value
+        return json_answer(_document(route.document_id, found.rows[0]), headers=headers)
+
+    async def fetch_many(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        body = await read_json_body(request, self.body_bytes_max)
+        name = parse_namespace(route.namespace)
+        asked = decode(_FETCH_BODY, body)
+        if not asked.ids:
+            raise InvalidRequestError("NO_IDS", "ids is empty; name at least one.", field="ids")
+        ids = list(dict.fromkeys(str(id_) for id_ in asked.ids))
+        names, headers = without_vector(asked.include_attributes)
+        found = await self.fetch_rows.by_text(name, ids, caller_of(request), names=names)
+        headers["x-layer-cache"] = found.result.value
+        documents = [_document(ids[at], found.rows[at]) for at in sorted(found.rows)]
+        missing = [id_ for at, id_ in enumerate(ids) if at not in found.rows]
+        return json_answer({"documents": documents, "missing": missing}, headers=headers)
+
+
+def _document(document_id: str, row: CachedRow) -> dict[str, object]:
+    return {"id": document_id, "attributes": Raw(row.body)}
+
+
+def _wanted(listed: str | None) -> tuple[list[str] | None, dict[str, str]]:
+    """Read ``include_attributes`` of a path: absent means all, empty means none."""
+    names = None if listed is None else [name for name in listed.split(",") if name]
+    return without_vector(names)

@@ -1,0 +1,76 @@
+"""Namespaces themselves, and what is passed on with something before or after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from layer_gateway.application.facts import Facts
+from layer_gateway.application.namespaces import Namespaces
+from layer_gateway.http.answers import WholeAnswer, json_answer, relayed
+from layer_gateway.http.passthrough import Passthrough
+from layer_gateway.http.requests import Handler, caller_of, query_string
+from layer_gateway.http.routes import Operation, Route
+from layer_gateway.ports import RowCache
+from layer_kit.names import parse_namespace
+from layer_wire.jsontext import RawObject
+from layer_wire.rows import read_answer
+
+_OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceHandlers:
+    """Lists, describes, deletes and alters namespaces."""
+
+    namespaces: Namespaces
+    facts: Facts
+    cache: RowCache
+    passthrough: Passthrough
+
+    def table(self) -> Mapping[Operation, Handler]:
+        return {
+            Operation.PASS: self.forward,
+            Operation.LIST: self.list,
+            Operation.DESCRIBE: self.describe,
+            Operation.DELETE: self.delete,
+            Operation.CHANGE_SCHEMA: self.change_schema,
+            Operation.STORE_METADATA: self.store_metadata,
+        }
+
+    async def forward(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        return await self.passthrough(request)
+
+    async def list(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        found = await self.namespaces.list(query_string(request), caller_of(request))
+        return json_answer(found) if isinstance(found, dict) else relayed(found)
+
+    async def describe(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        found = await self.namespaces.describe(parse_namespace(route.namespace), caller_of(request))
+        return json_answer(found) if isinstance(found, dict) else relayed(found)
+
+    async def delete(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        await self.namespaces.delete(parse_namespace(route.namespace), caller_of(request))
+        message = "namespace deleted; purged 0 S3 object(s)"
+        return json_answer({"status": "OK", "message": message})
+
+    async def change_schema(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        response = await self.passthrough(request, is_awaited=True)
+        if response.status < HTTPStatus.BAD_REQUEST:
+            name = parse_namespace(route.namespace)
+            self.facts.forget(name)
+            await self.cache.invalidate(name)
+        return response
+
+    async def store_metadata(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        response = await self.passthrough(request, is_awaited=True)
+        if isinstance(response, WholeAnswer) and response.status == HTTPStatus.OK:
+            fields = read_answer(_OBJECT, response.body)
+            # Layer's own clients insist on an `id`, which the store does not send.
+            return json_answer({"id": route.namespace, **fields})
+        return response
