@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
-from layer_cache.application.reads import Projection, Reads
+from layer_cache.application.reads import Projection, Reads, Selection
 from layer_cache.application.sessions import DirtySet, Sessions
 from layer_cache.application.statistics import Statistics
 from layer_cache.application.writes import Settlement, Writes
@@ -26,6 +26,10 @@ from layer_cache.domain.rows import RowKey, row_keys
 from layer_cache.metrics import CacheMetrics
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace, parse_namespace
+from layer_wire.filters import both, upserted_until
+from layer_wire.jsontext import Raw
+from layer_wire.reserved import UPSERTED_AT
+from layer_wire.row_filters import compile_filter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +148,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def CountRows(
         self, request: cache_pb2.CountRowsRequest, context: object
     ) -> cache_pb2.CountRowsResponse:
-        row_count = await self.reads.count(parse_namespace(request.namespace))
+        namespace = parse_namespace(request.namespace)
+        row_count = await self.reads.count(namespace, _selection(request.selection))
         return cache_pb2.CountRowsResponse(row_count=row_count)
 
     async def ScanRows(
@@ -155,7 +160,11 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         pages = self.reads.scan(
             parse_namespace(request.namespace),
             page_size=request.page_size,
-            attribute_names=_attribute_names(request.attribute_names),
+            projection=Projection(
+                attribute_names=_attribute_names(request.attribute_names),
+                ids_only=request.ids_only,
+            ),
+            selection=_selection(request.selection),
         )
         async for ids, bodies in pages:
             yield cache_pb2.ScanRowsResponse(ids=ids, bodies=bodies)
@@ -230,6 +239,15 @@ def _fence_name(namespace: str, fence_id: bytes) -> FenceName:
             bytes_max=FENCE_ID_BYTES_MAX,
         )
     return FenceName(parse_namespace(namespace), fence_id)
+
+
+def _selection(asked: cache_pb2.RowSelection) -> Selection:
+    kept = Raw(asked.filter) if asked.filter else None
+    types = dict(asked.attribute_types)
+    if asked.HasField("upserted_until_ms"):
+        kept = both(kept, upserted_until(asked.upserted_until_ms))
+        types[UPSERTED_AT] = "int"
+    return Selection(filter=None if kept is None else compile_filter(kept, types))
 
 
 def _attribute_names(names: Sequence[str]) -> Sequence[str]:

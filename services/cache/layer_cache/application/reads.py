@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from layer_cache.application.pauses import give_way, in_turns
 from layer_cache.domain.bodies import EMPTY, project
@@ -24,6 +25,9 @@ from layer_cache.ports import RowStore
 from layer_kit.clock import EpochMilliseconds, Monotonic
 from layer_kit.errors import UnavailableError
 from layer_kit.names import Namespace
+from layer_wire.ids import canonical
+from layer_wire.reserved import MARKER_ID
+from layer_wire.row_filters import RowFilter
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +49,28 @@ class Projection:
     with_vectors: bool = False
     attribute_names: Sequence[str] = ()
     ids_only: bool = False
+
+    def of(self, body: bytes) -> bytes | None:
+        """Return the part of ``body`` that is wanted; None where it is no JSON object."""
+        if self.ids_only:
+            return EMPTY
+        return project(body, self.attribute_names) if self.attribute_names else body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which rows are wanted. The marker row of a namespace never is: no user wrote it."""
+
+    filter: RowFilter | None = None
+
+    def keeps(self, row_id: bytes, body: bytes) -> bool:
+        if row_id == MARKER:
+            return False
+        return self.filter is None or self.filter.keeps(row_id, body)
+
+
+EVERY_ROW: Final = Selection()
+MARKER: Final = canonical(MARKER_ID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,19 +145,25 @@ class Reads:
             )
         return stored_count
 
-    async def count(self, namespace: Namespace) -> int:
+    async def count(self, namespace: Namespace, selection: Selection = EVERY_ROW) -> int:
         """Count the live rows of ``namespace``; takes time in proportion to them.
 
         Raises:
             UnavailableError: ``HITS_SUSPENDED``.
+            UnsupportedError: ``FILTER_UNSUPPORTED``.
         """
         total = 0
-        async for page in self._pages(namespace, CHUNK_ROWS):
+        async for page in self._pages(namespace, CHUNK_ROWS, selection):
             total += len(page)
         return total
 
     async def scan(
-        self, namespace: Namespace, *, page_size: int, attribute_names: Sequence[str]
+        self,
+        namespace: Namespace,
+        *,
+        page_size: int,
+        projection: Projection,
+        selection: Selection = EVERY_ROW,
     ) -> AsyncIterator[tuple[list[bytes], list[bytes]]]:
         """Yield pages of ids and bodies in order of id.
 
@@ -140,14 +172,15 @@ class Reads:
 
         Raises:
             UnavailableError: ``HITS_SUSPENDED``, possibly after some pages.
+            UnsupportedError: ``FILTER_UNSUPPORTED``, possibly after some pages.
         """
         size = min(page_size or SCAN_PAGE_SIZE_DEFAULT, SCAN_PAGE_SIZE_MAX)
         ids: list[bytes] = []
         bodies: list[bytes] = []
         page_bytes = 0
-        async for chunk in self._pages(namespace, min(size, CHUNK_ROWS)):
+        async for chunk in self._pages(namespace, min(size, CHUNK_ROWS), selection):
             for key, entry in chunk:
-                body = project(entry.body, attribute_names) if attribute_names else entry.body
+                body = projection.of(entry.body)
                 if body is None:
                     continue
                 ids.append(id_of(key))
@@ -160,8 +193,9 @@ class Reads:
             yield ids, bodies
 
     async def _pages(
-        self, namespace: Namespace, count_max: int
+        self, namespace: Namespace, count_max: int, selection: Selection
     ) -> AsyncIterator[list[tuple[RowKey, Entry]]]:
+        """Yield the live rows that ``selection`` keeps, in chunks between which others run."""
         after: RowKey | None = None
         while True:
             if self.members.is_suspended(self.clock()):
@@ -174,17 +208,17 @@ class Reads:
                 return
             after = page[-1][0]
             epoch = self.order.eras.epoch(namespace)
-            yield [(key, entry) for key, entry in page if entry.era >= epoch]
+            yield [
+                (key, entry)
+                for key, entry in page
+                if entry.era >= epoch and selection.keeps(id_of(key), entry.body)
+            ]
             await give_way()
 
 
 def _collect(found: Found, position: int, entry: Entry, projection: Projection) -> bool:
     """Add a row to what was found; tell whether there was room for it."""
-    body: bytes | None = entry.body
-    if projection.ids_only:
-        body = EMPTY
-    elif projection.attribute_names:
-        body = project(entry.body, projection.attribute_names)
+    body = projection.of(entry.body)
     if body is None:
         return True
     vectors = entry.vectors if projection.with_vectors else b""

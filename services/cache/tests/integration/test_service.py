@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from layer.cache.v1 import cache_pb2
 from layer.cache.v1.cache_pb2_grpc import CacheServiceStub
-from layer_kit.errors import LayerError
+from layer_kit.errors import LayerError, UnsupportedError
 from layer_kit.rpc.client import invoke, open_channel
 from layer_testing.processes import ServiceProcess, launch
 
@@ -111,6 +111,79 @@ async def test_rows_travel_through_every_call(start: Start) -> None:
         figures = await cache.GetStatistics(cache_pb2.GetStatisticsRequest())
         assert (figures.backend, figures.member_count, figures.fence_count) == ("embedded", 1, 0)
         assert figures.disk_bytes_max == 16 * 1024 * 1024
+
+
+async def fill_shelf(cache: CacheServiceStub) -> None:
+    rows = {
+        b"s1": b'{"title":"Emma","year":1815,"_hevlayer_upserted_at":10}',
+        b"s2": b'{"title":"Ivanhoe","year":1819,"_hevlayer_upserted_at":30}',
+        b"s3": b'{"title":"Undated"}',
+        b"s_hevlayer:namespace_meta": b'{"_hevlayer_shard_count":4}',
+    }
+    await cache.BackfillRows(
+        cache_pb2.BackfillRowsRequest(
+            namespace="books",
+            read_token=(await lookup(cache, *rows)).read_token,
+            ids=rows.keys(),
+            bodies=rows.values(),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (cache_pb2.RowSelection(), [b"s1", b"s2", b"s3"]),
+        (cache_pb2.RowSelection(upserted_until_ms=0), [b"s3"]),
+        (cache_pb2.RowSelection(upserted_until_ms=10), [b"s1", b"s3"]),
+        (
+            cache_pb2.RowSelection(
+                filter=b'["Or",[["year","Gt",1815],["id","Eq","s3"],["title","In",["Undated"]]]]',
+                attribute_types={"year": "int", "id": "string", "title": "string"},
+                upserted_until_ms=40,
+            ),
+            [b"s2", b"s3"],
+        ),
+    ],
+    ids=["all", "never stamped", "until", "filter and until"],
+)
+async def test_counts_and_scans_keep_the_rows_selected(
+    start: Start, selection: cache_pb2.RowSelection, expected: list[bytes]
+) -> None:
+    async with start() as (cache, _):
+        await fill_shelf(cache)
+        count = await cache.CountRows(
+            cache_pb2.CountRowsRequest(namespace="books", selection=selection)
+        )
+        scan = cache_pb2.ScanRowsRequest(namespace="books", selection=selection, ids_only=True)
+        pages = [page async for page in cache.ScanRows(scan)]
+    assert [row_id for page in pages for row_id in page.ids] == expected
+    assert {body for page in pages for body in page.bodies} == {b"{}"}
+    assert count.row_count == len(expected)
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        cache_pb2.RowSelection(filter=b'["year","Gt",1815]'),
+        cache_pb2.RowSelection(filter=b'["title","Eq","Emma"]', attribute_types={"title": "int"}),
+        cache_pb2.RowSelection(filter=b'["year","Gt",0]', attribute_types={"year": "string"}),
+        cache_pb2.RowSelection(filter=b"no JSON"),
+    ],
+    ids=["no type", "operand", "rows", "text"],
+)
+async def test_a_filter_that_only_the_store_can_judge_is_refused(
+    start: Start, selection: cache_pb2.RowSelection
+) -> None:
+    async with start() as (cache, _):
+        await fill_shelf(cache)
+        with pytest.raises(UnsupportedError) as caught:
+            await invoke(
+                cache.CountRows,
+                cache_pb2.CountRowsRequest(namespace="books", selection=selection),
+                timeout_s=TIMEOUT_S,
+            )
+    assert caught.value.reason == "FILTER_UNSUPPORTED"
 
 
 REFUSED = {

@@ -62,7 +62,8 @@ async def test_a_scan_pages_in_order_of_id_within_its_namespace(cache: Cache) ->
     await cache.fill(b"u0", namespace=Namespace("books2"))
     await cache.fill(b"u4", body=b"damaged")
 
-    pages = [page async for page in cache.reads.scan(BOOKS, page_size=2, attribute_names=["b"])]
+    only = Projection(attribute_names=["b"])
+    pages = [page async for page in cache.reads.scan(BOOKS, page_size=2, projection=only)]
 
     assert [ids for ids, _ in pages] == [[b"u1", b"u2"], [b"u3"]]
     assert pages[0][1] == [b'{"b":2}'] * 2
@@ -72,7 +73,7 @@ async def test_a_scan_pages_in_order_of_id_within_its_namespace(cache: Cache) ->
 async def test_a_scan_fails_rather_than_end_early_when_hits_are_suspended(cache: Cache) -> None:
     await cache.join()
     await cache.fill(b"u1", b"u2")
-    pages = cache.reads.scan(BOOKS, page_size=1, attribute_names=[])
+    pages = cache.reads.scan(BOOKS, page_size=1, projection=Projection())
     await anext(pages)
     cache.now_s += 60.0
 

@@ -1,0 +1,257 @@
+"""Filters evaluated over cached rows by the store's own rules, or not at all.
+
+Where a row is served from must not change the answer. So a filter is compiled against the types
+of the namespace's schema, and whatever the store might see differently is *unsupported*: the
+caller asks the store instead. What is supported follows the contract's null rules: a missing
+value and null are the same, sort lowest (``Lt`` and ``Lte`` match them) and are matched by the
+negative operators, which are plain inverses. ``1`` equals ``1.0``.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from operator import attrgetter, ge, gt, le, lt
+from typing import Any, Final
+
+import msgspec
+
+from layer_kit.errors import UnsupportedError
+from layer_wire.filters import Filter
+from layer_wire.ids import IdKind
+
+FILTER_BYTES_MAX: Final = 1024 * 1024
+DEPTH_MAX: Final = 32
+ID: Final = "id"
+
+_ARRAY: Final = "[]"
+_DECODED_AS: Final[Mapping[str, Any]] = {
+    "string": str,
+    "int": int | float,  # a writer may spell 3 as 3.0
+    "uint": int | float,
+    "float": float,
+    "bool": bool,
+    "uuid": str,
+}
+"""What the JSON of a value may be, by the element type of its attribute. Other types, such as
+`datetime`, have more than one spelling for one value."""
+
+_ID_KINDS: Final[Mapping[str, bytes]] = {
+    "string": IdKind.STRING.encode(),
+    "uint": IdKind.UNSIGNED.encode(),
+    "int": IdKind.UNSIGNED.encode(),
+    "uuid": IdKind.UUID.encode(),
+}
+_ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "Lt": lt,
+    "Lte": le,
+    "Gt": gt,
+    "Gte": ge,
+}
+_RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "int": (-(2**63), 2**63 - 1),
+    "uint": (0, 2**64 - 1),
+    "float": (-sys.float_info.max, sys.float_info.max),
+}
+_ORDERED: Final = frozenset({"string", "int", "uint", "float"})
+_MATCHES_MISSING: Final = frozenset({"Lt", "Lte"})
+_INVERSE_OF: Final[Mapping[str, str]] = {"NotEq": "Eq", "NotIn": "In"}
+_UUID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UNNAMEABLE: Final = re.compile(r'["\\\0-\x1f]')
+"""What msgspec takes in no field's name."""
+
+_ValueTest = Callable[[Any], bool]
+_RowTest = Callable[[Any, Any], bool]
+"""Takes the decoded attributes and the id."""
+
+
+class RowFilter:
+    """A compiled filter. Only the attributes that it names are decoded."""
+
+    def __init__(self, test: _RowTest, decoder: msgspec.json.Decoder[Any], id_kind: bytes) -> None:
+        self._test = test
+        self._decode = decoder.decode
+        self._id_kind = id_kind
+
+    def keeps(self, row_id: bytes, body: bytes) -> bool:
+        """Tell whether a row matches.
+
+        Args:
+            row_id: In canonical form.
+            body: Its attributes as a JSON object.
+
+        Raises:
+            UnsupportedError: ``FILTER_UNSUPPORTED``, when the row is not as the types say.
+        """
+        try:
+            attributes = self._decode(body)
+            return self._test(attributes, self._id(row_id) if self._id_kind else None)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise unsupported("a row is not of the types given") from error
+
+    def _id(self, row_id: bytes) -> str | int:
+        if row_id[:1] != self._id_kind:
+            raise unsupported("a row's id is not of the type given")
+        text = row_id[1:].decode()
+        return int(text) if self._id_kind == _ID_KINDS["uint"] else text
+
+
+def compile_filter(filter_: Filter | bytes, types: Mapping[str, str]) -> RowFilter:
+    """Make a filter ready to evaluate.
+
+    Args:
+        filter_: As JSON text, of the shape that the contract has.
+        types: The types of the attributes that rows may be filtered by, as the schema spells
+            them, ``id`` among them. An attribute without one is unsupported.
+
+    Raises:
+        UnsupportedError: ``FILTER_UNSUPPORTED``, also for what is no filter: the store says best
+            what is wrong with it.
+    """
+    text = bytes(filter_)
+    if len(text) > FILTER_BYTES_MAX:
+        raise unsupported(f"it has more than {FILTER_BYTES_MAX} bytes")
+    try:
+        parsed = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise unsupported("it is not JSON") from error
+    return _Compiler(types).compile(parsed)
+
+
+def unsupported(why: str) -> UnsupportedError:
+    """Return the error that sends the caller to the store."""
+    return UnsupportedError(
+        "FILTER_UNSUPPORTED", f"The filter cannot be evaluated over cached rows: {why}.", why=why
+    )
+
+
+class _Compiler:
+    """Compiles one filter, and learns which attributes it needs."""
+
+    def __init__(self, types: Mapping[str, str]) -> None:
+        self._types = types
+        self._fields: dict[str, str] = {}
+        self._needs_id = False
+
+    def compile(self, parsed: object) -> RowFilter:
+        test = self._test(parsed, 0)
+        fields = [(field, _decoded_as(self._types[name])) for name, field in self._fields.items()]
+        attributes = msgspec.defstruct(
+            "Attributes",
+            [(field, type_ | None, None) for field, type_ in fields],
+            rename={field: name for name, field in self._fields.items()},
+            gc=False,
+        )
+        id_kind = _ID_KINDS[self._types[ID]] if self._needs_id else b""
+        return RowFilter(test, msgspec.json.Decoder(attributes), id_kind)
+
+    def _test(self, node: object, depth: int) -> _RowTest:
+        if depth > DEPTH_MAX:
+            raise unsupported("it is nested too deeply")
+        match node:
+            case ["And", [_, *_] as children]:
+                return _all_of([self._test(child, depth + 1) for child in children])
+            case ["Or", [_, *_] as children]:
+                return _any_of([self._test(child, depth + 1) for child in children])
+            case ["Not", child]:
+                return _inverse(self._test(child, depth + 1))
+            case [str(name), str(operator), operand]:
+                return self._condition(name, operator, operand)
+            case _:
+                raise unsupported("it has a part that is none of those known here")
+
+    def _condition(self, name: str, operator: str, operand: object) -> _RowTest:
+        if operator in _INVERSE_OF:
+            return _inverse(self._condition(name, _INVERSE_OF[operator], operand))
+        type_ = self._types.get(name, "")
+        if type_.removeprefix(_ARRAY) not in _DECODED_AS or _UNNAMEABLE.search(name):
+            raise unsupported(f"attribute {name!r} of type {type_!r}")
+        return self._on(name, type_, _value_test(operator, type_, operand))
+
+    def _on(self, name: str, type_: str, test: _ValueTest) -> _RowTest:
+        if name == ID:
+            if type_ not in _ID_KINDS:
+                raise unsupported(f"ids of type {type_!r}")
+            self._needs_id = True
+            return lambda _row, row_id: test(row_id)
+        field = self._fields.setdefault(name, f"f{len(self._fields)}")
+        read = attrgetter(field)
+        return lambda row, _row_id: test(read(row))
+
+
+def _decoded_as(type_: str) -> Any:
+    element = _DECODED_AS[type_.removeprefix(_ARRAY)]
+    return list.__class_getitem__(element) if type_.startswith(_ARRAY) else element
+
+
+def _value_test(operator: str, type_: str, operand: object) -> _ValueTest:
+    """Return what a positive operator asks of a value, which is None where it is missing."""
+    if operator in _ORDERS:
+        return _order(operator, type_, operand)
+    if type_.startswith(_ARRAY):
+        return _array_test(operator, type_.removeprefix(_ARRAY), operand)
+    match operator, operand:
+        case "Eq", _:
+            members = frozenset({None if operand is None else _converted(operand, type_)})
+        case "In", [*items]:
+            members = frozenset(None if item is None else _converted(item, type_) for item in items)
+        case _:
+            raise unsupported(f"operator {operator!r} with such an operand")
+    return lambda value: value in members
+
+
+def _array_test(operator: str, element: str, operand: object) -> _ValueTest:
+    match operator, operand:
+        case "Eq", None:
+            return lambda value: value is None
+        case "Eq", [_, *_]:
+            wanted = [_converted(item, element) for item in operand]
+            return lambda value: bool(value == wanted)
+        case "In", [*items]:
+            members = frozenset(_converted(item, element) for item in items)
+            return lambda value: value is not None and not members.isdisjoint(value)
+        case _:
+            raise unsupported(f"operator {operator!r} with such an operand on an array")
+
+
+def _order(operator: str, type_: str, operand: object) -> _ValueTest:
+    if type_ not in _ORDERED:
+        raise unsupported(f"an order of {type_!r}")
+    holds, bound = _ORDERS[operator], _converted(operand, type_)
+    # Python orders strings by code point, which is the order of their UTF-8 bytes.
+    if operator in _MATCHES_MISSING:
+        return lambda value: value is None or holds(value, bound)
+    return lambda value: value is not None and holds(value, bound)
+
+
+def _converted(operand: object, type_: str) -> object:
+    """Return an operand as values of ``type_`` are decoded; refuse what the store may refuse."""
+    match type_, operand:
+        case "string", str():
+            return operand
+        case "uuid", str() if _UUID.fullmatch(operand):
+            return operand
+        case "bool", bool():
+            return operand
+        case (("int" | "uint" | "float"), (int() | float())) if not isinstance(operand, bool):
+            low, high = _RANGES[type_]
+            if low <= operand <= high and type_ == "float":
+                return float(operand)
+            if low <= operand <= high and operand == int(operand):
+                return int(operand)
+        case _:
+            pass
+    raise unsupported(f"an operand that is no {type_!r}")
+
+
+def _all_of(tests: list[_RowTest]) -> _RowTest:
+    return lambda row, row_id: all(test(row, row_id) for test in tests)
+
+
+def _any_of(tests: list[_RowTest]) -> _RowTest:
+    return lambda row, row_id: any(test(row, row_id) for test in tests)
+
+
+def _inverse(test: _RowTest) -> _RowTest:
+    return lambda row, row_id: not test(row, row_id)
