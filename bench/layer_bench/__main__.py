@@ -1,114 +1,55 @@
-"""`python -m layer_bench`: measure the gateway against nginx, round by round."""
+"""`python -m layer_bench`: measure the gateway against its peers, and print the tables."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import random
 import socket
-import statistics
 from contextlib import AsyncExitStack
 from typing import Final
 
 import uvloop
 from rich.console import Console
-from rich.table import Table
 
-from layer_bench.in_process import Stamping, measure_stamping
-from layer_bench.load import Sample, measure
-from layer_bench.peers import PROXY_CORE, Peer, gateway, nginx, nginx_binary
-from layer_bench.scenarios import Scenario, scenarios
+from layer_bench import fetches, in_process, neighbours, proxies
+from layer_bench.peers import PROXY_CORE, Peer, gateway, nginx, nginx_binary, starlette
+from layer_bench.scenarios import scenarios
 from layer_testing.processes import running
 
-WARM_UP_COUNT: Final = 200
-MISSING_NGINX: Final = "nginx is not installed: ratios are left out (apt-get install nginx-light)"
+MISSING_NGINX: Final = (
+    "nginx is not installed: its lines are left out (apt-get install nginx-light)"
+)
 
 
-async def run(rounds: int, count: int) -> None:
-    """Start the peers, take turns, print the table."""
-    console = Console()
+async def run(round_count: int, count: int, only: str) -> None:
+    """Start the peers, take turns, print the tables whose lines hold ``only``."""
+    console = Console(width=None if os.isatty(1) else 200)
     async with AsyncExitStack() as stack:
         stub = await stack.enter_async_context(running("layer_bench.stub"))
         upstream = stub.addresses["http"]
-        peers = [await stack.enter_async_context(gateway(upstream, with_cache=True))]
+        _keep_off(PROXY_CORE, stub.pid)
+        ours = await stack.enter_async_context(gateway(upstream, with_cache=True))
+        peers = [ours, await stack.enter_async_context(starlette(upstream))]
         if nginx_binary() is None:
             console.print(MISSING_NGINX)
         else:
             peers.append(await stack.enter_async_context(nginx(upstream, _free_port())))
-        _keep_off(PROXY_CORE, stub.pid)
-        table = _table()
+        table = proxies.new_table()
         for scenario in scenarios(count):
-            samples = await _rounds(scenario, peers, rounds)
-            for cells in _lines(scenario, samples):
-                table.add_row(*cells)
-        console.print(table)
-    console.print(_stamping_table(measure_stamping(rounds)))
-
-
-async def _rounds(scenario: Scenario, peers: list[Peer], rounds: int) -> dict[str, list[Sample]]:
-    """Let the peers take turns in random order; the first round only warms up."""
-    rng = random.Random(1)  # noqa: S311 -- an order, not a secret
-    samples: dict[str, list[Sample]] = {peer.name: [] for peer in peers}
-    for at in range(rounds + 1):
-        for peer in rng.sample(peers, len(peers)):
-            count = min(WARM_UP_COUNT, scenario.count) if at == 0 else scenario.count
-            sample = await measure(
-                peer, scenario.request, connections=scenario.connections, count=count
-            )
-            if at:
-                samples[peer.name].append(sample)
-    return samples
-
-
-def _lines(scenario: Scenario, samples: dict[str, list[Sample]]) -> list[list[str]]:
-    lines = []
-    peer = samples.get("nginx")
-    for name, taken in samples.items():
-        ratio = ["", "", ""]
-        if peer is not None and name != "nginx":
-            pairs = list(zip(taken, peer, strict=True))
-            ratio = [
-                f"{statistics.median(a.requests_per_s / b.requests_per_s for a, b in pairs):.2f}",
-                f"{statistics.median(a.p50_us / b.p50_us for a, b in pairs):.2f}",
-                f"{statistics.median(a.cpu_us / b.cpu_us for a, b in pairs):.2f}",
-            ]
-        lines.append(
-            [
-                scenario.title,
-                name,
-                f"{statistics.median(s.requests_per_s for s in taken):,.0f}",
-                f"{statistics.median(s.p50_us for s in taken):,.0f}",
-                f"{statistics.median(s.p99_us for s in taken):,.0f}",
-                f"{statistics.median(s.cpu_us for s in taken):,.1f}",
-                *ratio,
-            ]
-        )
-    return lines
-
-
-def _table() -> Table:
-    table = Table(title="layer gateway against nginx as a reverse proxy, same upstream, same run")
-    for heading in ("scenario", "peer"):
-        table.add_column(heading)
-    for heading in ("requests/s", "p50 µs", "p99 µs", "CPU µs", "req/s ÷", "p50 ÷", "CPU ÷"):
-        table.add_column(heading, justify="right")
-    return table
-
-
-def _stamping_table(measured: list[Stamping]) -> Table:
-    table = Table(title="stamping a write, against a bare msgspec round trip of its body")
-    table.add_column("write")
-    for heading in ("MB", "stamped, CPU ms", "round trip, CPU ms", "CPU ÷"):
-        table.add_column(heading, justify="right")
-    for line in measured:
-        table.add_row(
-            line.name,
-            f"{line.body_bytes / 1e6:.1f}",
-            f"{line.stamped_ms:.1f}",
-            f"{line.round_trip_ms:.1f}",
-            f"{line.ratio:.2f}",
-        )
-    return table
+            if only in scenario.title:
+                for cells in proxies.lines(
+                    scenario, await proxies.rounds(scenario, peers, round_count)
+                ):
+                    table.add_row(*cells)
+        if table.row_count:
+            console.print(table)
+        direct = Peer(name="upstream", address=upstream, pids=(stub.pid,))
+        if only in fetches.TITLE:
+            console.print(await fetches.measured(ours, direct, round_count))
+        if only in neighbours.TITLE:
+            console.print(await neighbours.measured(ours, round_count))
+    if only in in_process.TITLE:
+        console.print(in_process.measured(round_count))
 
 
 def _keep_off(core: int, pid: int) -> None:
@@ -132,8 +73,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds (default 5)")
     parser.add_argument("--count", type=int, default=3000, help="requests a round (default 3000)")
+    parser.add_argument("--only", default="", help="only what has this in its title")
     options = parser.parse_args()
-    uvloop.run(run(options.rounds, options.count))
+    uvloop.run(run(options.rounds, options.count, options.only))
 
 
 if __name__ == "__main__":

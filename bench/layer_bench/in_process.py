@@ -5,44 +5,36 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Final
 
-import msgspec
+import orjson
+from rich.table import Table
 
 from layer_bench.scenarios import write_base64, write_floats
 from layer_wire.stamping import stamp
 from layer_wire.writes import decode_write
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stamping:
-    """Medians over rounds of CPU time for one write."""
-
-    name: str
-    body_bytes: int
-    stamped_ms: float
-    round_trip_ms: float
-    """``msgspec.json.encode(msgspec.json.decode(body))``, which changes nothing."""
-    ratio: float
+TITLE: Final = "stamping a write, against a bare orjson round trip of its body"
 
 
-def measure_stamping(rounds: int) -> list[Stamping]:
-    """Stamp a write of 1000 rows and prepare its rows for the cache, in turns with the peer."""
-    found = []
+def measured(round_count: int) -> Table:
+    """Stamp writes of 1000 rows and prepare the rows for the cache, in turns with the peer."""
+    table = Table(title=TITLE)
+    table.add_column("write")
+    for heading in ("MB", "stamped, CPU ms", "round trip, CPU ms", "CPU ÷"):
+        table.add_column(heading, justify="right")
     for name, body in (("1536 floats each", write_floats()), ("base64 vectors", write_base64())):
-        pairs = [(_cpu_ms(_stamped, body), _cpu_ms(_round_trip, body)) for _ in range(rounds + 1)][
-            1:
-        ]
-        found.append(
-            Stamping(
-                name=f"1000 rows, {name}",
-                body_bytes=len(body),
-                stamped_ms=statistics.median(ours for ours, _ in pairs),
-                round_trip_ms=statistics.median(theirs for _, theirs in pairs),
-                ratio=statistics.median(ours / theirs for ours, theirs in pairs),
-            )
+        pairs = [
+            (_cpu_ms(_stamped, body), _cpu_ms(_round_trip, body)) for _ in range(round_count + 1)
+        ][1:]
+        table.add_row(
+            f"1000 rows, {name}",
+            f"{len(body) / 1e6:.1f}",
+            f"{statistics.median(ours for ours, _ in pairs):.1f}",
+            f"{statistics.median(theirs for _, theirs in pairs):.1f}",
+            f"{statistics.median(ours / theirs for ours, theirs in pairs):.2f}",
         )
-    return found
+    return table
 
 
 def _stamped(body: bytes) -> None:
@@ -52,7 +44,7 @@ def _stamped(body: bytes) -> None:
 
 
 def _round_trip(body: bytes) -> None:
-    msgspec.json.encode(msgspec.json.decode(body))
+    orjson.dumps(orjson.loads(body))
 
 
 def _cpu_ms(work: Callable[[bytes], None], body: bytes) -> float:

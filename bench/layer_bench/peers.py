@@ -1,4 +1,4 @@
-"""What is measured: nginx as a reverse proxy, and the gateway, before the same upstream."""
+"""What is measured: the gateway, and other proxies, before the same upstream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +46,8 @@ class Peer:
     address: str
     pids: tuple[int, ...]
     """Processes whose CPU time counts."""
+    cache_address: str = ""
+    """Of the cache beside a gateway."""
 
 
 def nginx_binary() -> str | None:
@@ -90,7 +92,7 @@ async def gateway(upstream: str, *, with_cache: bool) -> AsyncIterator[Peer]:
         ) as cache:
             os.sched_setaffinity(cache.pid, {PROXY_CORE})
             async with _gateway(upstream, cache_address=socket) as peer:
-                yield Peer(name=peer.name, address=peer.address, pids=(*peer.pids, cache.pid))
+                yield replace(peer, pids=(*peer.pids, cache.pid), cache_address=socket)
 
 
 @asynccontextmanager
@@ -105,6 +107,14 @@ async def _gateway(upstream: str, *, cache_address: str) -> AsyncIterator[Peer]:
     ) as process:
         os.sched_setaffinity(process.pid, {PROXY_CORE})
         yield Peer(name="gateway", address=process.addresses["http"], pids=(process.pid,))
+
+
+@asynccontextmanager
+async def starlette(upstream: str) -> AsyncIterator[Peer]:
+    """Run the proxy that one writes first in Python, on one core."""
+    async with running("layer_bench.starlette_proxy", LAYER_BENCH_UPSTREAM=upstream) as process:
+        os.sched_setaffinity(process.pid, {PROXY_CORE})
+        yield Peer(name="starlette", address=process.addresses["http"], pids=(process.pid,))
 
 
 async def _until_listening(address: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import random
 import struct
@@ -13,20 +14,20 @@ from layer_bench.load import Request
 
 DIMENSIONS: Final = 1536
 ROWS_WRITTEN: Final = 1000
-FETCHED_IDS: Final = 100
-
-SMALL_QUERY: Final = b'{"rank_by":["text","BM25","quick brown fox"],"limit":10}'
+SMALL_BODY: Final = b'{"rank_by":["text","BM25","quick brown fox"],"limit":10}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One line of the table."""
+    """One group of lines of the table."""
 
     name: str
     request: Request
     connections: int
     count: int
     """Requests a round."""
+    has_starlette: bool = False
+    """Whether the slow peer takes part, with a tenth of the requests."""
 
     @property
     def title(self) -> str:
@@ -34,43 +35,64 @@ class Scenario:
 
 
 def scenarios(count: int) -> list[Scenario]:
-    """Return what is measured; ``count`` requests a round for the cheap ones."""
-    kinds: list[tuple[str, Request, tuple[int, ...], float]] = [
-        ("pass-through query, 2 KB answer", _query(b"small", SMALL_QUERY), (1, 32), 1.0),
-        ("pass-through query, 220 KB answer", _query(b"large", SMALL_QUERY), (1, 32), 0.2),
-        ("filtered query, 1536 floats", _query(b"small", _layer_query()), (1, 32), 0.5),
-        ("fetch hit", _get(b"/v2/namespaces/small/documents/doc-1"), (1, 32), 1.0),
-        ("fetch of 100, all hits", _batch_fetch(), (1, 32), 0.2),
-        (
-            "write of 1000 rows, 1536 floats each",
-            _post(b"/v2/namespaces/small", write_floats()),
-            (1,),
-            0.005,
-        ),
-        (
-            "write of 1000 rows, base64 vectors",
-            _post(b"/v2/namespaces/small", write_base64()),
-            (1,),
-            0.01,
-        ),
+    """Return what the proxies are asked; ``count`` requests a round for the cheap ones."""
+    kinds: list[tuple[str, Request, float]] = [
+        ("pass-through query, 2 KB answer", small_query(), 1.0),
+        ("pass-through query, 220 KB answer", _query(b"large", SMALL_BODY), 0.2),
+        ("filtered query, 1536 floats", _query(b"small", _layer_query()), 0.5),
+        ("fetch hit", _get(b"/v2/namespaces/small/documents/doc-1"), 1.0),
+        ("fetch of 100, all hits", fetch(b"documents", 100), 0.2),
     ]
-    return [
+    found = [
         Scenario(
             name=name,
             request=request,
             connections=connections,
-            count=max(connections, int(count * share), 5),
+            count=max(connections, int(count * share)),
+            has_starlette=request == small_query(),
         )
-        for name, request, all_connections, share in kinds
-        for connections in all_connections
+        for name, request, share in kinds
+        for connections in (1, 32)
     ]
+    for name, body, share in (
+        ("write of 1000 rows, 1536 floats each", write_floats(), 0.005),
+        ("write of 1000 rows, base64 vectors", write_base64(), 0.01),
+    ):
+        request = _post(b"/v2/namespaces/small", body)
+        found.append(
+            Scenario(name=name, request=request, connections=1, count=max(5, int(count * share)))
+        )
+    return found
 
 
+def small_query() -> Request:
+    """Return a query that is the store's alone, with an answer of 2 KB."""
+    return _query(b"small", SMALL_BODY)
+
+
+def slow_query() -> Request:
+    """Return a query that the upstream takes 10 ms for."""
+    return _query(b"slow", SMALL_BODY)
+
+
+def fetch(namespace: bytes, count: int) -> Request:
+    """Return a fetch of the first ``count`` documents of a namespace."""
+    ids = [f"doc-{at}" for at in range(count)]
+    return _post(b"/v2/namespaces/" + namespace + b"/documents", _json({"ids": ids}))
+
+
+def big_write() -> Request:
+    """Return an upsert of 18 MB."""
+    return _post(b"/v2/namespaces/small", write_floats())
+
+
+@functools.cache
 def write_floats() -> bytes:
     """Return an upsert of rows whose vectors are lists of numbers, 18 MB."""
     return _write([[round(value, 8) for value in vector] for vector in _vectors(ROWS_WRITTEN)])
 
 
+@functools.cache
 def write_base64() -> bytes:
     """Return the same with vectors as the official client sends them, 8.7 MB."""
     packed = (struct.pack(f"<{DIMENSIONS}f", *vector) for vector in _vectors(ROWS_WRITTEN))
@@ -101,11 +123,6 @@ def _layer_query() -> bytes:
 def _vectors(count: int) -> list[list[float]]:
     rng = random.Random(3)  # noqa: S311 -- the same bytes in every run
     return [[rng.uniform(-1, 1) for _ in range(DIMENSIONS)] for _ in range(count)]
-
-
-def _batch_fetch() -> Request:
-    ids = [f"doc-{at}" for at in range(FETCHED_IDS)]
-    return _post(b"/v2/namespaces/documents/documents", _json({"ids": ids}))
 
 
 def _query(namespace: bytes, body: bytes) -> Request:

@@ -1,7 +1,8 @@
 """The upstream of the benchmarks: answers at once, from memory, on a raw protocol.
 
 Run as ``python -m layer_bench.stub``; prints ``listening {"http": …}``. Every query answers the
-same bytes, sized by the path: ``/v2/namespaces/large/query`` about 220 KB, others about 2 KB.
+same bytes, sized by the path: ``/v2/namespaces/large/query`` about 220 KB, others about 2 KB. A
+namespace called ``slow`` takes 10 ms, as a near store does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ ROWS_SMALL: Final = 10
 ROWS_LARGE: Final = 100
 DIMENSIONS: Final = 256
 DOCUMENT_IDS: Final = 128
+SLOW_S: Final = 0.01
 SCHEMA: Final = b'{"id":{"type":"string"},"title":{"type":"string"}}'
 
 
@@ -67,6 +69,8 @@ class StubProtocol(asyncio.Protocol):
             self._transport.write(LARGE)
         elif b"/documents" in self._url and self._parser.get_method() == b"POST":
             self._transport.write(DOCUMENTS)
+        elif b"/slow/" in self._url:
+            asyncio.get_running_loop().call_later(SLOW_S, self._transport.write, SMALL)
         else:
             self._transport.write(SMALL)
 

@@ -63,7 +63,7 @@ class CachedRows:
         self._membership = membership
         self._lookup_timeout_s = lookup_timeout_s
         self._fence_ttl_ms = int((write_timeout_s + FENCE_MARGIN_S) * 1000)
-        self._joined_lookups = JoinedLookups(self._lookup)
+        self._joined_lookups = JoinedLookups(self.ask)
         self._unannounced = Counter(
             "layer_cache_unannounced_writes_total",
             "Writes acknowledged only after this gateway's lease had run out.",
@@ -85,7 +85,8 @@ class CachedRows:
         kind = LookupKind(namespace, None if names is None else tuple(names), with_vectors)
         return await self._joined_lookups(kind, ids)
 
-    async def _lookup(self, kind: LookupKind, ids: Sequence[bytes]) -> CacheLookup:
+    async def ask(self, kind: LookupKind, ids: Sequence[bytes]) -> CacheLookup:
+        """Look ``ids`` up in a call of their own."""
         if not self.is_available:
             return CacheLookup(is_available=False)
         request = cache_pb2.LookupRowsRequest(
