@@ -48,7 +48,7 @@ async def serving(settings: CacheSettings) -> AsyncIterator[Mapping[str, str]]:
         ConfigurationError: When the data directory or an address cannot be used.
     """
     async with service_frame(settings) as frame:
-        store, ledger = _open_backend(settings, frame.resources)
+        store, ledger = await _open_backend(settings, frame.resources)
         servicer = build(
             store,
             ledger,
@@ -59,11 +59,8 @@ async def serving(settings: CacheSettings) -> AsyncIterator[Mapping[str, str]]:
             limits=Limits(),
         )
 
-        async def recover() -> None:
-            store.recover()
-
         frame.loops.every(ADVANCE_INTERVAL_S, servicer.sessions.advance, name="advance")
-        frame.loops.every(RECOVER_INTERVAL_S, recover, name="recover")
+        frame.loops.every(RECOVER_INTERVAL_S, store.recover, name="recover")
         await frame.serve_grpc(
             settings.grpc_address,
             [cache_pb2.DESCRIPTOR.services_by_name["CacheService"]],
@@ -128,7 +125,7 @@ def build(
     )
 
 
-def _open_backend(
+async def _open_backend(
     settings: CacheSettings, resources: AsyncExitStack
 ) -> tuple[RowStore, LedgerStore]:
     if settings.backend == "memory":
@@ -139,23 +136,23 @@ def _open_backend(
     directory = DataDirectory(settings.data_directory)
     resources.callback(directory.close)
     try:
-        store, ledger = _open_embedded(settings, directory)
+        store, ledger = await _open_embedded(settings, directory)
     except (OSError, sqlite3.Error) as error:
         # Nothing in a cache is worth a start that fails: begin again from nothing.
         log.warning("contents_damaged", error=str(error))
         try:
             directory.wipe()
-            store, ledger = _open_embedded(settings, directory)
+            store, ledger = await _open_embedded(settings, directory)
         except (OSError, sqlite3.Error) as again:
             raise ConfigurationError(
                 f"data_directory {settings.data_directory} cannot be used: {again}"
             ) from again
-    resources.callback(ledger.close)
-    resources.callback(store.close)
+    resources.push_async_callback(ledger.close)
+    resources.push_async_callback(store.close)
     return store, ledger
 
 
-def _open_embedded(
+async def _open_embedded(
     settings: CacheSettings, directory: DataDirectory
 ) -> tuple[EmbeddedStore, SqliteLedger]:
     ledger = SqliteLedger(directory.ledger, distrust=directory.distrust)
@@ -168,7 +165,7 @@ def _open_embedded(
             distrust=directory.distrust,
         )
     except OSError:
-        ledger.close()
+        await ledger.close()
         raise
     return store, ledger
 

@@ -1,9 +1,11 @@
 """What the cache needs from outside: a place for rows and a place for what must not be evicted.
 
-Both are synchronous on purpose. A row costs microseconds, the embedded driver holds the
-interpreter's lock while it writes, so a thread would not make way for anything, and a call that
-cannot be interrupted is what makes "check the order, then store" one step. Whoever has many rows
-passes them in chunks and yields to the event loop in between.
+A store may be near, where a row costs microseconds and a call never suspends, or far. So that
+"check the order, then store" is one step over either, calls take effect in the order in which they
+were made: a call begins when it is made, without waiting for its turn, and from then on a later
+``get`` or ``delete`` of the same key sees what an earlier ``put`` did, even one that is on its way
+or whose outcome nobody will ever know. Whoever has many rows passes them in chunks and yields to
+the event loop in between.
 """
 
 from __future__ import annotations
@@ -42,20 +44,20 @@ class RowStore(Protocol):
     entry is not seen again, not even after a restart, unless it is put anew.
     """
 
-    def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+    async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         """Return the entries in the order of ``keys``; None for those absent or over age."""
 
-    def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
+    async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
         """Store entries in order, the last one winning; return how many were kept."""
 
-    def delete(self, keys: Sequence[RowKey]) -> None:
+    async def delete(self, keys: Sequence[RowKey]) -> None:
         """Remove entries.
 
         Raises:
             UnavailableError: ``STORE_DOWN``, when it cannot be promised.
         """
 
-    def scan(
+    async def scan(
         self, namespace: Namespace, *, after: RowKey | None, count_max: int
     ) -> list[tuple[RowKey, Entry]]:
         """Return up to ``count_max`` entries in order of key, beginning behind ``after``.
@@ -69,10 +71,10 @@ class RowStore(Protocol):
     def figures(self) -> StoreFigures:
         """Measure the store."""
 
-    def recover(self) -> None:
+    async def recover(self) -> None:
         """Try to accept writes again after a failure; does nothing otherwise."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Keep what was stored and let go of it."""
 
 
@@ -95,17 +97,17 @@ class LedgerStore(Protocol):
     def load(self) -> Ledger:
         """Return what was recorded."""
 
-    def record_epoch(self, namespace: Namespace, era: int) -> None:
+    async def record_epoch(self, namespace: Namespace, era: int) -> None:
         """Set the epoch of one namespace."""
 
-    def record_floor(self, era: int) -> None:
+    async def record_floor(self, era: int) -> None:
         """Set the floor and forget all epochs."""
 
-    def add_member(self, member_id: str) -> None:
+    async def add_member(self, member_id: str) -> None:
         """Remember a member."""
 
-    def remove_members(self, member_ids: Iterable[str]) -> None:
+    async def remove_members(self, member_ids: Iterable[str]) -> None:
         """Forget members."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of it."""

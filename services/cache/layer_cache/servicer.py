@@ -73,7 +73,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def CloseSession(
         self, request: cache_pb2.CloseSessionRequest, context: object
     ) -> cache_pb2.CloseSessionResponse:
-        self.sessions.close(request.session_id)
+        await self.sessions.close(request.session_id)
         return cache_pb2.CloseSessionResponse()
 
     async def LookupRows(
@@ -142,7 +142,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def InvalidateNamespace(
         self, request: cache_pb2.InvalidateNamespaceRequest, context: object
     ) -> cache_pb2.InvalidateNamespaceResponse:
-        self.writes.invalidate(request.session_id, parse_namespace(request.namespace))
+        await self.writes.invalidate(request.session_id, parse_namespace(request.namespace))
         return cache_pb2.InvalidateNamespaceResponse()
 
     async def CountRows(

@@ -106,7 +106,7 @@ class World(RuleBasedStateMachine):
             self.restart()
         elif trouble == "die" or (trouble == "close" and not is_busy):
             if trouble == "close" and gateway.session_id:
-                self.cache.sessions.close(gateway.session_id)
+                run(self.cache.sessions.close(gateway.session_id))
             gateway.is_dead = True
             self.counter += 1
             self.gateways[index] = Gateway(f"gateway-{self.counter}")
@@ -297,7 +297,7 @@ class World(RuleBasedStateMachine):
 
         def call() -> bool:
             if write.kind == "by_filter":
-                self.cache.writes.invalidate(session_id, BOOKS)
+                run(self.cache.writes.invalidate(session_id, BOOKS))
             else:
                 rows = keys(write.ids)
                 run(self.cache.writes.fence(session_id, write.fence, rows, ttl_s=FENCE_TTL_S))

@@ -89,7 +89,7 @@ class EmbeddedStore:
         self._put_options.no_slowdown = True
         self._rows = self._open()
 
-    def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+    async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         if self._is_blind:
             return [None] * len(keys)
         oldest_ms = self._now_ms() - self._ttl_ms
@@ -106,7 +106,7 @@ class EmbeddedStore:
             ]
         return found
 
-    def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
+    async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
         if not entries:
             return 0
         if self._last_error:
@@ -124,7 +124,7 @@ class EmbeddedStore:
             return 0
         return len(entries)
 
-    def delete(self, keys: Sequence[RowKey]) -> None:
+    async def delete(self, keys: Sequence[RowKey]) -> None:
         if not keys or self._is_blind:
             return
         batch = WriteBatch(raw_mode=True)
@@ -138,7 +138,7 @@ class EmbeddedStore:
             self._fail(error)
             self._distrust(f"rows: {error}")
 
-    def scan(
+    async def scan(
         self, namespace: Namespace, *, after: RowKey | None, count_max: int
     ) -> list[tuple[RowKey, Entry]]:
         if self._is_blind:
@@ -160,7 +160,7 @@ class EmbeddedStore:
             refused_count=self._refused_count,
         )
 
-    def recover(self) -> None:
+    async def recover(self) -> None:
         """Open the store anew once there is room, and write the deletes that are due.
 
         RocksDB refuses every write after a failed one, until it is opened again. A blind store
@@ -180,11 +180,11 @@ class EmbeddedStore:
         self._is_blind = False
         self._last_error = ""
         unerased, self._unerased = self._unerased, set()
-        self.delete(list(unerased))
+        await self.delete(list(unerased))
         if not self._last_error:
             log.info("store_recovered", path=str(self._path))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         try:
             self._rows.flush()
             self._rows.flush_wal(sync=True)

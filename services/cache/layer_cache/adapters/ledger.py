@@ -45,21 +45,21 @@ class SqliteLedger:
     def load(self) -> Ledger:
         return self._ledger
 
-    def record_epoch(self, namespace: Namespace, era: int) -> None:
+    async def record_epoch(self, namespace: Namespace, era: int) -> None:
         self._write([("INSERT OR REPLACE INTO epoch VALUES (?, ?)", (namespace, era))])
 
-    def record_floor(self, era: int) -> None:
+    async def record_floor(self, era: int) -> None:
         self._write(
             [("INSERT OR REPLACE INTO floor VALUES (1, ?)", (era,)), ("DELETE FROM epoch", ())]
         )
 
-    def add_member(self, member_id: str) -> None:
+    async def add_member(self, member_id: str) -> None:
         self._write([("INSERT OR IGNORE INTO member VALUES (?)", (member_id,))])
 
-    def remove_members(self, member_ids: Iterable[str]) -> None:
+    async def remove_members(self, member_ids: Iterable[str]) -> None:
         self._write([("DELETE FROM member WHERE member_id = ?", (id_,)) for id_ in member_ids])
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._connection.close()
 
     def _read(self) -> Ledger:

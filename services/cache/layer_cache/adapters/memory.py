@@ -25,12 +25,12 @@ class MemoryStore:
         self._sorted: list[RowKey] = []
         self._bytes = 0
 
-    def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+    async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         oldest_ms = self._now_ms() - self._ttl_ms
         found = [self._entries.get(key) for key in keys]
         return [entry if entry and entry.written_ms > oldest_ms else None for entry in found]
 
-    def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
+    async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
         for key, entry in entries:
             self._remove(key)
             self._entries[key] = entry
@@ -40,11 +40,11 @@ class MemoryStore:
             self._remove(next(iter(self._entries)))
         return len(entries)
 
-    def delete(self, keys: Sequence[RowKey]) -> None:
+    async def delete(self, keys: Sequence[RowKey]) -> None:
         for key in keys:
             self._remove(key)
 
-    def scan(
+    async def scan(
         self, namespace: Namespace, *, after: RowKey | None, count_max: int
     ) -> list[tuple[RowKey, Entry]]:
         prefix = namespace_prefix(namespace)
@@ -69,10 +69,10 @@ class MemoryStore:
             refused_count=0,
         )
 
-    def recover(self) -> None:
+    async def recover(self) -> None:
         """Memory does not fail softly."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._entries.clear()
         self._sorted.clear()
 
@@ -97,20 +97,20 @@ class MemoryLedger:
             member_ids=frozenset(self._member_ids),
         )
 
-    def record_epoch(self, namespace: Namespace, era: int) -> None:
+    async def record_epoch(self, namespace: Namespace, era: int) -> None:
         self._epochs[namespace] = era
 
-    def record_floor(self, era: int) -> None:
+    async def record_floor(self, era: int) -> None:
         self._floor = era
         self._epochs.clear()
 
-    def add_member(self, member_id: str) -> None:
+    async def add_member(self, member_id: str) -> None:
         self._member_ids.add(member_id)
 
-    def remove_members(self, member_ids: Iterable[str]) -> None:
+    async def remove_members(self, member_ids: Iterable[str]) -> None:
         self._member_ids.difference_update(member_ids)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """There is nothing to let go of."""
 
 

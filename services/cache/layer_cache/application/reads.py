@@ -104,8 +104,9 @@ class Reads:
             return found
         position = 0
         async for chunk in in_turns(keys):
+            entries = await self.store.get(chunk)
             epoch = self.order.eras.epoch(namespace)
-            for entry in self.store.get(chunk):
+            for entry in entries:
                 if (
                     entry is not None
                     and entry.era >= epoch
@@ -136,7 +137,7 @@ class Reads:
             if not self.order.is_valid(token, namespace, self.clock()):
                 break
             era = self.order.eras.current
-            stored_count += self.store.put(
+            stored_count += await self.store.put(
                 [
                     (key, Entry(era, written_ms, body, vector))
                     for key, body, vector in chunk
@@ -203,7 +204,7 @@ class Reads:
                     "HITS_SUSPENDED",
                     "A gateway is out of reach of the cache; read from upstream instead.",
                 )
-            page = self.store.scan(namespace, after=after, count_max=count_max)
+            page = await self.store.scan(namespace, after=after, count_max=count_max)
             if not page:
                 return
             after = page[-1][0]

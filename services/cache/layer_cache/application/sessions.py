@@ -67,17 +67,17 @@ class Sessions:
         received_s = self._clock()
         self.members.check_admission(member_id)
         if dirty.is_everything:
-            self._writes.void_everything()
+            await self._writes.void_everything()
         for namespace in dirty.namespaces:
-            self._writes.void_namespace(namespace)
+            await self._writes.void_namespace(namespace)
         await self._writes.drop(dirty.keys)
         if not self.members.is_known(member_id):
             self.members.check_admission(member_id)
             if is_returning and self.members.has_forgotten(received_s):
-                self._ledger.add_member(FORGOTTEN)
+                await self._ledger.add_member(FORGOTTEN)
                 self.members.await_forgotten()
                 log.warning("members_forgotten")
-            self._ledger.add_member(member_id)
+            await self._ledger.add_member(member_id)
             log.info("member_joined", member_id=member_id)
         session_id = self._new_session_id()
         self.members.open(member_id, session_id, received_s)
@@ -96,27 +96,30 @@ class Sessions:
             received_s=self._clock(),
         )
 
-    def close(self, session_id: str) -> None:
+    async def close(self, session_id: str) -> None:
         """End a membership. Nobody waits for it any more."""
         if (member_id := self.members.close(session_id)) is not None:
-            self._ledger.remove_members([member_id])
+            await self._ledger.remove_members([member_id])
             log.info("member_left", member_id=member_id)
 
     async def advance(self) -> None:
         """Do what time alone brings about: release expired fences, give up silent members."""
-        now_s = self._clock()
-        if gone := self.members.gone(now_s):
+        self._order.fences.expire(self._clock())
+        while self._order.release_expired(self._clock(), count_max=CHUNK_ROWS):
+            await give_way()
+        if silent := set(self.members.gone(self._clock())):
             # What they wrote is unknown. Everything goes first, only then may hits resume.
-            self._writes.void_everything()
-            self._ledger.remove_members(gone)
+            await self._writes.void_everything()
+            # One that was heard of meanwhile counts on being known.
+            gone = [
+                member_id for member_id in self.members.gone(self._clock()) if member_id in silent
+            ]
             for member_id in gone:
                 self.members.forget(member_id)
                 log.warning("member_declared_gone", member_id=member_id)
             self.gone_count += len(gone)
-        self._notice_suspension(is_suspended=self.members.is_suspended(now_s))
-        self._order.fences.expire(now_s)
-        while self._order.release_expired(self._clock(), count_max=CHUNK_ROWS):
-            await give_way()
+            await self._ledger.remove_members(gone)
+        self._notice_suspension(is_suspended=self.members.is_suspended(self._clock()))
 
     def _notice_suspension(self, *, is_suspended: bool) -> None:
         if is_suspended == self._was_suspended:

@@ -82,9 +82,9 @@ class Writes:
                     return
                 fences.cover(fence, chunk)
                 self.order.touch(chunk, self.clock())
-                found = zip(chunk, self.store.get(chunk), strict=True)
+                found = zip(chunk, await self.store.get(chunk), strict=True)
                 present = [(key, entry) for key, entry in found if entry is not None]
-                self.store.delete([key for key, _ in present])
+                await self.store.delete([key for key, _ in present])
                 for key, entry in present:
                     fences.hide(fence, key, entry)
         finally:
@@ -106,7 +106,7 @@ class Writes:
         try:
             await self.drop([key for key in settlement.keys if key not in fence.hidden])
             async for chunk in in_turns(list(fence.hidden)):
-                stored_count += self._settle_chunk(fence, chunk, settlement)
+                stored_count += await self._settle_chunk(fence, chunk, settlement)
         finally:
             if fence.hidden:
                 self.order.fences.abandon(fence)
@@ -121,9 +121,9 @@ class Writes:
         async for chunk in in_turns(keys):
             self.order.fences.spoil(chunk)
             self.order.touch(chunk, self.clock())
-            self.store.delete(chunk)
+            await self.store.delete(chunk)
 
-    def invalidate(self, session_id: str, namespace: Namespace) -> None:
+    async def invalidate(self, session_id: str, namespace: Namespace) -> None:
         """Void everything cached of ``namespace`` so far.
 
         Raises:
@@ -131,22 +131,24 @@ class Writes:
             UnavailableError: ``STORE_DOWN``.
         """
         self.members.check(session_id, self.clock())
-        self.void_namespace(namespace)
+        await self.void_namespace(namespace)
 
-    def void_namespace(self, namespace: Namespace) -> None:
+    async def void_namespace(self, namespace: Namespace) -> None:
         """Raise one epoch, or all of them when too many would have to be remembered."""
         eras = self.order.eras
         if namespace not in eras.epochs and len(eras.epochs) >= self.order.limits.epochs_max:
             log.warning("epochs_overflowed", count_max=self.order.limits.epochs_max)
-            self.void_everything()
+            await self.void_everything()
             return
-        self.ledger.record_epoch(namespace, eras.raise_namespace(namespace))
+        await self.ledger.record_epoch(namespace, eras.raise_namespace(namespace))
 
-    def void_everything(self) -> None:
+    async def void_everything(self) -> None:
         """Void everything cached so far."""
-        self.ledger.record_floor(self.order.eras.raise_all())
+        await self.ledger.record_floor(self.order.eras.raise_all())
 
-    def _settle_chunk(self, fence: Fence, keys: Sequence[RowKey], settlement: Settlement) -> int:
+    async def _settle_chunk(
+        self, fence: Fence, keys: Sequence[RowKey], settlement: Settlement
+    ) -> int:
         self.order.touch(keys, self.clock())
         era = self.order.eras.current
         epoch = self.order.eras.epoch(fence.name.namespace)
@@ -161,7 +163,7 @@ class Writes:
             entry = _outcome(key, hidden, settlement, era=era, written_ms=written_ms)
             if entry is not None and len(entry.body) + len(entry.vectors) <= ROW_BYTES_MAX:
                 kept.append((key, entry))
-        return self.store.put(kept)
+        return await self.store.put(kept)
 
 
 def _outcome(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -25,20 +25,20 @@ class Stores:
         self.distrusted: list[str] = []
         self._opened: list[RowStore] = []
 
-    def open(self) -> RowStore:
+    async def open(self) -> RowStore:
         store = self._make()
         self._opened.append(store)
         return store
 
-    def reopen(self, store: RowStore) -> RowStore:
+    async def reopen(self, store: RowStore) -> RowStore:
         """Stop a store and start it again."""
-        store.close()
+        await store.close()
         self._opened.remove(store)
-        return self.open()
+        return await self.open()
 
-    def close(self) -> None:
-        for store in self._opened:
-            store.close()
+    async def close(self) -> None:
+        while self._opened:
+            await self._opened.pop().close()
 
     def _make(self) -> RowStore:
         if self.kind == "memory":
@@ -53,10 +53,10 @@ class Stores:
 
 
 @pytest.fixture(params=["embedded", "memory"])
-def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     made = Stores(request.param, tmp_path / "rows")
     yield made
-    made.close()
+    await made.close()
 
 
 @pytest.fixture

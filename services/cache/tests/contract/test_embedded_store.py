@@ -27,7 +27,7 @@ BOOKS = Namespace("books")
 Stores = Any  # the fixture's class lives in conftest.py, which nothing can import
 
 WRITER = """
-import itertools, sys, time
+import asyncio, itertools, sys
 from pathlib import Path
 from layer_cache.adapters.embedded import EmbeddedStore
 from layer_cache.domain.rows import Entry, row_keys
@@ -36,11 +36,15 @@ store = EmbeddedStore(
     Path(sys.argv[1]), disk_bytes_max=2**26, ttl_s=1e6,
     now_ms=lambda: 1000, distrust=print,
 )
-for number in itertools.count():
-    key, gone = row_keys("books", [b"u%d" % number, b"u%d" % (number - 10)], count_max=2)
-    store.put([(key, Entry(1, 1000, b"%d" % number * 50, b""))])
-    store.delete([gone])
-    print(number, flush=True)
+
+async def write():
+    for number in itertools.count():
+        key, gone = row_keys("books", [b"u%d" % number, b"u%d" % (number - 10)], count_max=2)
+        await store.put([(key, Entry(1, 1000, b"%d" % number * 50, b""))])
+        await store.delete([gone])
+        print(number, flush=True)
+
+asyncio.run(write())
 """
 
 
@@ -52,19 +56,8 @@ def entry(body: bytes = b"{}") -> Entry:
     return Entry(1, 1_000_000_000, body, b"")
 
 
-def test_a_killed_writer_loses_nothing_that_it_reported(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path / "rows")],
-        stdout=subprocess.PIPE,
-        env=child_environment({}),
-        text=True,
-    ) as writer:
-        assert writer.stdout is not None
-        reported = 0
-        for line in writer.stdout:
-            reported = int(line)
-            if reported == 2000:
-                writer.send_signal(signal.SIGKILL)
+async def test_a_killed_writer_loses_nothing_that_it_reported(tmp_path: Path) -> None:
+    reported = write_until_killed(tmp_path / "rows")
     store = EmbeddedStore(
         tmp_path / "rows",
         disk_bytes_max=2**26,
@@ -73,9 +66,9 @@ def test_a_killed_writer_loses_nothing_that_it_reported(tmp_path: Path) -> None:
         distrust=lambda _why: None,
     )
 
-    kept = store.get([key(number) for number in range(reported - 9, reported + 1)])
-    deleted = store.get([key(number) for number in range(reported - 9)])
-    store.close()
+    kept = await store.get([key(number) for number in range(reported - 9, reported + 1)])
+    deleted = await store.get([key(number) for number in range(reported - 9)])
+    await store.close()
 
     assert [found.body for found in kept if found] == [
         b"%d" % number * 50 for number in range(reported - 9, reported + 1)
@@ -83,19 +76,36 @@ def test_a_killed_writer_loses_nothing_that_it_reported(tmp_path: Path) -> None:
     assert set(deleted) == {None}
 
 
-def test_a_stop_keeps_what_was_stored_and_what_was_deleted(
+def write_until_killed(path: Path) -> int:
+    """Start a writer, kill it in the middle, return the last number that it reported."""
+    reported = 0
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)],
+        stdout=subprocess.PIPE,
+        env=child_environment({}),
+        text=True,
+    ) as writer:
+        assert writer.stdout is not None
+        for line in writer.stdout:
+            reported = int(line)
+            if reported == 2000:
+                writer.send_signal(signal.SIGKILL)
+    return reported
+
+
+async def test_a_stop_keeps_what_was_stored_and_what_was_deleted(
     make_stores: Callable[[str], Stores],
 ) -> None:
     stores = make_stores("embedded")
-    store = stores.open()
-    store.put([(key(n), entry()) for n in range(10)])
-    store.delete([key(3)])
+    store = await stores.open()
+    await store.put([(key(n), entry()) for n in range(10)])
+    await store.delete([key(3)])
 
-    store = stores.reopen(store)
+    store = await stores.reopen(store)
 
-    assert store.get([key(3), key(4)]) == [None, entry()]
-    assert len(store.scan(BOOKS, after=None, count_max=100)) == 9
-    stores.close()
+    assert await store.get([key(3), key(4)]) == [None, entry()]
+    assert len(await store.scan(BOOKS, after=None, count_max=100)) == 9
+    await stores.close()
 
 
 LIMIT_BYTES = 64 * 1024
@@ -114,21 +124,23 @@ def full_disk() -> Any:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_refuses_puts_and_serves_reads(
+async def test_a_full_disk_refuses_puts_and_serves_reads(
     make_stores: Callable[[str], Stores], full_disk: Callable[[int], None]
 ) -> None:
     stores = make_stores("embedded")
-    store = stores.open()
-    store.put([(key(n), entry(b"x" * 1000)) for n in range(300)])
+    store = await stores.open()
+    await store.put([(key(n), entry(b"x" * 1000)) for n in range(300)])
 
     full_disk(LIMIT_BYTES)
-    refused = store.put([(key(n), entry(b"new")) for n in range(10)])
-    store.delete([key(5), key(6)])
+    refused = await store.put([(key(n), entry(b"new")) for n in range(10)])
+    await store.delete([key(5), key(6)])
 
     assert refused == 0
-    assert store.get([key(1)]) == [entry(b"x" * 1000)]
-    assert store.get([key(5), key(6)]) == [None, None]
-    assert key(5) not in [row_key for row_key, _ in store.scan(BOOKS, after=None, count_max=2000)]
+    assert await store.get([key(1)]) == [entry(b"x" * 1000)]
+    assert await store.get([key(5), key(6)]) == [None, None]
+    assert key(5) not in [
+        row_key for row_key, _ in await store.scan(BOOKS, after=None, count_max=2000)
+    ]
     figures = store.figures()
     assert figures.is_read_only
     assert figures.last_error
@@ -136,58 +148,58 @@ def test_a_full_disk_refuses_puts_and_serves_reads(
     assert stores.distrusted, "what was not deleted on disk must not be found at the next start"
 
     full_disk(resource.RLIM_INFINITY)
-    store.recover()
+    await store.recover()
 
     assert not store.figures().is_read_only
-    assert store.put([(key(5), entry(b"new"))]) == 1
-    assert store.get([key(5), key(6), key(7)]) == [entry(b"new"), None, entry(b"x" * 1000)]
-    store = stores.reopen(store)
-    assert store.get([key(6)]) == [None]
-    stores.close()
+    assert await store.put([(key(5), entry(b"new"))]) == 1
+    assert await store.get([key(5), key(6), key(7)]) == [entry(b"new"), None, entry(b"x" * 1000)]
+    store = await stores.reopen(store)
+    assert await store.get([key(6)]) == [None]
+    await stores.close()
 
 
-def test_more_failed_deletes_than_can_be_kept_make_the_store_answer_nothing(
+async def test_more_failed_deletes_than_can_be_kept_make_the_store_answer_nothing(
     make_stores: Callable[[str], Stores],
     full_disk: Callable[[int], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("layer_cache.adapters.embedded.UNERASED_KEYS_MAX", 2)
     stores = make_stores("embedded")
-    store = stores.open()
-    store.put([(key(n), entry(b"x" * 10_000)) for n in range(10)])
+    store = await stores.open()
+    await store.put([(key(n), entry(b"x" * 10_000)) for n in range(10)])
 
     full_disk(LIMIT_BYTES)
-    store.delete([key(1), key(2), key(3)])
-    store.delete([key(4)])
+    await store.delete([key(1), key(2), key(3)])
+    await store.delete([key(4)])
 
-    assert set(store.get([key(n) for n in range(10)])) == {None}
-    assert store.scan(BOOKS, after=None, count_max=10) == []
+    assert set(await store.get([key(n) for n in range(10)])) == {None}
+    assert await store.scan(BOOKS, after=None, count_max=10) == []
     assert store.figures().entry_count == 0
     full_disk(resource.RLIM_INFINITY)
-    store.recover()
-    assert set(store.get([key(n) for n in range(10)])) == {None}
-    assert store.put([(key(1), entry())]) == 1
-    stores.close()
+    await store.recover()
+    assert set(await store.get([key(n) for n in range(10)])) == {None}
+    assert await store.put([(key(1), entry())]) == 1
+    await stores.close()
 
 
-def test_a_store_that_cannot_be_read_answers_nothing_until_it_began_anew(
+async def test_a_store_that_cannot_be_read_answers_nothing_until_it_began_anew(
     make_stores: Callable[[str], Stores],
 ) -> None:
     stores = make_stores("embedded")
-    store = stores.open()
-    store.put([(key(n), entry(b"x" * 1000)) for n in range(300)])
-    store = stores.reopen(store)
+    store = await stores.open()
+    await store.put([(key(n), entry(b"x" * 1000)) for n in range(300)])
+    store = await stores.reopen(store)
     for table in stores.path.glob("*.sst"):
         table.write_bytes(b"damage" * 1000)
 
-    assert store.get([key(1)]) == [None]
-    assert store.scan(BOOKS, after=None, count_max=10) == []
+    assert await store.get([key(1)]) == [None]
+    assert await store.scan(BOOKS, after=None, count_max=10) == []
     assert store.figures().is_read_only
 
-    store.recover()
-    assert store.put([(key(1), entry())]) == 1
-    assert store.get([key(1), key(2)]) == [entry(), None]
-    stores.close()
+    await store.recover()
+    assert await store.put([(key(1), entry())]) == 1
+    assert await store.get([key(1), key(2)]) == [entry(), None]
+    await stores.close()
 
 
 def test_a_damaged_store_is_reported_as_such(tmp_path: Path) -> None:
@@ -199,35 +211,35 @@ def test_a_damaged_store_is_reported_as_such(tmp_path: Path) -> None:
         )
 
 
-def test_the_ledger_remembers_epochs_the_floor_and_members(tmp_path: Path) -> None:
+async def test_the_ledger_remembers_epochs_the_floor_and_members(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     ledger = SqliteLedger(path, distrust=pytest.fail)
     assert ledger.load() == Ledger()
-    ledger.record_epoch(BOOKS, 2)
-    ledger.record_floor(3)
-    ledger.record_epoch(BOOKS, 4)
+    await ledger.record_epoch(BOOKS, 2)
+    await ledger.record_floor(3)
+    await ledger.record_epoch(BOOKS, 4)
     for member_id in ("one", "two", "two"):
-        ledger.add_member(member_id)
-    ledger.remove_members(["one", "absent"])
-    ledger.close()
+        await ledger.add_member(member_id)
+    await ledger.remove_members(["one", "absent"])
+    await ledger.close()
 
     again = SqliteLedger(path, distrust=pytest.fail)
 
     assert again.load() == Ledger(floor=3, epochs={BOOKS: 4}, member_ids=frozenset({"two"}))
-    again.close()
+    await again.close()
 
 
-def test_a_ledger_that_cannot_be_written_has_everything_distrusted(
+async def test_a_ledger_that_cannot_be_written_has_everything_distrusted(
     tmp_path: Path, full_disk: Callable[[int], None]
 ) -> None:
     distrusted: list[str] = []
     ledger = SqliteLedger(tmp_path / "ledger.sqlite", distrust=distrusted.append)
 
     full_disk(1)
-    ledger.record_epoch(BOOKS, 2)
+    await ledger.record_epoch(BOOKS, 2)
 
     assert distrusted
-    ledger.close()
+    await ledger.close()
 
 
 def open_with_a_row(path: Path) -> DataDirectory:
@@ -309,16 +321,16 @@ def test_a_directory_that_cannot_be_made_is_a_fault_of_the_configuration(tmp_pat
 
 async def test_reads_stay_quick_beside_a_busy_writer(make_stores: Callable[[str], Stores]) -> None:
     stores = make_stores("embedded")
-    store = stores.open()
-    store.put([(key(n), entry(b"x" * 1000)) for n in range(1000)])
+    store = await stores.open()
+    await store.put([(key(n), entry(b"x" * 1000)) for n in range(1000)])
 
     async def write() -> None:
         for start in range(0, 20_000, 250):
-            store.put([(key(n), entry(b"y" * 1000)) for n in range(start, start + 250)])
+            await store.put([(key(n), entry(b"y" * 1000)) for n in range(start, start + 250)])
             await asyncio.sleep(0)
 
     writing = asyncio.create_task(write())
     while not writing.done():
-        assert store.get([key(500)]) in ([entry(b"x" * 1000)], [entry(b"y" * 1000)])
+        assert await store.get([key(500)]) in ([entry(b"x" * 1000)], [entry(b"y" * 1000)])
         await asyncio.sleep(0)
-    stores.close()
+    await stores.close()

@@ -25,116 +25,118 @@ def entry(stores: Stores, body: bytes = b"{}", *, era: int = 1, vectors: bytes =
     return Entry(era, stores.now_ms, body, vectors)
 
 
-def scan_all(store: RowStore, namespace: Namespace, count_max: int) -> list[RowKey]:
+async def scan_all(store: RowStore, namespace: Namespace, count_max: int) -> list[RowKey]:
     found: list[RowKey] = []
-    while page := store.scan(namespace, after=found[-1] if found else None, count_max=count_max):
+    while page := await store.scan(
+        namespace, after=found[-1] if found else None, count_max=count_max
+    ):
         found += [row_key for row_key, _ in page]
     return found
 
 
-def test_entries_come_back_whole_and_in_the_order_asked(stores: Stores) -> None:
-    store = stores.open()
+async def test_entries_come_back_whole_and_in_the_order_asked(stores: Stores) -> None:
+    store = await stores.open()
     one = entry(stores, b'{"a":1}', era=2**63, vectors=b'{"vector":[1]}')
     two = entry(stores, b"", era=0)
 
-    assert store.put([(key(1), one), (key(2), two)]) == 2
+    assert await store.put([(key(1), one), (key(2), two)]) == 2
 
-    assert store.get([key(2), key(3), key(1), key(2)]) == [two, None, one, two]
-    assert store.get([]) == []
-
-
-def test_the_last_put_of_a_key_wins(stores: Stores) -> None:
-    store = stores.open()
-    store.put([(key(1), entry(stores, b"1")), (key(1), entry(stores, b"2"))])
-    store.put([(key(1), entry(stores, b"3"))])
-
-    assert store.get([key(1)]) == [entry(stores, b"3")]
+    assert await store.get([key(2), key(3), key(1), key(2)]) == [two, None, one, two]
+    assert await store.get([]) == []
 
 
-def test_a_deleted_entry_is_gone_until_it_is_put_anew(stores: Stores) -> None:
-    store = stores.open()
-    store.put([(key(1), entry(stores, b"old")), (key(2), entry(stores))])
-    store.delete([key(1), key(3)])
-    assert store.get([key(1), key(2)]) == [None, entry(stores)]
+async def test_the_last_put_of_a_key_wins(stores: Stores) -> None:
+    store = await stores.open()
+    await store.put([(key(1), entry(stores, b"1")), (key(1), entry(stores, b"2"))])
+    await store.put([(key(1), entry(stores, b"3"))])
 
-    store.put([(key(1), entry(stores, b"new"))])
-
-    assert store.get([key(1)]) == [entry(stores, b"new")]
+    assert await store.get([key(1)]) == [entry(stores, b"3")]
 
 
-def test_an_entry_dies_with_its_age(stores: Stores) -> None:
-    store = stores.open()
-    store.put([(key(1), entry(stores))])
+async def test_a_deleted_entry_is_gone_until_it_is_put_anew(stores: Stores) -> None:
+    store = await stores.open()
+    await store.put([(key(1), entry(stores, b"old")), (key(2), entry(stores))])
+    await store.delete([key(1), key(3)])
+    assert await store.get([key(1), key(2)]) == [None, entry(stores)]
+
+    await store.put([(key(1), entry(stores, b"new"))])
+
+    assert await store.get([key(1)]) == [entry(stores, b"new")]
+
+
+async def test_an_entry_dies_with_its_age(stores: Stores) -> None:
+    store = await stores.open()
+    await store.put([(key(1), entry(stores))])
     stores.now_ms += 59_999
-    assert store.get([key(1)]) != [None]
-    assert scan_all(store, BOOKS, 10) == [key(1)]
+    assert await store.get([key(1)]) != [None]
+    assert await scan_all(store, BOOKS, 10) == [key(1)]
 
     stores.now_ms += 1
 
-    assert store.get([key(1)]) == [None]
-    assert scan_all(store, BOOKS, 10) == []
+    assert await store.get([key(1)]) == [None]
+    assert await scan_all(store, BOOKS, 10) == []
 
 
-def test_a_scan_sees_one_namespace_in_order_of_key(stores: Stores) -> None:
-    store = stores.open()
+async def test_a_scan_sees_one_namespace_in_order_of_key(stores: Stores) -> None:
+    store = await stores.open()
     numbers = random.Random(1).sample(range(1000), 50)  # noqa: S311 -- repeatable
-    store.put([(key(number), entry(stores)) for number in numbers])
-    store.put([(key(number, FILMS), entry(stores)) for number in range(5)])
-    store.delete([key(numbers[0])])
+    await store.put([(key(number), entry(stores)) for number in numbers])
+    await store.put([(key(number, FILMS), entry(stores)) for number in range(5)])
+    await store.delete([key(numbers[0])])
 
-    assert scan_all(store, BOOKS, 7) == [key(number) for number in sorted(numbers[1:])]
-    assert scan_all(store, FILMS, 7) == [key(number, FILMS) for number in range(5)]
-    assert scan_all(store, Namespace("book"), 7) == []
+    assert await scan_all(store, BOOKS, 7) == [key(number) for number in sorted(numbers[1:])]
+    assert await scan_all(store, FILMS, 7) == [key(number, FILMS) for number in range(5)]
+    assert await scan_all(store, Namespace("book"), 7) == []
 
 
-def test_a_scan_goes_on_while_entries_come_and_go(stores: Stores) -> None:
-    store = stores.open()
-    store.put([(key(number), entry(stores)) for number in range(0, 100, 2)])
+async def test_a_scan_goes_on_while_entries_come_and_go(stores: Stores) -> None:
+    store = await stores.open()
+    await store.put([(key(number), entry(stores)) for number in range(0, 100, 2)])
     seen: list[RowKey] = []
-    while page := store.scan(BOOKS, after=seen[-1] if seen else None, count_max=10):
+    while page := await store.scan(BOOKS, after=seen[-1] if seen else None, count_max=10):
         seen += [row_key for row_key, _ in page]
-        store.put([(key(number), entry(stores)) for number in range(1, 100, 2)])
-        store.delete([key(98)])
+        await store.put([(key(number), entry(stores)) for number in range(1, 100, 2)])
+        await store.delete([key(98)])
 
     assert seen == sorted(set(seen))
     assert {key(number) for number in range(0, 98, 2)} <= set(seen)
     assert key(98) not in seen
 
 
-def test_the_oldest_entries_go_when_the_bound_is_met(stores: Stores) -> None:
-    store = stores.open()
+async def test_the_oldest_entries_go_when_the_bound_is_met(stores: Stores) -> None:
+    store = await stores.open()
     noise = random.Random(2)  # noqa: S311 -- repeatable
     count, body_bytes = 3 * stores.bytes_max // 4096, 4096
     largest = newest = 0
     for start in range(0, count, 64):
         numbers = range(start, min(start + 64, count))
-        if store.put([(key(n), entry(stores, noise.randbytes(body_bytes))) for n in numbers]):
+        if await store.put([(key(n), entry(stores, noise.randbytes(body_bytes))) for n in numbers]):
             newest = numbers[-1]  # a busy store refuses some
         largest = max(largest, store.figures().disk_bytes)
 
-    assert store.get([key(newest)]) != [None]
-    assert len(scan_all(store, BOOKS, 1000)) <= 1.15 * stores.bytes_max / body_bytes
+    assert await store.get([key(newest)]) != [None]
+    assert len(await scan_all(store, BOOKS, 1000)) <= 1.15 * stores.bytes_max / body_bytes
     assert largest <= 1.15 * stores.bytes_max
     assert store.figures().disk_bytes_max == stores.bytes_max
 
 
-def test_eviction_never_brings_a_deleted_or_replaced_entry_back(stores: Stores) -> None:
-    store = stores.open()
+async def test_eviction_never_brings_a_deleted_or_replaced_entry_back(stores: Stores) -> None:
+    store = await stores.open()
     noise = random.Random(3)  # noqa: S311 -- repeatable
-    store.put([(key(n), entry(stores, b"old" + noise.randbytes(2048))) for n in range(1000)])
-    store.delete([key(n) for n in range(1000)])
-    store.put([(key(n), entry(stores, b"new")) for n in range(1, 1000, 2)])
+    await store.put([(key(n), entry(stores, b"old" + noise.randbytes(2048))) for n in range(1000)])
+    await store.delete([key(n) for n in range(1000)])
+    await store.put([(key(n), entry(stores, b"new")) for n in range(1, 1000, 2)])
     for start in range(1000, 13_000, 250):
-        store.put(
+        await store.put(
             [(key(n), entry(stores, noise.randbytes(2048))) for n in range(start, start + 250)]
         )
-        for found in store.get([key(n) for n in range(1000)]):
+        for found in await store.get([key(n) for n in range(1000)]):
             assert found is None or found.body == b"new"
 
 
-def test_figures_describe_the_store(stores: Stores) -> None:
-    store = stores.open()
-    store.put([(key(n), entry(stores, b"x" * 1000)) for n in range(100)])
+async def test_figures_describe_the_store(stores: Stores) -> None:
+    store = await stores.open()
+    await store.put([(key(n), entry(stores, b"x" * 1000)) for n in range(100)])
 
     figures = store.figures()
 
@@ -142,7 +144,7 @@ def test_figures_describe_the_store(stores: Stores) -> None:
     assert figures.entry_count == 100
     assert figures.disk_bytes > 0
     assert (figures.is_read_only, figures.last_error, figures.refused_count) == (False, "", 0)
-    store.recover()
+    await store.recover()
 
 
 @settings(
@@ -153,40 +155,39 @@ def test_figures_describe_the_store(stores: Stores) -> None:
         st.tuples(st.sampled_from(["put", "delete", "reopen"]), st.integers(0, 4)), max_size=12
     )
 )
-def test_it_is_a_map(stores: Stores, steps: list[tuple[str, int]]) -> None:
-    store = stores.open()
-    store.delete([key(n) for n in range(5)])
+async def test_it_is_a_map(stores: Stores, steps: list[tuple[str, int]]) -> None:
+    store = await stores.open()
+    await store.delete([key(n) for n in range(5)])
     expected: dict[RowKey, Entry] = {}
     for version, (step, number) in enumerate(steps):
         if step == "put":
             expected[key(number)] = entry(stores, b"%d" % version)
-            store.put([(key(number), expected[key(number)])])
+            await store.put([(key(number), expected[key(number)])])
         elif step == "delete":
             expected.pop(key(number), None)
-            store.delete([key(number)])
+            await store.delete([key(number)])
         elif stores.kind != "memory":
-            store = stores.reopen(store)
-    assert store.get([key(n) for n in range(5)]) == [expected.get(key(n)) for n in range(5)]
-    assert scan_all(store, BOOKS, 2) == sorted(expected)
-    stores.close()
-    stores._opened.clear()
+            store = await stores.reopen(store)
+    assert await store.get([key(n) for n in range(5)]) == [expected.get(key(n)) for n in range(5)]
+    assert await scan_all(store, BOOKS, 2) == sorted(expected)
+    await stores.close()
 
 
-def test_a_million_bytes_in_one_entry_come_back(stores: Stores) -> None:
-    store = stores.open()
+async def test_a_million_bytes_in_one_entry_come_back(stores: Stores) -> None:
+    store = await stores.open()
     big = entry(stores, b"b" * 500_000, vectors=b"v" * 500_000)
-    store.put([(key(1), big)])
+    await store.put([(key(1), big)])
 
-    assert store.get([key(1)]) == [big]
+    assert await store.get([key(1)]) == [big]
 
 
 @pytest.mark.parametrize("count", [1, 1000])
-def test_puts_and_deletes_of_any_number_are_seen_at_once(stores: Stores, count: int) -> None:
-    store = stores.open()
+async def test_puts_and_deletes_of_any_number_are_seen_at_once(stores: Stores, count: int) -> None:
+    store = await stores.open()
     keys = [key(n) for n in range(count)]
-    store.put([(row_key, entry(stores)) for row_key in keys])
-    assert None not in store.get(keys)
+    await store.put([(row_key, entry(stores)) for row_key in keys])
+    assert None not in await store.get(keys)
 
-    store.delete(keys)
+    await store.delete(keys)
 
-    assert set(store.get(keys)) == {None}
+    assert set(await store.get(keys)) == {None}

@@ -205,7 +205,7 @@ async def test_a_start_after_all_members_left_serves_at_once(cache: Cache) -> No
     session = await cache.join()
     await cache.fill(b"u1")
     for _ in range(2):
-        cache.sessions.close(session)
+        await cache.sessions.close(session)
     cache.restart()
 
     assert await cache.holds(b"u1") == b"{}"

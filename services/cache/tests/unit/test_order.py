@@ -241,7 +241,7 @@ async def test_writes_need_a_session(cache: Cache) -> None:
     with pytest.raises(NotFoundError, match="session"):
         await cache.fence("none", b"f", b"u1")
     with pytest.raises(NotFoundError, match="session"):
-        cache.writes.invalidate("none", BOOKS)
+        await cache.writes.invalidate("none", BOOKS)
 
 
 async def test_raising_an_epoch_voids_entries_tokens_and_fences_of_that_namespace(
@@ -253,7 +253,7 @@ async def test_raising_an_epoch_voids_entries_tokens_and_fences_of_that_namespac
     await cache.fence(session, b"f", b"u2")
     token = (await cache.lookup(b"u3")).read_token
 
-    cache.writes.invalidate(session, BOOKS)
+    await cache.writes.invalidate(session, BOOKS)
 
     assert await cache.holds(b"u1") is None
     assert await cache.holds(b"u1", FILMS) == b"{}"
@@ -266,8 +266,8 @@ async def test_raising_an_epoch_voids_entries_tokens_and_fences_of_that_namespac
 async def test_an_epoch_outlives_the_process(cache: Cache) -> None:
     session = await cache.join()
     await cache.fill(b"u1")
-    cache.writes.invalidate(session, BOOKS)
-    cache.sessions.close(session)
+    await cache.writes.invalidate(session, BOOKS)
+    await cache.sessions.close(session)
     cache.restart()
 
     assert await cache.holds(b"u1") is None
@@ -278,7 +278,7 @@ async def test_more_epochs_than_the_bound_drop_everything(cache: Cache) -> None:
     session = await cache.join()
     await cache.fill(b"u1", namespace=FILMS)
     for number in range(cache.limits.epochs_max + 1):
-        cache.writes.invalidate(session, Namespace(f"n{number}"))
+        await cache.writes.invalidate(session, Namespace(f"n{number}"))
 
     assert await cache.holds(b"u1", FILMS) is None
     assert len(cache.reads.order.eras.epochs) <= cache.limits.epochs_max

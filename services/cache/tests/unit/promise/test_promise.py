@@ -64,7 +64,10 @@ def without_suspension(patch: pytest.MonkeyPatch) -> None:
 
 
 def without_probation(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(MemoryLedger, "add_member", always(None))
+    async def forget(_ledger: MemoryLedger, _member_id: str) -> None:
+        return None
+
+    patch.setattr(MemoryLedger, "add_member", forget)
 
 
 @pytest.mark.parametrize(
