@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from uniseg.wordbreak import words as unicode_words
 
 from layer_vectorstore.domain.analysis import analyzer_of
 from layer_vectorstore.domain.errors import RefusedError
 from layer_vectorstore.domain.schema import FullTextSearch
-from layer_vectorstore.domain.words import find_words, iter_words
 
 TEXT = {"text": {"type": "string", "full_text_search": True}}
 WORDS = st.sampled_from(["fox", "dog", "cat", "foxes", "the", "fog"])
@@ -22,15 +20,6 @@ TEXTS = st.lists(WORDS, max_size=6).map(" ".join)
 
 def terms(text: str | list[str], **options: Any) -> list[str]:
     return analyzer_of(FullTextSearch(**options)).terms(text)
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.text(alphabet="abZ019_'.:;, -\"\r\n@", max_size=12))
-def test_the_fast_path_cuts_ascii_as_unicode_does(text: str) -> None:
-    expected = [word for word in unicode_words(text) if any(c.isalnum() for c in word)]
-
-    assert [word for _, word in iter_words(text, "word_v4")] == expected
-    assert find_words(text, "word_v4") == expected
 
 
 @pytest.mark.parametrize(
