@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 KIT_SETTINGS: Final = Path("libs/kit/layer_kit/settings.py")
+OBJECT_SETTINGS: Final = Path("libs/objects/layer_objects/settings.py")
 CONFIG_FILE_VARIABLE: Final = "LAYER_CONFIG_FILE"
 
 
@@ -17,7 +18,10 @@ def known_variables(service: str) -> set[str]:
     """Return every variable that the service accepts, with the ``_FILE`` form of its secrets."""
     own = Path(f"services/{service}/layer_{service}/settings.py")
     names = {CONFIG_FILE_VARIABLE}
-    for path, class_suffix in ((KIT_SETTINGS, "ServiceSettings"), (own, "Settings")):
+    classes = [(KIT_SETTINGS, "ServiceSettings"), (own, "Settings")]
+    if "ObjectStoreSettings" in own.read_text(encoding="utf-8"):
+        classes.append((OBJECT_SETTINGS, "ObjectStoreSettings"))
+    for path, class_suffix in classes:
         for field, annotation in _fields(path, class_suffix):
             name = f"LAYER_{service.upper()}_{field.upper()}"
             names.add(name)

@@ -144,6 +144,7 @@ class _Plan:
             ],
             links=links,
             variables=variables,
+            defaults={"OBJECTS_DIRECTORY": str(self.home.path / "objects")},
             after=after,
         )
 

@@ -7,9 +7,10 @@ from typing import ClassVar, Literal
 from pydantic import Field, SecretStr
 
 from layer_kit.settings import ServiceSettings, contract_name
+from layer_objects import ObjectStoreSettings
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(ObjectStoreSettings, ServiceSettings):
     """The gateway: HTTP edge and gRPC data plane over one upstream store."""
 
     service: ClassVar[str] = "gateway"
