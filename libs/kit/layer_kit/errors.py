@@ -16,6 +16,7 @@
     ├── QuotaExceededError           RESOURCE_EXHAUSTED   429   rate_limited
     ├── UpstreamError                UNAVAILABLE          502   upstream_error
     ├── UnavailableError             UNAVAILABLE          503   service_unavailable
+    │   └── NotConfiguredError       FAILED_PRECONDITION  503   service_unavailable
     ├── DeadlineError                DEADLINE_EXCEEDED    504   gateway_timeout
     └── InternalError                INTERNAL             500   internal
 
@@ -187,6 +188,13 @@ class UnavailableError(LayerError):
     http_status = 503
     http_error = "service_unavailable"
     retryable = True
+
+
+class NotConfiguredError(UnavailableError):
+    """A dependency was never set up here, which no retry changes."""
+
+    code = Code.FAILED_PRECONDITION
+    retryable = False
 
 
 class DeadlineError(LayerError):

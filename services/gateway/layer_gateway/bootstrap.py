@@ -12,6 +12,7 @@ from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.membership import RENEW_INTERVAL_S, Membership
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.store import HttpStore
+from layer_gateway.application.blobs import Blobs
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.inbound import InboundAuth
@@ -20,6 +21,7 @@ from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.streaming import StreamRows
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.http.edge import Edge, http_edge
+from layer_gateway.http.handlers.blobs import BlobHandlers
 from layer_gateway.http.handlers.documents import DocumentHandlers
 from layer_gateway.http.handlers.namespaces import NamespaceHandlers
 from layer_gateway.http.handlers.rows import RowHandlers
@@ -32,6 +34,7 @@ from layer_kit.clock import epoch_milliseconds, monotonic
 from layer_kit.process import Addresses
 from layer_kit.rpc.client import open_channel
 from layer_kit.service import ServiceFrame, service_frame
+from layer_objects import ObjectStore
 from layer_upstream import UpstreamClient, UpstreamLimits
 
 
@@ -41,6 +44,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
     async with service_frame(settings) as frame:
         store = _open_store(settings, frame)
         cache = await _open_cache(settings, frame)
+        objects = _open_objects(settings, frame)
         facts = Facts(
             store,
             shard_count_default=settings.shard_count,
@@ -62,9 +66,10 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         administration = NamespaceHandlers(
             namespaces=namespaces, facts=facts, cache=cache, passthrough=passthrough
         )
+        blobs = BlobHandlers(blobs=Blobs(objects=objects))
         auth = InboundAuth(settings.inbound_auth, settings.upstream_api_key.get_secret_value())
         edge = Edge(
-            {**rows.table(), **documents.table(), **administration.table()},
+            {**rows.table(), **documents.table(), **administration.table(), **blobs.table()},
             cache=cache,
             auth=auth,
             health=frame.health,
@@ -107,6 +112,13 @@ def _open_store(settings: GatewaySettings, frame: ServiceFrame) -> HttpStore:
     client = UpstreamClient(settings.upstream_url, limits, registry=frame.registry)
     frame.resources.push_async_callback(client.aclose)
     return HttpStore(client, api_key=settings.upstream_api_key.get_secret_value())
+
+
+def _open_objects(settings: GatewaySettings, frame: ServiceFrame) -> ObjectStore | None:
+    objects = settings.open_objects(frame.registry)
+    if objects is not None:
+        frame.resources.push_async_callback(objects.aclose)
+    return objects
 
 
 async def _open_cache(settings: GatewaySettings, frame: ServiceFrame) -> RowCache:

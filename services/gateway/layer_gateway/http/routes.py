@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 from urllib.parse import unquote
@@ -25,26 +27,28 @@ class Operation(Enum):
     FETCH_MANY = auto()
     CHANGE_SCHEMA = auto()
     STORE_METADATA = auto()
+    PUT_BLOB = auto()
+    GET_BLOB = auto()
 
 
-ROUTES: Final[Mapping[tuple[str, str], Operation]] = {
-    ("GET", "/v2/namespaces"): Operation.LIST,
-    ("GET", "/v2/namespaces/*/metadata"): Operation.DESCRIBE,
-    ("POST", "/v2/namespaces/*"): Operation.WRITE,
-    ("DELETE", "/v2/namespaces/*"): Operation.DELETE,
-    ("POST", "/v2/namespaces/*/query"): Operation.QUERY,
-    ("GET", "/v2/namespaces/*/documents/*"): Operation.FETCH_ONE,
-    ("POST", "/v2/namespaces/*/documents"): Operation.FETCH_MANY,
+ROUTES: Final[Mapping[str, Operation]] = {
+    "GET /v2/namespaces": Operation.LIST,
+    "GET /v2/namespaces/{namespace}/metadata": Operation.DESCRIBE,
+    "POST /v2/namespaces/{namespace}": Operation.WRITE,
+    "DELETE /v2/namespaces/{namespace}": Operation.DELETE,
+    "POST /v2/namespaces/{namespace}/query": Operation.QUERY,
+    "GET /v2/namespaces/{namespace}/documents/{id}": Operation.FETCH_ONE,
+    "POST /v2/namespaces/{namespace}/documents": Operation.FETCH_MANY,
+    "PUT /v1/namespaces/{namespace}/blobs": Operation.PUT_BLOB,
+    "GET /v1/namespaces/{namespace}/blobs/{sha256}": Operation.GET_BLOB,
+    "HEAD /v1/namespaces/{namespace}/blobs/{sha256}": Operation.GET_BLOB,
     # Passed on, with something before or after.
-    ("POST", "/v1/namespaces/*/query"): Operation.QUERY_OLD_PATH,
-    ("POST", "/v1/namespaces/*/schema"): Operation.CHANGE_SCHEMA,
-    ("GET", "/v1/namespaces/*/metadata"): Operation.STORE_METADATA,
-    ("PATCH", "/v1/namespaces/*/metadata"): Operation.STORE_METADATA,
+    "POST /v1/namespaces/{namespace}/query": Operation.QUERY_OLD_PATH,
+    "POST /v1/namespaces/{namespace}/schema": Operation.CHANGE_SCHEMA,
+    "GET /v1/namespaces/{namespace}/metadata": Operation.STORE_METADATA,
+    "PATCH /v1/namespaces/{namespace}/metadata": Operation.STORE_METADATA,
 }
-"""By method and path, where ``*`` stands for a namespace and then for a document's id."""
-
-NAMESPACE_AT: Final = 3
-DOCUMENT_AT: Final = 5
+"""By method and path. A name in braces stands for one segment, whatever is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +56,53 @@ class Route:
     """An operation with the names out of its path, percent-decoded and not yet checked."""
 
     operation: Operation
-    namespace: str = ""
-    document_id: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def namespace(self) -> str:
+        return self.names["namespace"]
 
 
 PASS: Final = Route(Operation.PASS)
+
+_PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(slots=True)
+class _Shape:
+    """The routes of one method whose paths have their names at the same positions."""
+
+    positions: Sequence[int]
+    routes: dict[str, tuple[Operation, Sequence[str]]] = field(default_factory=dict)
+
+
+def _shapes(routes: Mapping[str, Operation]) -> Mapping[tuple[str, int], Sequence[_Shape]]:
+    """Sort routes by method and number of segments; those with the fewest names come first."""
+    found: defaultdict[tuple[str, int], dict[tuple[int, ...], _Shape]] = defaultdict(dict)
+    for key, operation in routes.items():
+        method, path = key.split(" ")
+        parts = path.split("/")
+        positions = tuple(at for at, part in enumerate(parts) if _PLACEHOLDER.fullmatch(part))
+        shape = found[method, len(parts)].setdefault(positions, _Shape(positions))
+        shape.routes[_PLACEHOLDER.sub("*", path)] = operation, _PLACEHOLDER.findall(path)
+    return {
+        key: sorted(shapes.values(), key=lambda shape: len(shape.positions))
+        for key, shapes in found.items()
+    }
+
+
+_SHAPES: Final = _shapes(ROUTES)
 
 
 def route(method: str, path: str) -> Route:
     """Find the route of a request by its method and its path without query string."""
     parts = path.split("/")
-    names = ["", ""]
-    for number, at in enumerate((NAMESPACE_AT, DOCUMENT_AT)):
-        if at < len(parts):
-            names[number], parts[at] = parts[at], "*"
-    operation = ROUTES.get((method, "/".join(parts)))
-    if operation is None:
-        return PASS
-    return Route(operation, *map(unquote, names))
+    for shape in _SHAPES.get((method, len(parts)), ()):
+        masked = parts.copy()
+        for at in shape.positions:
+            masked[at] = "*"
+        if found := shape.routes.get("/".join(masked)):
+            operation, names = found
+            values = (unquote(parts[at]) for at in shape.positions)
+            return Route(operation, dict(zip(names, values, strict=True)))
+    return PASS

@@ -40,21 +40,19 @@ class DocumentHandlers:
         return {Operation.FETCH_ONE: self.fetch_one, Operation.FETCH_MANY: self.fetch_many}
 
     async def fetch_one(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        name = parse_namespace(route.namespace)
+        name, document_id = parse_namespace(route.namespace), route.names["id"]
         listed = dict(parse_qsl(query_string(request), keep_blank_values=True))
         names, headers = _wanted(listed.get("include_attributes"))
-        found = await self.fetch_rows.by_text(
-            name, [route.document_id], caller_of(request), names=names
-        )
+        found = await self.fetch_rows.by_text(name, [document_id], caller_of(request), names=names)
         if 0 not in found.rows:
             raise NotFoundError(
                 "DOCUMENT_NOT_FOUND",
-                f"Namespace {name} has no document {route.document_id!r}.",
+                f"Namespace {name} has no document {document_id!r}.",
                 namespace=name,
-                id=route.document_id,
+                id=document_id,
             )
         headers["x-layer-cache"] = found.result.value
-        return json_answer(_document(route.document_id, found.rows[0]), headers=headers)
+        return json_answer(_document(document_id, found.rows[0]), headers=headers)
 
     async def fetch_many(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         body = await read_json_body(request, self.body_bytes_max)
