@@ -99,8 +99,12 @@ def _build(
     return VectorstoreServer(
         Routes(
             write=write,
-            queries=QueryNamespace(registry=registry, now_ms=epoch_milliseconds, random=random),
-            manage=ManageNamespaces(registry=registry, write=write, now_ms=epoch_milliseconds),
+            queries=QueryNamespace(
+                registry=registry, freshness=freshness, now_ms=epoch_milliseconds, random=random
+            ),
+            manage=ManageNamespaces(
+                registry=registry, write=write, freshness=freshness, now_ms=epoch_milliseconds
+            ),
             clock=time.monotonic,
         ),
         limits=HttpLimits(

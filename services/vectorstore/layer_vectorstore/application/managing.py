@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import LayerError, NotFoundError
+from layer_vectorstore.application.freshness import Freshness
 from layer_vectorstore.application.registry import Registry
 from layer_vectorstore.application.writing import WriteNamespace
 from layer_vectorstore.domain.changes import Settings
@@ -45,6 +46,7 @@ class Operation:
 class ManageNamespaces:
     registry: Registry
     write: WriteNamespace
+    freshness: Freshness
     now_ms: EpochMilliseconds
     operations: OrderedDict[tuple[str, str], Operation] = field(default_factory=OrderedDict)
 
@@ -63,7 +65,7 @@ class ManageNamespaces:
         Raises:
             NotFoundError: ``NAMESPACE_NOT_FOUND``.
         """
-        return self.registry.get(name).view(now_ms=self.now_ms(), is_eventual=False).schema
+        return self.registry.get(name).latest.schema
 
     def update_schema(self, name: str, updates: Mapping[str, AttributeUpdate]) -> Schema:
         """Merge ``updates`` into the schema of a namespace that exists.
@@ -78,8 +80,7 @@ class ManageNamespaces:
     def metadata(self, name: str) -> dict[str, Any]:
         """Return what the metadata routes answer; counts are exact."""
         namespace = self.registry.get(name)
-        now_ms = self.now_ms()
-        view = namespace.view(now_ms=now_ms, is_eventual=False)
+        view = namespace.latest
         settings = namespace.settings
         answer: dict[str, Any] = {
             "schema": metadata_schema_answer(view.schema, view.metric),
@@ -90,7 +91,7 @@ class ManageNamespaces:
             "encryption": {"mode": "default"},
             "index": {"status": "up-to-date"},
         }
-        unindexed = namespace.unindexed(now_ms)
+        unindexed = namespace.unindexed(self.freshness.indexed_until_ms(self.now_ms()))
         if unindexed.rows_count:
             answer["index"] = {
                 "status": "updating",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from layer_kit.clock import EpochMilliseconds
+from layer_vectorstore.application.freshness import Freshness
 from layer_vectorstore.application.registry import Registry
 from layer_vectorstore.domain.answering import Answer, answer
 from layer_vectorstore.domain.explaining import explain
@@ -21,13 +22,16 @@ from layer_vectorstore.domain.table import TableView
 class QueryResult:
     answer: Answer
     rows_count: int
-    """Of the namespace: as many as a search without an index looks at."""
+    """Of the namespace."""
     logical_bytes: int
+    written_at_ms: int | None
+    """When the last write that the query could see was made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryNamespace:
     registry: Registry
+    freshness: Freshness
     now_ms: EpochMilliseconds
     random: Random
 
@@ -36,21 +40,28 @@ class QueryNamespace:
 
         Raises:
             NotFoundError: ``NAMESPACE_NOT_FOUND``.
+            QuotaExceededError: ``UNINDEXED_TOO_MUCH``, for a strong read.
             RefusedError: When a query does not fit the schema.
         """
         view = self._view(name, is_eventual=request.is_eventual)
-        return QueryResult(answer(request, view), view.rows_count, view.logical_bytes)
+        return QueryResult(
+            answer(request, view), view.rows_count, view.logical_bytes, view.written_at_ms
+        )
 
     def explain(self, name: str, query: Query) -> str:
         """Return how a query is carried out, in words."""
-        return explain(query, self._view(name, is_eventual=False))
+        return explain(query, self.registry.get(name).latest)
 
     def recall(self, name: str, request: RecallRequest) -> dict[str, Any]:
         """Compare the search for nearest neighbours with an exhaustive one."""
-        view = self._view(name, is_eventual=False)
         generator = np.random.default_rng(self.random.getrandbits(63))
-        return measure_recall(request, view, generator)
+        return measure_recall(request, self.registry.get(name).latest, generator)
 
     def _view(self, name: str, *, is_eventual: bool) -> TableView:
         namespace = self.registry.get(name)
-        return namespace.view(now_ms=self.now_ms(), is_eventual=is_eventual)
+        now_ms = self.now_ms()
+        if is_eventual:
+            return namespace.indexed(self.freshness.indexed_until_ms(now_ms))
+        advice = "retry later or read with eventual consistency"
+        self.freshness.refuse_when_behind(namespace, now_ms, advice=advice)
+        return namespace.latest

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from layer_kit.clock import EpochMilliseconds
-from layer_kit.errors import ForbiddenError, QuotaExceededError
+from layer_kit.errors import ForbiddenError
 from layer_vectorstore.application.freshness import Freshness
 from layer_vectorstore.application.registry import Entry, Registry
 from layer_vectorstore.domain.changes import Change, Put, Settings
@@ -106,7 +106,7 @@ class WriteNamespace:
         self, name: str, entry: Entry | None, request: WriteRequest, origin: Namespace
     ) -> tuple[_Written, WriteOutcome]:
         """Copy all rows; a branch differs only in that it knows its parent."""
-        view = origin.view(now_ms=self.now_ms(), is_eventual=False)
+        view = origin.latest
         namespace = entry.namespace if entry is not None else None
         if namespace is not None and namespace.table.rows_count:
             raise RefusedError(
@@ -179,17 +179,9 @@ class WriteNamespace:
             raise ForbiddenError(
                 "NAMESPACE_READ_ONLY", f"💔 namespace '{namespace.name}' is read-only"
             )
-        if self.freshness.index_lag_ms == 0 or request.ignores_backpressure:
-            return
-        unindexed = namespace.unindexed(self.now_ms())
-        if unindexed.written_bytes > self.freshness.unindexed_bytes_max:
-            raise QuotaExceededError(
-                "UNINDEXED_TOO_MUCH",
-                f"💔 too many unindexed writes: {unindexed.written_bytes} bytes wait for the "
-                f"index, the limit is {self.freshness.unindexed_bytes_max}; retry later or set "
-                "disable_backpressure",
-                retry_after_s=max(self.freshness.index_lag_ms / 1000, 0.1),
-            )
+        if not request.ignores_backpressure:
+            advice = "retry later or set disable_backpressure"
+            self.freshness.refuse_when_behind(namespace, self.now_ms(), advice=advice)
 
     def _refuse_when_too_large(self, namespace: Namespace, prepared: PreparedWrite) -> None:
         """Refuse rows that would not fit, rather than run out of memory later."""
@@ -237,18 +229,19 @@ class WriteNamespace:
             namespace,
             durable,
             entry.version,
-            namespace.table.view(),
+            namespace.current_view(),
             rows_count,
             logical_bytes,
         )
 
     def _finish(self, written: _Written) -> None:
         self.registry.wait(written.entry, written.durable)
+        now_ms = self.now_ms()
         written.namespace.publish(
             written.view,
             written.version,
-            now_ms=self.now_ms(),
-            index_lag_ms=self.freshness.index_lag_ms,
+            now_ms=now_ms,
+            indexed_until_ms=self.freshness.indexed_until_ms(now_ms),
             rows_count=written.rows_count,
             written_bytes=written.written_bytes,
         )

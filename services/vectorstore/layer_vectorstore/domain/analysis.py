@@ -158,7 +158,9 @@ class _Steps:
         return folded if self._options.case_sensitive else folded.lower()
 
     def is_short(self, word: str) -> bool:
-        return len(word) <= self._options.max_token_length
+        # Counted in bytes, of which no character has more than four.
+        limit = self._options.max_token_length
+        return len(word) * 4 <= limit or len(word.encode()) <= limit
 
 
 @lru_cache(maxsize=256)

@@ -21,6 +21,8 @@ class Answer:
     body: dict[str, Any]
     """``rows``, ``aggregations``, ``aggregation_groups`` or ``results``."""
     returned_bytes: int
+    exhaustive_count: int
+    """Rows that no index of vectors spared the queries, those of the widest one."""
 
 
 def answer(request: QueryRequest, view: TableView) -> Answer:
@@ -30,26 +32,26 @@ def answer(request: QueryRequest, view: TableView) -> Answer:
         RefusedError: When a query does not fit the schema.
     """
     if request.fusion is not None:
-        rows, returned_bytes = _fused(request, request.fusion, view)
-        return Answer({"results": [{"rows": rows}]}, returned_bytes)
+        return _fused(request, request.fusion, view)
     parts = [_answer_one(query, request, view) for query in request.queries]
     if not request.is_multiple:
         return parts[0]
     return Answer(
-        {"results": [part.body for part in parts]}, sum(part.returned_bytes for part in parts)
+        {"results": [part.body for part in parts]},
+        sum(part.returned_bytes for part in parts),
+        max(part.exhaustive_count for part in parts),
     )
 
 
 def _answer_one(query: Query, request: QueryRequest, view: TableView) -> Answer:
     if query.rank is None:
-        return Answer(aggregate(query, view, filtered(query, view)), 0)
-    rows, returned_bytes = render(query, select(query, view), view, request.vector_encoding)
-    return Answer({"rows": rows}, returned_bytes)
+        return Answer(aggregate(query, view, filtered(query, view)), 0, view.rows_count)
+    selected = select(query, view)
+    rows, returned_bytes = render(query, selected, view, request.vector_encoding)
+    return Answer({"rows": rows}, returned_bytes, selected.exhaustive_count)
 
 
-def _fused(
-    request: QueryRequest, fusion: Fusion, view: TableView
-) -> tuple[list[dict[str, Any]], int]:
+def _fused(request: QueryRequest, fusion: Fusion, view: TableView) -> Answer:
     """Fuse the legs; each row is rendered as the first leg that found it asks."""
     legs = [select(query, view) for query in request.queries]
     scores: dict[int, float] = {}
@@ -59,16 +61,18 @@ def _fused(
             scores[slot] = scores.get(slot, 0.0) + weight / (fusion.rank_constant + rank)
             leg_of.setdefault(slot, number)
     slots = np.array(list(scores), dtype=np.int64)
+    exhaustive_count = max(leg.exhaustive_count for leg in legs)
     if not len(slots):
         # The legs are rendered all the same, so that a wrong attribute name is refused.
         for query in request.queries:
             render(query, NOTHING, view, request.vector_encoding)
-        return [], 0
+        return Answer({"results": [{"rows": []}]}, 0, exhaustive_count)
     values = np.array(list(scores.values()))
     order = np.lexsort((view.id_ranks(slots), -values))
     order = order[fusion.offset : fusion.offset + fusion.limit]
     numbers = shortest(values[order].astype(np.float32)).tolist()
-    return _rendered(request, slots[order].tolist(), numbers, leg_of, view)
+    rows, returned_bytes = _rendered(request, slots[order].tolist(), numbers, leg_of, view)
+    return Answer({"results": [{"rows": rows}]}, returned_bytes, exhaustive_count)
 
 
 def _rendered(

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from uniseg.sentencebreak import sentences
 
 from layer_vectorstore.domain.analysis import Analyzer, Token
+from layer_vectorstore.domain.ranking import Score
 
 FragmentBy = Literal["none", "sentence", "paragraph", "word"]
 Offsets = Literal["utf-8", "utf-16", "codepoints"]
@@ -25,6 +26,8 @@ class Highlight:
     fragment_by: FragmentBy = "sentence"
     fragment_limit: int = 3
     include_offsets: Offsets | None = None
+    rank: Score | None = None
+    """What ranks the fragments; None leaves it to the query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

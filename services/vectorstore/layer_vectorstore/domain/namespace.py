@@ -25,7 +25,7 @@ DEAD_SLOTS_MIN: Final = 10_000
 
 @dataclass(slots=True)
 class _PendingView:
-    indexed_at_ms: int
+    written_at_ms: int
     view: TableView
     rows_count: int
     written_bytes: int
@@ -66,20 +66,22 @@ class Namespace:
         """All rows that were acknowledged."""
         return self._latest
 
-    def view(self, *, now_ms: int, is_eventual: bool) -> TableView:
-        """Return the rows to read: all that were acknowledged, or those indexed by now."""
-        if not is_eventual:
-            return self._latest
-        self._settle(now_ms)
+    def indexed(self, indexed_until_ms: int) -> TableView:
+        """Return the rows whose writes count as indexed: those of that moment and earlier ones."""
+        self._settle(indexed_until_ms)
         indexed, latest = self._indexed, self._latest
         if len(indexed.live) and indexed.columns[ID] is not latest.columns[ID]:
             # The table was rebuilt since, so its slots are others.
             return indexed
         # Only rows lag behind: a schema is in force at once.
-        return replace(latest, live=indexed.live)
+        return replace(latest, live=indexed.live, written_at_ms=indexed.written_at_ms)
 
-    def unindexed(self, now_ms: int) -> Unindexed:
-        self._settle(now_ms)
+    def current_view(self) -> TableView:
+        """Return the rows of the table now, which readers do not see before they are published."""
+        return replace(self.table.view(), written_at_ms=self.settings.last_write_at_ms)
+
+    def unindexed(self, indexed_until_ms: int) -> Unindexed:
+        self._settle(indexed_until_ms)
         pending = list(self._pending)
         return Unindexed(
             sum(part.rows_count for part in pending), sum(part.written_bytes for part in pending)
@@ -91,7 +93,7 @@ class Namespace:
         version: int,
         *,
         now_ms: int,
-        index_lag_ms: int,
+        indexed_until_ms: int,
         rows_count: int,
         written_bytes: int,
     ) -> None:
@@ -104,10 +106,8 @@ class Namespace:
                 rows_count += newest.rows_count
                 written_bytes += newest.written_bytes
             # The latest, since a view that comes late must not hide a later one.
-            self._pending.append(
-                _PendingView(now_ms + index_lag_ms, self._latest, rows_count, written_bytes)
-            )
-        self._settle(now_ms)
+            self._pending.append(_PendingView(now_ms, self._latest, rows_count, written_bytes))
+        self._settle(indexed_until_ms)
 
     def replay(self, change: Change) -> None:
         """Apply a change without showing it; :meth:`finish_replay` follows the last."""
@@ -119,7 +119,7 @@ class Namespace:
     def finish_replay(self) -> None:
         """Show the table as it is to all readers."""
         self.table.index_text()
-        self._latest = self._indexed = self.table.view()
+        self._latest = self._indexed = self.current_view()
 
     @property
     def is_worth_rebuilding(self) -> bool:
@@ -127,9 +127,9 @@ class Namespace:
         dead_count = self.table.slots_count - self.table.rows_count
         return dead_count > max(self.table.rows_count, DEAD_SLOTS_MIN)
 
-    def _settle(self, now_ms: int) -> None:
+    def _settle(self, indexed_until_ms: int) -> None:
         with self._lock:
-            while self._pending and self._pending[0].indexed_at_ms <= now_ms:
+            while self._pending and self._pending[0].written_at_ms <= indexed_until_ms:
                 self._indexed = self._pending.popleft().view
 
 

@@ -219,7 +219,7 @@ def _fuzziness(condition: Condition) -> Fuzziness:
                     "max_edit_distance must list {min_query_chars, distance} with a distance of 0 "
                     f"to {DISTANCE_MAX} and min_query_chars of at least 3 * (distance + 1)",
                 )
-    case_sensitive = options.get("case_sensitive", False)
+    case_sensitive = options.get("case_sensitive", True)
     if not isinstance(case_sensitive, bool):
         raise filter_error(condition, "case_sensitive must be true or false")
     return Fuzziness(tuple(sorted(thresholds)), case_sensitive)

@@ -49,7 +49,7 @@ class Fuzziness:
     """From how many query characters on how many edits are forgiven, ascending."""
 
     thresholds: tuple[tuple[int, int], ...]
-    case_sensitive: bool = False
+    case_sensitive: bool = True
 
     def distance_for(self, query: str) -> int | None:
         """Return the edits allowed; None when the query is too short to match anything."""

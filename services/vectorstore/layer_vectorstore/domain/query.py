@@ -11,6 +11,7 @@ from layer_vectorstore.domain.highlighting import Highlight
 from layer_vectorstore.domain.ranking import ByVector, Rank, Score
 
 VectorEncoding = Literal["float", "base64"]
+Computed = Score | ByVector | Highlight
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Query:
     selection: Selection = Selection()
     aggregates: Mapping[str, Aggregate] = field(default_factory=dict)
     group_by: tuple[GroupKey, ...] = ()
-    computed: Mapping[str, Score | ByVector | Highlight] = field(default_factory=dict)
+    computed: Mapping[str, Computed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,41 +1,24 @@
-"""Reads the bodies of query, multi-query, explain and recall requests."""
+"""Reads the bodies of query, multi-query and explain requests."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final, get_args
 
+from layer_vectorstore.domain.aggregate_parsing import parse_aggregates, parse_group_by
+from layer_vectorstore.domain.computed_parsing import parse_computed
 from layer_vectorstore.domain.errors import RefusedError, json_kind, malformed
 from layer_vectorstore.domain.filters import parse_filter
-from layer_vectorstore.domain.highlighting import (
-    FRAGMENTS_COUNT_MAX,
-    FragmentBy,
-    Highlight,
-    Offsets,
-)
-from layer_vectorstore.domain.limits import LIMIT_MAX, OFFSET_MAX, QUERIES_COUNT_MAX
-from layer_vectorstore.domain.query import (
-    Aggregate,
-    Count,
-    Fusion,
-    GroupKey,
-    LimitPer,
-    Query,
-    QueryRequest,
-    Selection,
-    SumOf,
-    VectorEncoding,
-)
-from layer_vectorstore.domain.ranking import (
-    ByAttributes,
-    ByVector,
-    Score,
-    parse_rank,
-    parse_score,
-)
+from layer_vectorstore.domain.fusion_parsing import parse_fusion, reranker_refused
+from layer_vectorstore.domain.json_fields import require_object
+from layer_vectorstore.domain.limit_parsing import parse_limit, parse_offset
+from layer_vectorstore.domain.limits import QUERIES_COUNT_MAX
+from layer_vectorstore.domain.query import Query, QueryRequest, Selection, VectorEncoding
+from layer_vectorstore.domain.ranking import ByAttributes, ByVector, OrderKey, Rank, parse_rank
+from layer_vectorstore.domain.schema import ID
 
-RANK_CONSTANT_DEFAULT: Final = 60.0
-FUSION_NUMBER_MAX: Final = 1e9
+BY_ID: Final = ByAttributes((OrderKey(ID, is_descending=False),))
+
 Body = Mapping[str, Any]
 
 
@@ -55,12 +38,12 @@ def parse_query_request(body: object) -> QueryRequest:
     is_eventual = _parse_consistency(fields.get("consistency"))
     if fields.get("queries") is None:
         if fields.get("rerank_by") is not None:
-            raise _reranker_refused()
+            raise reranker_refused()
         queries: tuple[Query, ...] = (parse_query(fields, ""),)
         fusion = None
     else:
         queries = _parse_queries(fields["queries"])
-        fusion = _parse_fusion(fields, queries)
+        fusion = parse_fusion(fields, queries)
     return QueryRequest(
         queries=queries,
         is_multiple=fields.get("queries") is not None,
@@ -72,17 +55,9 @@ def parse_query_request(body: object) -> QueryRequest:
 
 def parse_query(fields: Body, path: str) -> Query:
     """Read one query; ``path`` is what stands before its fields in an error."""
-    rank = None
-    if fields.get("rank_by") is not None:
-        rank = parse_rank(fields["rank_by"], f"{path}rank_by")
-    aggregates = _parse_aggregates(fields.get("aggregate_by"), f"{path}aggregate_by")
-    if rank is None and not aggregates:
-        raise RefusedError("RANK_MISSING", "💔 either rank_by or aggregate_by must be specified")
-    limit, per = _parse_limit(fields, f"{path}limit")
-    offset = _integer(fields.get("offset"), f"{path}offset", default=0)
-    group_by = _parse_group_by(fields.get("group_by"), f"{path}group_by")
-    if not 0 <= offset <= OFFSET_MAX:
-        raise RefusedError("OFFSET_INVALID", f"💔 offset must be between 0 and {OFFSET_MAX}")
+    aggregates = parse_aggregates(fields.get("aggregate_by"), f"{path}aggregate_by")
+    limit, per = parse_limit(fields, path)
+    rank = _parse_rank(fields, path, is_aggregation=bool(aggregates), has_limit=limit is not None)
     query = Query(
         rank=rank,
         filter=None
@@ -90,20 +65,25 @@ def parse_query(fields: Body, path: str) -> Query:
         else parse_filter(fields["filters"], f"{path}filters"),
         limit=limit,
         per=per,
-        offset=offset,
+        offset=parse_offset(fields, path),
         selection=_parse_selection(fields, path),
         aggregates=aggregates,
-        group_by=group_by,
-        computed=_parse_computed(fields.get("compute_attributes"), f"{path}compute_attributes"),
+        group_by=parse_group_by(fields.get("group_by"), f"{path}group_by"),
+        computed=parse_computed(fields.get("compute_attributes"), f"{path}compute_attributes"),
     )
     _check_together(query, fields)
     return query
 
 
-def require_object(body: object, path: str = "") -> dict[str, Any]:
-    if not isinstance(body, dict):
-        raise malformed(path, f"invalid type: {json_kind(body)}, expected a map")
-    return body
+def _parse_rank(fields: Body, path: str, *, is_aggregation: bool, has_limit: bool) -> Rank | None:
+    if fields.get("rank_by") is not None:
+        return parse_rank(fields["rank_by"], f"{path}rank_by")
+    if is_aggregation:
+        return None
+    if not has_limit:
+        raise RefusedError("RANK_MISSING", "💔 either rank_by or aggregate_by must be specified")
+    # The page about writes looks rows up with a limit alone.
+    return BY_ID
 
 
 def _check_together(query: Query, fields: Body) -> None:
@@ -156,36 +136,6 @@ def _parse_consistency(value: object) -> bool:
             )
 
 
-def _parse_limit(fields: Body, path: str) -> tuple[int | None, LimitPer | None]:
-    value = fields.get("top_k") if fields.get("limit") is None else fields["limit"]
-    match value:
-        case None:
-            return None, None
-        case {"total": total, **rest}:
-            limit = _integer(total, f"{path}.total")
-            per = _parse_per(rest.get("per"), f"{path}.per")
-        case _:
-            limit, per = _integer(value, path), None
-    if not 1 <= limit <= LIMIT_MAX:
-        raise RefusedError("LIMIT_INVALID", f"💔 top_k must be between 1 and {LIMIT_MAX}")
-    return limit, per
-
-
-def _parse_per(value: object, path: str) -> LimitPer | None:
-    match value:
-        case None:
-            return None
-        case {"attributes": [*names], "limit": limit}:
-            if not names or not all(isinstance(name, str) for name in names):
-                raise malformed(f"{path}.attributes", "expected a list of attribute names")
-            count = _integer(limit, f"{path}.limit")
-            if count < 1:
-                raise RefusedError("LIMIT_INVALID", "💔 limit.per.limit must be at least 1")
-            return LimitPer(tuple(names), count)
-        case _:
-            raise malformed(path, "expected {attributes, limit}")
-
-
 def _parse_selection(fields: Body, path: str) -> Selection:
     include, exclude = fields.get("include_attributes"), fields.get("exclude_attributes")
     if include is not None and exclude is not None:
@@ -208,87 +158,6 @@ def _names(value: object, path: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _parse_aggregates(value: object, path: str) -> dict[str, Aggregate]:
-    if value is None:
-        return {}
-    return {
-        label: _parse_aggregate(item, f"{path}.{label}")
-        for label, item in require_object(value, path).items()
-    }
-
-
-def _parse_aggregate(value: object, path: str) -> Aggregate:
-    match value:
-        case ["Count"] | ["Count", "id"]:
-            return Count()
-        case ["Sum", str(attribute)]:
-            return SumOf(attribute)
-        case _:
-            raise malformed(path, "data did not match any variant of untagged enum AggregateBy")
-
-
-def _parse_group_by(value: object, path: str) -> tuple[GroupKey, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise malformed(path, f"invalid type: {json_kind(value)}, expected a sequence")
-    keys: list[GroupKey] = []
-    for index, item in enumerate(value):
-        match item:
-            case str(attribute):
-                keys.append(GroupKey(attribute, attribute, for_each_item=False))
-            case dict() if item:
-                for label, expression in item.items():
-                    match expression:
-                        case ["ForEachUnique", str(attribute)]:
-                            keys.append(GroupKey(attribute, label, for_each_item=True))
-                        case _:
-                            raise malformed(f"{path}[{index}]", "expected [ForEachUnique, name]")
-            case _:
-                raise malformed(f"{path}[{index}]", "expected an attribute name or a map")
-    return tuple(keys)
-
-
-def _parse_computed(value: object, path: str) -> dict[str, Score | ByVector | Highlight]:
-    if value is None:
-        return {}
-    computed: dict[str, Score | ByVector | Highlight] = {}
-    for label, expression in require_object(value, path).items():
-        if label in ("id", "$dist"):
-            raise RefusedError("LABEL_RESERVED", f"💔 compute_attributes cannot set '{label}'")
-        match expression:
-            case [str(attribute), "VectorDist", vector]:
-                computed[label] = ByVector(attribute, vector, is_exact=True)
-            case ["Highlight", str(attribute)]:
-                computed[label] = Highlight(attribute=attribute)
-            case ["Highlight", str(attribute), dict(options)]:
-                computed[label] = _parse_highlight(attribute, options, f"{path}.{label}")
-            case _:
-                computed[label] = parse_score(expression, f"{path}.{label}")
-    return computed
-
-
-def _parse_highlight(attribute: str, options: Body, path: str) -> Highlight:
-    fragment_by: Any = options.get("fragment_by") or "sentence"
-    offsets = options.get("include_offsets")
-    limit = _integer(options.get("fragment_limit"), f"{path}.fragment_limit", default=3)
-    if fragment_by not in get_args(FragmentBy):
-        raise malformed(f"{path}.fragment_by", f"unknown variant `{fragment_by}`")
-    if offsets is not None and offsets not in get_args(Offsets):
-        raise malformed(f"{path}.include_offsets", f"unknown variant `{offsets}`")
-    if not 1 <= limit <= FRAGMENTS_COUNT_MAX:
-        raise RefusedError(
-            "FRAGMENT_LIMIT_INVALID",
-            f"💔 fragment_limit must be between 1 and {FRAGMENTS_COUNT_MAX}",
-        )
-    return Highlight(
-        attribute=attribute,
-        fragment_by=fragment_by,
-        fragment_limit=limit,
-        include_offsets=offsets,
-    )
-
-
 def _parse_queries(value: object) -> tuple[Query, ...]:
     if not isinstance(value, list):
         raise malformed("queries", f"invalid type: {json_kind(value)}, expected a sequence")
@@ -304,59 +173,3 @@ def _parse_queries(value: object) -> tuple[Query, ...]:
         parse_query(require_object(item, f"queries[{index}]"), f"queries[{index}].")
         for index, item in enumerate(value)
     )
-
-
-def _parse_fusion(fields: Body, queries: tuple[Query, ...]) -> Fusion | None:
-    match fields.get("rerank_by"):
-        case None:
-            return None
-        case ["RRF"]:
-            options: Body = {}
-        case ["RRF", dict(options)]:
-            pass
-        case _:
-            raise _reranker_refused()
-    if any(query.aggregates for query in queries):
-        raise RefusedError("FUSION_OF_AGGREGATES", "💔 RRF needs sub-queries with rank_by")
-    weights = options.get("weights")
-    if weights is None:
-        weights = [1.0] * len(queries)
-    constant = _weight(options.get("rank_constant", RANK_CONSTANT_DEFAULT), "rank_constant")
-    if not isinstance(weights, list) or len(weights) != len(queries):
-        raise RefusedError("WEIGHTS_INVALID", "💔 RRF needs one weight per sub-query")
-    limit, _per = _parse_limit(fields, "limit")
-    offset = _integer(fields.get("offset"), "offset", default=0)
-    if not 0 <= offset <= OFFSET_MAX:
-        raise RefusedError("OFFSET_INVALID", f"💔 offset must be between 0 and {OFFSET_MAX}")
-    return Fusion(
-        rank_constant=constant,
-        weights=tuple(_weight(weight, "weights") for weight in weights),
-        limit=LIMIT_MAX if limit is None else limit,
-        offset=offset,
-    )
-
-
-def _weight(value: Any, name: str) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not 0 <= value <= FUSION_NUMBER_MAX
-    ):
-        raise RefusedError("FUSION_INVALID", f"💔 RRF {name} must be numbers from 0 to 1e9")
-    return float(value)
-
-
-def _reranker_refused() -> RefusedError:
-    return RefusedError(
-        "RERANKER_UNSUPPORTED",
-        "💔 rerank_by with a model is hosted only; this server fuses multi-queries with "
-        '["RRF"] and has no models',
-    )
-
-
-def _integer(value: object, path: str, *, default: int | None = None) -> int:
-    if value is None and default is not None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise malformed(path, f"invalid type: {json_kind(value)}, expected usize")
-    return value

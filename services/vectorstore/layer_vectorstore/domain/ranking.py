@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from layer_vectorstore.domain.errors import MalformedError, RefusedError, malformed
 from layer_vectorstore.domain.filters import Filter, is_filter, parse_filter
@@ -190,6 +190,11 @@ class _ScoreParser:
                 return Sum(tuple(self.parse(term, depth + 1) for term in terms))
             case ["Max", [*terms]] if terms:
                 return Max(tuple(self.parse(term, depth + 1) for term in terms))
+            case ["Sum" | "Max" as name, list() | int() | float(), _, *_]:
+                # The page about queries lists the terms of one example without a list.
+                listed = cast("list[object]", value)[1:]
+                parsed = tuple(self.parse(term, depth + 1) for term in listed)
+                return Sum(parsed) if name == "Sum" else Max(parsed)
             case ["Product", int() | float() as weight, term]:
                 return self._parse_product(weight, term, depth)
             case ["Product", term, int() | float() as weight]:

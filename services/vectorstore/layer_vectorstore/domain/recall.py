@@ -9,9 +9,9 @@ import numpy as np
 
 from layer_vectorstore.domain.errors import RefusedError, malformed
 from layer_vectorstore.domain.filters import Filter, parse_filter
+from layer_vectorstore.domain.json_fields import require_object
 from layer_vectorstore.domain.limits import LIMIT_MAX, RECALL_QUERIES_COUNT_MAX
 from layer_vectorstore.domain.query import Query
-from layer_vectorstore.domain.query_parsing import require_object
 from layer_vectorstore.domain.ranking import ByVector, parse_rank
 from layer_vectorstore.domain.rendering import render
 from layer_vectorstore.domain.selecting import Selected, filtered, select

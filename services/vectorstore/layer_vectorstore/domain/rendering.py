@@ -10,10 +10,17 @@ import numpy as np
 from layer_vectorstore.domain.attribute_types import STRINGS, AttributeType, Kind
 from layer_vectorstore.domain.columns import Slots
 from layer_vectorstore.domain.errors import RefusedError
-from layer_vectorstore.domain.filters import iter_conditions
+from layer_vectorstore.domain.filters import Filter, iter_conditions
 from layer_vectorstore.domain.highlighting import Highlight, highlighted
 from layer_vectorstore.domain.query import Query, Selection, VectorEncoding
-from layer_vectorstore.domain.ranking import Bm25, ByAttributes, ByVector, Matches, iter_scores
+from layer_vectorstore.domain.ranking import (
+    Bm25,
+    ByAttributes,
+    ByVector,
+    Matches,
+    Rank,
+    iter_scores,
+)
 from layer_vectorstore.domain.schema import ID, Schema
 from layer_vectorstore.domain.scoring import bind_score
 from layer_vectorstore.domain.selecting import Selected, vector_distances
@@ -127,7 +134,7 @@ def _bind_highlight(
     takes_list = attribute.full_text_search.tokenizer == "pre_tokenized_array"
     wanted = {
         term
-        for text in _texts_asked_for(query, options.attribute)
+        for text in _texts_asked_for(options.rank or query.rank, query.filter, options.attribute)
         if isinstance(text, list) == takes_list or attribute.type == STRINGS
         for term in analyzer.terms(text)
     }
@@ -141,23 +148,25 @@ def _bind_highlight(
     return values
 
 
-def _texts_asked_for(query: Query, attribute: str) -> list[str | list[str]]:
+def _texts_asked_for(
+    rank: Rank | None, node: Filter | None, attribute: str
+) -> list[str | list[str]]:
     """Return the query texts that ranked or filtered rows by ``attribute``."""
     texts: list[str | list[str]] = []
-    filters = [query.filter] if query.filter is not None else []
-    if query.rank is not None and not isinstance(query.rank, ByVector | ByAttributes):
-        for node in iter_scores(query.rank):
-            match node:
-                case Bm25() if node.attribute == attribute:
-                    texts.append(node.query)
+    filters = [node] if node is not None else []
+    if rank is not None and not isinstance(rank, ByVector | ByAttributes):
+        for part in iter_scores(rank):
+            match part:
+                case Bm25() if part.attribute == attribute:
+                    texts.append(part.query)
                 case Matches(condition):
                     filters.append(condition)
                 case _:
                     pass
     texts += [
         condition.operand
-        for node in filters
-        for condition in iter_conditions(node)
+        for each in filters
+        for condition in iter_conditions(each)
         if condition.attribute == attribute and condition.operator in TOKEN_OPERATORS
     ]
     return texts

@@ -249,10 +249,12 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-def _is_number(low: float, high: float) -> Callable[[object], bool]:
-    return lambda value: (
-        isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-    )
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_saturation(value: Any) -> bool:
+    return _is_number(value) and 0 < value <= SATURATION_MAX
 
 
 _FULL_TEXT_CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
@@ -262,8 +264,10 @@ _FULL_TEXT_CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "remove_stopwords": _is_flag,
     "case_sensitive": _is_flag,
     "ascii_folding": _is_flag,
-    "max_token_length": lambda value: isinstance(value, int) and 1 <= value <= TOKEN_LENGTH_MAX,
-    "k1": _is_number(0, SATURATION_MAX),
-    "b": _is_number(0, 1),
-    "k3": _is_number(0, SATURATION_MAX),
+    "max_token_length": lambda value: (
+        _is_number(value) and isinstance(value, int) and 1 <= value <= TOKEN_LENGTH_MAX
+    ),
+    "k1": _is_saturation,
+    "b": lambda value: _is_number(value) and 0 <= value <= 1,
+    "k3": _is_saturation,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import numpy as np
@@ -34,10 +34,12 @@ class Selected:
 
     slots: Slots
     scores: list[float] | None
+    exhaustive_count: int = 0
+    """Rows that were looked at one by one, without an index of vectors."""
 
     def part(self, start: int, end: int) -> Selected:
         scores = None if self.scores is None else self.scores[start:end]
-        return Selected(self.slots[start:end], scores)
+        return Selected(self.slots[start:end], scores, self.exhaustive_count)
 
 
 NOTHING: Final = Selected(np.empty(0, dtype=np.int64), None)
@@ -83,13 +85,13 @@ def vector_distances(rank: ByVector, view: TableView, slots: Slots) -> Float32s:
 def _by_vector(rank: ByVector, view: TableView, slots: Slots, count: int) -> Selected:
     column, query, metric = _bind_vector(rank, view)
     if not isinstance(column, DenseColumn):
-        return _best(view, *column.nearest(query, metric, slots), count)
-    found = None
+        return _best(view, *column.nearest(query, metric, slots), count, view.rows_count)
     if not rank.is_exact:
         found = column.nearest_by_index(query, metric, slots, count, view.live)
-    if found is None:
-        found = column.nearest(query, metric, slots, count, len(view.live))
-    return _best(view, *found, count)
+        if found is not None:
+            return _best(view, found.slots, found.distances, count, found.unknown_count)
+    nearest = column.nearest(query, metric, slots, count, len(view.live))
+    return _best(view, *nearest, count, view.rows_count)
 
 
 def _bind_vector(
@@ -126,19 +128,22 @@ def _by_score(rank: Score, view: TableView, slots: Slots, count: int) -> Selecte
     scores = bind_score(rank, view.schema)(view)[slots]
     found = scores > 0
     slots, scores = slots[found], scores[found]
-    best = _best(view, slots, -scores, count)
+    best = _best(view, slots, -scores, count, view.rows_count)
     assert best.scores is not None, "a score always has its number"
-    return Selected(best.slots, [-score for score in best.scores])
+    return replace(best, scores=[-score for score in best.scores])
 
 
-def _best(view: TableView, slots: Slots, keys: NDArray[Any], count: int) -> Selected:
+def _best(
+    view: TableView, slots: Slots, keys: NDArray[Any], count: int, exhaustive_count: int
+) -> Selected:
     """Return the ``count`` slots with the lowest keys, equal ones by id."""
     if len(slots) > count:
         bound = np.partition(keys, count - 1)[count - 1]
         kept = keys <= bound
         slots, keys = slots[kept], keys[kept]
     order = np.lexsort((view.id_ranks(slots), keys))[:count]
-    return Selected(slots[order], shortest(keys[order].astype(np.float32)).tolist())
+    numbers = shortest(keys[order].astype(np.float32)).tolist()
+    return Selected(slots[order], numbers, exhaustive_count)
 
 
 def _by_attributes(
@@ -156,7 +161,7 @@ def _by_attributes(
     ordered = slots[order]
     if per is not None:
         ordered = _at_most_per(per, view, ordered, count)
-    return Selected(ordered[:count], None)
+    return Selected(ordered[:count], None, view.rows_count)
 
 
 def _reversed(ranks: NDArray[Any]) -> NDArray[Any]:

@@ -61,6 +61,8 @@ class TableView:
     text_indexes: Mapping[str, TextIndex]
     sizes: NDArray[np.int64]
     """Logical bytes of each slot."""
+    written_at_ms: int | None = None
+    """When the last write that it includes was made; None before the first."""
     _cache: dict[str, Any] = field(default_factory=dict, init=False, compare=False)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +25,16 @@ GATHER_BYTES: Final = 256 << 10
 
 INDEX_FRACTION_MIN: Final = 0.2
 """Below this share of the slots, an exact search beats dropping most of what an index finds."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundByIndex:
+    """Slots with their exact distances, unsorted."""
+
+    slots: Slots
+    distances: Float32s
+    unknown_count: int
+    """Rows that the index does not have, all of which were compared."""
 
 
 class DenseColumn:
@@ -66,7 +77,7 @@ class DenseColumn:
 
     def nearest_by_index(
         self, query: Float32s, metric: Metric, slots: Slots, count: int, live: Mask
-    ) -> tuple[Slots, Float32s] | None:
+    ) -> FoundByIndex | None:
         """Do as :meth:`nearest` does by the approximate index, which may miss a neighbour.
 
         Rows that the index does not have are searched exactly.
@@ -97,9 +108,11 @@ class DenseColumn:
         left_out = left_out[live[left_out]]
         left_out = left_out[are_in(slots, left_out)]
         unknown = np.concatenate([left_out, slots[known_count:]])
-        unknown, _ = self.nearest(query, metric, unknown, count, len(live))
-        slots = np.concatenate([found, unknown])
-        return slots, distances(self._matrix.view()[slots], query, metric)
+        near, _ = self.nearest(query, metric, unknown, count, len(live))
+        slots = np.concatenate([found, near])
+        return FoundByIndex(
+            slots, distances(self._matrix.view()[slots], query, metric), len(unknown)
+        )
 
     def _candidates(
         self, query: Float32s, metric: Metric, slots: Slots, count: int, slots_count: int

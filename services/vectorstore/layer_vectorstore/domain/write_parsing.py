@@ -10,8 +10,8 @@ from typing import Any, Final
 from layer_vectorstore.domain.errors import RefusedError, json_kind, malformed
 from layer_vectorstore.domain.filters import Filter, parse_filter
 from layer_vectorstore.domain.ids import DocumentId, check_id
+from layer_vectorstore.domain.json_fields import require_object
 from layer_vectorstore.domain.limits import SHARDS_COUNT_MAX
-from layer_vectorstore.domain.query_parsing import require_object
 from layer_vectorstore.domain.schema import ID
 from layer_vectorstore.domain.schema_parsing import check_attribute_name, parse_schema
 from layer_vectorstore.domain.vectors import Metric
@@ -73,7 +73,14 @@ def parse_write_request(body: object) -> WriteRequest:
 
 
 def _refuse_hosted_features(fields: Body) -> None:
-    match fields.get("encryption"):
+    sources = (fields.get("copy_from_namespace"), fields.get("branch_from_namespace"))
+    wanted = [source.get("dest_encryption") for source in sources if isinstance(source, dict)]
+    for encryption in (fields.get("encryption"), *wanted):
+        _check_encryption(encryption)
+
+
+def _check_encryption(encryption: object) -> None:
+    match encryption:
         case None | {"mode": "default"}:
             return
         case {"mode": "customer-managed", **rest}:

@@ -68,7 +68,7 @@ def write_answer(outcome: WriteOutcome, elapsed_ms: int, *, returns_ids: bool) -
 
 
 def query_answer(result: QueryResult, elapsed_ms: int) -> dict[str, Any]:
-    return result.answer.body | {
+    answer = result.answer.body | {
         "billing": {
             "billable_logical_bytes_queried": max(result.logical_bytes, BILLED_QUERY_BYTES_MIN),
             "billable_logical_bytes_returned": result.answer.returned_bytes,
@@ -78,10 +78,13 @@ def query_answer(result: QueryResult, elapsed_ms: int) -> dict[str, Any]:
             "cache_temperature": "hot",
             "server_total_ms": max(elapsed_ms, MILLISECONDS_MIN),
             "query_execution_ms": max(elapsed_ms, MILLISECONDS_MIN),
-            "exhaustive_search_count": result.rows_count,
+            "exhaustive_search_count": result.answer.exhaustive_count,
             "approx_namespace_size": result.rows_count,
         },
     }
+    if result.written_at_ms is not None:
+        answer["performance"]["last_included_write_at"] = timestamp(result.written_at_ms)
+    return answer
 
 
 def operation_answer(operation: Operation) -> dict[str, Any]:

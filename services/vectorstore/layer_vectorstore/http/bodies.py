@@ -1,4 +1,4 @@
-"""Reads request bodies, plain or gzipped, within a bound."""
+"""Bodies, plain or gzipped: requests are read within a bound, answers made small on demand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import web
-from isal import isal_zlib
+from isal import igzip, isal_zlib
 from isal.igzip_lib import IsalError
 
 from layer_kit.errors import LayerError, PayloadTooLargeError
@@ -14,6 +14,9 @@ from layer_vectorstore.domain.errors import RefusedError
 
 CHUNK_BYTES: Final = 1 << 20
 GZIP_WINDOW_BITS: Final = 31
+GZIP_LEVEL: Final = 1
+GZIPPED_BYTES_MIN: Final = 1024
+"""Smaller answers stay as they are: the head of a gzip stream would eat what it saves."""
 
 
 async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
@@ -45,6 +48,24 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
     if inflate is not None and not inflate.eof:
         raise RefusedError("BODY_ENCODING_INVALID", "💔 the gzip body ends too early")
     return b"".join(parts)
+
+
+def accepts_gzip(accepted: str) -> bool:
+    """Return whether an ``Accept-Encoding`` header names gzip without refusing it."""
+    for part in accepted.lower().split(","):
+        name, _, parameters = part.partition(";")
+        if name.strip() == "gzip":
+            return parameters.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
+
+
+def gzipped(response: web.Response) -> web.Response:
+    """Compress the body of an answer that is large enough to gain by it."""
+    body = response.body
+    if isinstance(body, bytes) and len(body) >= GZIPPED_BYTES_MIN:
+        response.body = igzip.compress(body, compresslevel=GZIP_LEVEL)
+        response.headers["content-encoding"] = "gzip"
+    return response
 
 
 def parse_json(body: bytes) -> Any:

@@ -14,12 +14,9 @@ from layer_vectorstore.application.managing import ManageNamespaces, MetadataUpd
 from layer_vectorstore.application.querying import QueryNamespace
 from layer_vectorstore.application.writing import WriteNamespace
 from layer_vectorstore.domain.errors import RefusedError, json_kind, malformed
+from layer_vectorstore.domain.json_fields import require_object
 from layer_vectorstore.domain.limits import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
-from layer_vectorstore.domain.query_parsing import (
-    parse_query,
-    parse_query_request,
-    require_object,
-)
+from layer_vectorstore.domain.query_parsing import parse_query, parse_query_request
 from layer_vectorstore.domain.recall import parse_recall_request
 from layer_vectorstore.domain.schema_parsing import parse_schema, schema_answer
 from layer_vectorstore.domain.write_parsing import parse_write_request

@@ -18,7 +18,7 @@ from layer_kit.errors import InternalError, LayerError, UnauthenticatedError
 from layer_vectorstore.domain.errors import RefusedError
 from layer_vectorstore.domain.limits import NAMESPACE_LENGTH_MAX
 from layer_vectorstore.http.answers import error_response
-from layer_vectorstore.http.bodies import read_body
+from layer_vectorstore.http.bodies import accepts_gzip, gzipped, read_body
 from layer_vectorstore.http.faults import FaultInjector
 from layer_vectorstore.http.metrics import HttpMetrics
 from layer_vectorstore.http.routes import Request, Route, Routes
@@ -109,7 +109,13 @@ class VectorstoreServer:
             body=body,
         )
         pool = self._writers if route.is_write else self._readers
-        return await asyncio.get_running_loop().run_in_executor(pool, route.run, whole)
+        is_gzip_accepted = accepts_gzip(request.headers.get("accept-encoding", ""))
+
+        def run() -> web.Response:
+            response = route.run(whole)
+            return gzipped(response) if is_gzip_accepted else response
+
+        return await asyncio.get_running_loop().run_in_executor(pool, run)
 
     def _authenticate(self, request: web.BaseRequest) -> None:
         if not self._limits.api_keys:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,32 @@ async def test_gzipped_bodies_are_read_and_bad_ones_refused(http: aiohttp.Client
     assert (await post(http, NS, ROW, **gzipped))[0] == 400
     assert (await post(http, NS, gzip.compress(ROW)[:-9], **gzipped))[0] == 400
     assert (await post(http, NS, b"{", **{"Content-Encoding": "br"}))[0] == 400
+
+
+async def test_answers_are_gzipped_for_those_who_ask_and_only_when_it_pays(
+    service: ServiceProcess,
+) -> None:
+    url = f"http://{service.addresses['http']}{NS}"
+    rows = [{"id": number, "s": "text " * 20} for number in range(50)]
+    query = {"rank_by": ["id", "asc"], "limit": 50, "include_attributes": True}
+    async with aiohttp.ClientSession(auto_decompress=False) as http:
+        async with http.post(url, json={"upsert_rows": rows}) as response:
+            assert response.status == 200
+
+        async def answer(accepted: str, limit: int) -> tuple[str | None, bytes]:
+            headers = {"Accept-Encoding": accepted}
+            async with http.post(
+                f"{url}/query", json=query | {"limit": limit}, headers=headers
+            ) as response:
+                return response.headers.get("content-encoding"), await response.read()
+
+        encoding, packed = await answer("br, gzip;q=0.5", 50)
+        assert (encoding, len(packed) < 2000) == ("gzip", True)
+        plain = await answer("identity", 50)
+        assert plain[0] is None
+        assert json.loads(gzip.decompress(packed))["rows"] == json.loads(plain[1])["rows"]
+        assert (await answer("gzip;q=0", 50))[0] is None
+        assert (await answer("gzip", 1))[0] is None
 
 
 async def test_a_body_over_the_bound_is_413_also_when_inflated(start: Callable[..., Any]) -> None:
@@ -108,6 +135,9 @@ async def test_faults_can_be_switched_while_it_runs(http: aiohttp.ClientSession)
     assert (await post(http, NS, ROW))[0] == 200
     body = b'{"rank_by":["id","asc"],"limit":1,"consistency":{"level":"eventual"}}'
     assert '"rows":[]' in (await post(http, f"{NS}/query", body))[1]
+    await set_faults(index_lag_ms=0)
+    assert '"rows":[{"id":1}]' in (await post(http, f"{NS}/query", body))[1]
+    await set_faults(index_lag_ms=100_000)
     async with http.put("/_layer/faults", json={"unknown": 1}) as response:
         assert response.status == 400
     async with http.get("/_layer/faults") as response:

@@ -61,11 +61,15 @@ class Store:
         )
         self.queries = QueryNamespace(
             registry=registry,
+            freshness=self.freshness,
             now_ms=lambda: self.now_ms,
             random=Random(7),  # noqa: S311
         )
         self.manage = ManageNamespaces(
-            registry=registry, write=self.writes, now_ms=lambda: self.now_ms
+            registry=registry,
+            write=self.writes,
+            freshness=self.freshness,
+            now_ms=lambda: self.now_ms,
         )
 
     def finish_indexes(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from layer_vectorstore.domain.errors import RefusedError
 from layer_vectorstore.domain.query import Query
-from layer_vectorstore.domain.query_parsing import parse_query
+from layer_vectorstore.domain.query_parsing import parse_query, parse_query_request
 from layer_vectorstore.domain.ranking import ByVector
 from layer_vectorstore.domain.recall import parse_recall_request
 from layer_vectorstore.domain.selecting import select
@@ -230,6 +230,22 @@ def test_a_loaded_namespace_gets_its_index_back(store: Any) -> None:
 
     assert index_of(store).is_ready
     assert nearest_ids(store, VECTORS[7])[0] == 7
+
+
+def test_rows_that_the_index_spared_a_query_are_not_counted(store: Any) -> None:
+    def counts() -> list[int]:
+        vector = QUERIES[0].tolist()
+        bodies = [
+            {"rank_by": ["vector", "ANN", vector], "limit": TOP_K},
+            {"rank_by": ["vector", "kNN", vector], "limit": TOP_K, "filters": ["id", "Gte", 0]},
+        ]
+        both = [*bodies, {"queries": bodies}, {"queries": bodies, "rerank_by": ["RRF"]}]
+        found = [store.queries.query("ns", parse_query_request(body)) for body in both]
+        return [result.answer.exhaustive_count for result in found]
+
+    assert counts() == [0, ROWS_COUNT, ROWS_COUNT, ROWS_COUNT]
+    store.write(body_of(clustered(50, 3), ROWS_COUNT, Metric.COSINE))
+    assert counts() == [50, *[ROWS_COUNT + 50] * 3]
 
 
 def test_an_explanation_names_the_index(untouched: dict[Metric, Any]) -> None:

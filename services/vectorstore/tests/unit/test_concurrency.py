@@ -71,3 +71,14 @@ def test_what_many_threads_did_is_what_the_log_says(
     reopened = SqliteChangeLog.open(tmp_path, CollectorRegistry())
     assert state(new_store(reopened)) == before
     reopened.close()
+
+
+def test_writers_of_one_namespace_lose_nothing(new_store: Any) -> None:
+    store = new_store()
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(store.upsert, {"id": i, "n": i % 3}) for i in range(200)]:
+            future.result()
+
+    assert store.ids() == list(range(200))
+    store.restart()
+    assert store.ids() == list(range(200))

@@ -101,11 +101,13 @@ def test_regular_expressions_are_not_anchored_and_never_explode() -> None:
             [
                 "path",
                 "Fuzzy",
-                "readmee",
+                "READMEE",
                 ONE_EDIT,
             ],
             [3],
         ),
+        (["path", "Fuzzy", "readmee", ONE_EDIT], []),
+        (["path", "Fuzzy", "readmee", {**ONE_EDIT, "case_sensitive": False}], [3]),
     ],
 )
 def test_pattern_filters(store: Any, condition: list[Any], expected: list[int]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from layer_kit.errors import LayerError, NotFoundError
+from layer_vectorstore.domain.errors import RefusedError
 from layer_vectorstore.domain.query_parsing import parse_query
 from layer_vectorstore.domain.schema_parsing import schema_answer
 
@@ -106,9 +107,23 @@ def test_fusion_adds_reciprocal_ranks(shop: Any) -> None:
     assert [row["id"] for row in only["rows"]] == [1, 4, 2, 3]
     assert only["rows"][0] == {"id": 1, "$dist": pytest.approx(1 / 63 + 1 / 61)}
     assert only["rows"][2]["price"] == 7
-    weighted = {"rank_constant": 1, "weights": [0, 2]}
+    weighted = {"rank_constant": 1, "weights": [0.001, 2]}
     [page] = fused(rerank_by=["RRF", weighted], limit=1, offset=1)
     assert page["rows"] == [{"id": 2, "$dist": pytest.approx(2 / 3), "price": 7}]
+    for wrong in (
+        {"rank_constant": 0},
+        {"weights": [0, 1]},
+        {"weights": [1]},
+        {"weights": [1, "x"]},
+    ):
+        with pytest.raises(RefusedError, match="RRF"):
+            fused(rerank_by=["RRF", wrong])
+
+
+def test_a_limit_alone_lists_rows_by_id(shop: Any) -> None:
+    assert shop.query({"limit": 2, "include_attributes": ["price"]}) == {
+        "rows": [{"id": 1, "price": 5}, {"id": 2, "price": 7}]
+    }
 
 
 def test_explanations_are_words(shop: Any) -> None:
@@ -131,7 +146,7 @@ def test_explanations_are_words(shop: Any) -> None:
         (BY_ID | {"limit": 10_001}, 400, "💔 top_k must be between 1 and 10000"),
         (BY_ID | {"limit": "x"}, 422, "limit: invalid type"),
         (BY_ID | {"offset": -1}, 400, "offset must be between"),
-        ({"limit": 1}, 400, "either rank_by or aggregate_by"),
+        ({"filters": ["id", "Eq", 1]}, 400, "either rank_by or aggregate_by"),
         ({"rank_by": ["x", "Foo", 1], "limit": 1}, 422, "enum a valid variant of RankInput"),
         ({"rank_by": ["vector", "ANN", [1]], "limit": 1}, 400, "expected 2, got 1"),
         ({"rank_by": ["color", "ANN", [1]], "limit": 1}, 400, "not a vector attribute"),

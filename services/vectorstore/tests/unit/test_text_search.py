@@ -47,7 +47,7 @@ def test_each_step_of_the_analysis_can_be_switched() -> None:
     assert terms("The Running Dogs", stemming=True) == ["the", "run", "dog"]
     assert terms("The Running Dogs", remove_stopwords=True) == ["running", "dogs"]
     assert terms("Café ÆON", ascii_folding=True) == ["cafe", "aeon"]
-    assert terms("ab abc abcd", max_token_length=3) == ["ab", "abc"]
+    assert terms("ab abc abcd éé", max_token_length=3) == ["ab", "abc"]
     assert terms("die Häuser", language="german", stemming=True, remove_stopwords=True) == ["haus"]
     assert terms(["The x", "y!"], tokenizer="pre_tokenized_array") == ["The x", "y!"]
 
@@ -56,7 +56,7 @@ def test_each_step_of_the_analysis_can_be_switched() -> None:
 @given(
     texts=st.lists(TEXTS | st.none(), min_size=1, max_size=8),
     query=TEXTS.filter(bool),
-    k1=st.floats(0, 3),
+    k1=st.floats(0.001, 3),
     b=st.floats(0, 1),
     deleted=st.sets(st.integers(0, 7), max_size=3),
 )
@@ -241,3 +241,24 @@ def test_highlights_show_the_best_fragments(store: Any) -> None:
     assert highlight(fragment_by="word", fragment_limit=1, include_offsets="utf-8") == [
         {"text": "quick", "fragment_range": [18, 23], "match_ranges": [[18, 23]]}
     ]
+    by_dogs = ["text", "BM25", "dog"]
+    assert highlight(rank_fragments_by=by_dogs, fragment_limit=1) == [{"text": "A dog slept."}]
+
+
+def test_the_documented_score_is_met_to_the_last_digit(store: Any) -> None:
+    """The quickstart prints this number, which settles the idf and the lengths of the formula."""
+    store.upsert(
+        {"id": 1, "text": "walrus narwhal"},
+        {"id": 2, "text": "pufferfish clownfish swordfish"},
+        schema=TEXT,
+    )
+    [row] = store.query({"rank_by": ["text", "BM25", "quick walrus"], "limit": 10})["rows"]
+    assert row == {"id": 1, "$dist": 0.7549128}
+
+
+def test_terms_may_be_listed_without_a_list(store: Any) -> None:
+    store.upsert({"id": 1, "n": 2}, {"id": 2, "n": 5}, {"id": 3, "n": -1})
+    for name, expected in (("Max", {1: 3, 2: 5, 3: 3}), ("Sum", {1: 5, 2: 8, 3: 3})):
+        rank = [name, 3, ["Max", ["Attribute", "n"], 0]]
+        rows = store.query({"rank_by": rank, "limit": 10})["rows"]
+        assert {row["id"]: row["$dist"] for row in rows} == expected
