@@ -35,3 +35,15 @@ def upserted_between(after_ms: int, until_ms: int) -> Filter:
 def in_shard(shard: int) -> Filter:
     """Keep rows of one shard."""
     return raw([SHARD, "Eq", shard])
+
+
+def fuzzy(attribute: str, token: str, edits_max: int) -> Filter:
+    """Keep rows in which ``attribute`` has something like ``token``.
+
+    Longer tokens are forgiven more: none up to 5 characters, 1 edit up to 8, 2 beyond, and never
+    more than ``edits_max``. The store lets those of fewer than 3 characters match nothing.
+    """
+    rules = [
+        {"min_query_chars": 3 * (edits + 1), "distance": edits} for edits in range(edits_max + 1)
+    ]
+    return raw([attribute, "Fuzzy", token, {"max_edit_distance": rules}])

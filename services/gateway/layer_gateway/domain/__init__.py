@@ -1,0 +1,1 @@
+"""Decisions about searches: words, ranks and routes. No I/O."""
