@@ -19,6 +19,8 @@ from layer_gateway.adapters.store import HttpStore
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.namespaces import Namespaces
+from layer_gateway.application.stamps import Stamps
+from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
 from layer_kit.clock import epoch_milliseconds, monotonic
 from layer_kit.rpc.client import open_channel
@@ -75,9 +77,13 @@ class Replica:
             registry=registry,
         )
         facts = Facts(store, shard_count_default=16, ttl_s=30.0, monotonic=monotonic)
-        self.write = WriteRows(store=store, cache=cache, facts=facts, now_ms=epoch_milliseconds)
+        stamps = Stamps(epoch_milliseconds)
+        watermarks = Watermarks(store, stamps, WatchSettings(), monotonic=monotonic)
+        self.write = WriteRows(
+            store=store, cache=cache, facts=facts, stamps=stamps, watermarks=watermarks
+        )
         self.fetch = FetchRows(store=store, cache=cache, facts=facts)
-        self.namespaces = Namespaces(store=store, cache=cache, facts=facts)
+        self.namespaces = Namespaces(store=store, cache=cache, facts=facts, watermarks=watermarks)
         self._joined = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[Any]] = set()

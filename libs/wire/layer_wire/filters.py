@@ -47,3 +47,8 @@ def fuzzy(attribute: str, token: str, edits_max: int) -> Filter:
         {"min_query_chars": 3 * (edits + 1), "distance": edits} for edits in range(edits_max + 1)
     ]
     return raw([attribute, "Fuzzy", token, {"max_edit_distance": rules}])
+
+
+def not_id(id_: str) -> Filter:
+    """Leave out one row by its id."""
+    return raw(["id", "NotEq", id_])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -20,6 +19,7 @@ from layer_wire import filters
 from layer_wire.filters import Filter
 from layer_wire.ids import JsonId
 from layer_wire.jsontext import ABSENT, Raw, RawObject, decode, decode_object, encode, is_null, raw
+from layer_wire.ranking import is_by_distance
 
 TOP_K_DEFAULT: Final = 10
 UPSTREAM_ROWS_MAX: Final = 10_000
@@ -43,8 +43,6 @@ NATIVE_FIELDS: Final = frozenset(
 """A query that uses one of these is passed on as it is."""
 
 VECTOR_ATTRIBUTE: Final = "vector"
-_BY_DISTANCE: Final = re.compile(rb'\[\s*"(?:[^"\\]|\\.)*"\s*,\s*"(?:ANN|kNN)"')
-"""The beginning of a ``rank_by`` whose ``$dist`` is a distance."""
 
 
 class _LayerBody(msgspec.Struct):
@@ -105,7 +103,7 @@ class LayerQuery:
     @property
     def is_nearest(self) -> bool:
         """Tell whether rows come by ascending distance, so that a cursor can continue them."""
-        return self.rank_by is None or _BY_DISTANCE.match(self.rank_by) is not None
+        return self.rank_by is None or is_by_distance(self.rank_by)
 
 
 def is_native(fields: RawObject) -> bool:
@@ -167,22 +165,6 @@ def parse_cursor(text: str) -> Cursor:
     if not math.isfinite(found.dist) or (found.n is not None and found.n < 0):
         raise _bad_cursor()
     return Cursor(distance=found.dist, id=found.id, count=found.n)
-
-
-def upstream_body(
-    query: LayerQuery, *, rank_by: Raw, row_count: int, filter_: Filter | None, consistency: str
-) -> bytes:
-    """Return the body of the upstream request that answers ``query``."""
-    body: dict[str, object] = {
-        "rank_by": rank_by,
-        "top_k": row_count,
-        "consistency": {"level": consistency},
-    }
-    if filter_ is not None:
-        body["filters"] = filter_
-    if query.include_attributes is not None:
-        body["include_attributes"] = query.include_attributes
-    return encode(body)
 
 
 def rank_by_vector(vector: Raw) -> Raw:

@@ -16,9 +16,12 @@ from layer_gateway.application.blobs import Blobs
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.inbound import InboundAuth
+from layer_gateway.application.legs import RunLegs
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.querying import QueryRows
+from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.streaming import StreamRows
+from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.http.edge import Edge, http_edge
 from layer_gateway.http.handlers.blobs import BlobHandlers
@@ -26,7 +29,7 @@ from layer_gateway.http.handlers.documents import DocumentHandlers
 from layer_gateway.http.handlers.namespaces import NamespaceHandlers
 from layer_gateway.http.handlers.rows import RowHandlers
 from layer_gateway.http.passthrough import Passthrough
-from layer_gateway.metrics import EdgeMetrics
+from layer_gateway.metrics import EdgeMetrics, WatermarkMetrics
 from layer_gateway.ports import RowCache
 from layer_gateway.rpc.servicer import GatewayServicer
 from layer_gateway.settings import GatewaySettings
@@ -52,9 +55,14 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             monotonic=monotonic,
         )
         fetch = FetchRows(store=store, cache=cache, facts=facts)
-        write = WriteRows(store=store, cache=cache, facts=facts, now_ms=epoch_milliseconds)
-        query = QueryRows(store=store, fetch=fetch)
-        namespaces = Namespaces(store=store, cache=cache, facts=facts)
+        stamps = Stamps(epoch_milliseconds)
+        watermarks = _open_watermarks(settings, frame, store, stamps)
+        write = WriteRows(
+            store=store, cache=cache, facts=facts, stamps=stamps, watermarks=watermarks
+        )
+        run_legs = RunLegs(store=store, facts=facts, watermarks=watermarks)
+        query = QueryRows(run_legs=run_legs, watermarks=watermarks, fetch=fetch)
+        namespaces = Namespaces(store=store, cache=cache, facts=facts, watermarks=watermarks)
         passthrough = Passthrough(store, body_bytes_max=settings.body_bytes_max)
         rows = RowHandlers(
             write_rows=write,
@@ -119,6 +127,26 @@ def _open_objects(settings: GatewaySettings, frame: ServiceFrame) -> ObjectStore
     if objects is not None:
         frame.resources.push_async_callback(objects.aclose)
     return objects
+
+
+def _open_watermarks(
+    settings: GatewaySettings, frame: ServiceFrame, store: HttpStore, stamps: Stamps
+) -> Watermarks:
+    interval_s = settings.consistency_poll_interval_ms / 1000
+    watermarks = Watermarks(
+        store,
+        stamps,
+        WatchSettings(
+            interval_s=interval_s,
+            stable_interval_s=settings.consistency_stable_poll_interval_ms / 1000,
+            safety_margin_ms=settings.consistency_safety_margin_ms,
+        ),
+        monotonic=monotonic,
+        polled=WatermarkMetrics(frame.registry).polled,
+    )
+    frame.resources.push_async_callback(watermarks.aclose)
+    frame.loops.every(interval_s, watermarks.poll, name="watermarks")
+    return watermarks
 
 
 async def _open_cache(settings: GatewaySettings, frame: ServiceFrame) -> RowCache:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from layer_kit.telemetry.metrics import SECONDS_BUCKETS
 
@@ -29,3 +29,20 @@ class EdgeMetrics:
             child = self._seconds.labels(operation=operation, status=f"{status // 100}xx")
             self._children[key] = child
         child.observe(seconds)
+
+
+class WatermarkMetrics:
+    """Counts looks at the indexes of namespaces."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._polls = Counter(
+            "layer_watermark_polls_total",
+            "Looks at the index of a namespace, by what it was: up-to-date, updating, unknown, "
+            "gone, refused, late or failed.",
+            ["result"],
+            registry=registry,
+        )
+
+    def polled(self, result: str) -> None:
+        """Count one look."""
+        self._polls.labels(result=result).inc()

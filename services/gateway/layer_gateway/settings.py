@@ -56,6 +56,34 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
     facts_ttl_s: float = Field(
         30.0, ge=0, le=3600, description="How long a namespace's schema is remembered."
     )
+    consistency_poll_interval_ms: int = Field(
+        1000,
+        ge=10,
+        le=3_600_000,
+        validation_alias=contract_name(
+            "CONSISTENCY_POLL_INTERVAL_MS", field="consistency_poll_interval_ms"
+        ),
+        description="Time between two looks at an index that is behind.",
+    )
+    consistency_stable_poll_interval_ms: int = Field(
+        60_000,
+        ge=10,
+        le=86_400_000,
+        validation_alias=contract_name(
+            "CONSISTENCY_STABLE_POLL_INTERVAL_MS", field="consistency_stable_poll_interval_ms"
+        ),
+        description="Time between two looks at an index that was up to date.",
+    )
+    consistency_safety_margin_ms: int = Field(
+        500,
+        ge=0,
+        le=3_600_000,
+        validation_alias=contract_name(
+            "CONSISTENCY_SAFETY_MARGIN_MS", field="consistency_safety_margin_ms"
+        ),
+        description="How far a watermark stays behind the look that it comes from: the clocks of "
+        "gateways may differ by this much.",
+    )
     body_bytes_max: int = Field(
         512 * 1024 * 1024, ge=1024, description="Largest request body, inflated."
     )

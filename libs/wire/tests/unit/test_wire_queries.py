@@ -16,8 +16,6 @@ from layer_wire.queries import (
     is_native,
     parse_cursor,
     parse_layer_query,
-    rank_by_vector,
-    upstream_body,
 )
 
 
@@ -48,29 +46,14 @@ def test_layer_queries_are_not(body: object) -> None:
     assert not is_native(decode_query(encoded(body)))
 
 
-def upstream(body: object) -> Any:
+def filters_of(body: object) -> Any:
     query = parse_layer_query(encoded(body))
-    rank_by = query.rank_by or rank_by_vector(query.vector or msgspec.Raw(b"[]"))
-    return msgspec.json.decode(
-        upstream_body(
-            query,
-            rank_by=rank_by,
-            row_count=query.top_k,
-            filter_=query.filter,
-            consistency="eventual",
-        )
-    )
+    return msgspec.json.decode(query.filter or b"null")
 
 
-def test_a_vector_query_becomes_a_search_of_the_attribute_vector() -> None:
-    assert upstream(
-        {"vector": [0.1, 0.2], "top_k": 2, "include_attributes": ["kind", "vector"]}
-    ) == {
-        "rank_by": ["vector", "ANN", [0.1, 0.2]],
-        "top_k": 2,
-        "consistency": {"level": "eventual"},
-        "include_attributes": ["kind"],
-    }
+def test_the_attribute_vector_is_never_asked_for() -> None:
+    query = parse_layer_query(encoded({"vector": [0.1], "include_attributes": ["kind", "vector"]}))
+    assert (query.include_attributes, query.drops_vector) == (["kind"], True)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +68,8 @@ def test_a_vector_query_becomes_a_search_of_the_attribute_vector() -> None:
 )
 def test_time_is_a_filter_around_the_callers_own(time: dict[str, object], filters: object) -> None:
     own = ["kind", "Eq", "saw"]
-    assert upstream({"vector": [1.0], **time})["filters"] == filters
-    assert upstream({"vector": [1.0], "filters": own, **time})["filters"] == ["And", [own, filters]]
+    assert filters_of({"vector": [1.0], **time}) == filters
+    assert filters_of({"vector": [1.0], "filters": own, **time}) == ["And", [own, filters]]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ and one marker request a namespace, shared by everyone who waits for them.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -21,11 +22,12 @@ from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
 from layer_wire.ids import IdKind
 from layer_wire.jsontext import Raw, RawObject, encode
-from layer_wire.reserved import MARKER_ID, MARKER_SHARD_COUNT
+from layer_wire.reserved import MARKER_ID, MARKER_SHARD_COUNT, SHARD, UPSERTED_AT
 from layer_wire.rows import query_answer, read_answer
 
 NAMESPACES_REMEMBERED_MAX: Final = 100_000
 SHARD_COUNT_MAX: Final = 1024
+STAMP_TYPES: Final = {UPSERTED_AT: "int", SHARD: "int"}
 _OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
 _MARKED_SHARD_COUNT: Final[msgspec.json.Decoder[int]] = msgspec.json.Decoder(
     Annotated[int, msgspec.Meta(ge=1, le=SHARD_COUNT_MAX)]
@@ -52,6 +54,11 @@ class NamespaceFacts:
     unmirrored: frozenset[str]
     """Attributes that read back in another form than they are written in."""
     shard_count: int
+    """Into how many shards rows are stamped."""
+    scatter_count: int = 1
+    """How many shards have all rows between them; 1 until every row is known to be in one."""
+    has_marker: bool = False
+    """Whether the namespace was initialised, and so has a row that nobody wrote."""
 
 
 class Facts:
@@ -67,14 +74,19 @@ class Facts:
         self._known: dict[Namespace, tuple[float, NamespaceFacts]] = {}
         self._asking: dict[Namespace, asyncio.Task[NamespaceFacts]] = {}
 
-    async def get(self, namespace: Namespace, caller: Caller) -> NamespaceFacts:
-        """Return the facts of a namespace, at most ``ttl_s`` old; its absence is not remembered.
+    async def get(
+        self, namespace: Namespace, caller: Caller, *, age_s_max: float = math.inf
+    ) -> NamespaceFacts:
+        """Return the facts of a namespace; its absence is not remembered.
+
+        Args:
+            age_s_max: How old they may be at most; ``ttl_s`` if that is less.
 
         Raises:
             UpstreamError: ``SCHEMA_UNREADABLE`` or ``MARKER_UNREADABLE``, or the store's own.
         """
         known = self._known.get(namespace)
-        if known is not None and self._monotonic() < known[0]:
+        if known is not None and self._monotonic() - known[0] < min(self._ttl_s, age_s_max):
             return known[1]
         if (earlier := self._asking.get(namespace)) is not None:
             facts = await asyncio.shield(earlier)
@@ -97,6 +109,16 @@ class Facts:
         self.forget(namespace)
         return await self.get(namespace, caller)
 
+    def stamped(self, namespace: Namespace) -> None:
+        """Know that rows have stamps now: a write has brought them.
+
+        Where it has not after all, the store refuses a filter on them, and is asked again.
+        """
+        known = self._known.get(namespace)
+        if known is not None and UPSERTED_AT not in known[1].types:
+            types = {**known[1].types, **STAMP_TYPES}
+            self._known[namespace] = (known[0], replace(known[1], types=types))
+
     def forget(self, namespace: Namespace) -> None:
         """Ask again next time: the namespace was created, deleted or given another schema."""
         self._known.pop(namespace, None)
@@ -118,7 +140,7 @@ class Facts:
             return  # another gateway may create it at any moment
         if len(self._known) >= NAMESPACES_REMEMBERED_MAX:
             self._known.pop(next(iter(self._known)))
-        self._known[namespace] = (self._monotonic() + self._ttl_s, task.result())
+        self._known[namespace] = (self._monotonic(), task.result())
 
     async def _ask(self, namespace: Namespace, caller: Caller) -> NamespaceFacts:
         answer = await self._store.schema(namespace, caller)

@@ -11,16 +11,17 @@ from typing import Final
 import msgspec
 
 from layer_gateway.application.facts import Facts, attribute_types
+from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
 from layer_kit.errors import LayerError, NotFoundError, UpstreamError
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.jsontext import Raw, RawObject, raw
+from layer_wire.metadata import IndexStatus, index_status
 from layer_wire.rows import read_answer
 
 METADATA_CONCURRENCY: Final = 16
 SHADOW_SUFFIX: Final = "-shadow"
 NO_LAYER_STATE: Final = (
-    "stable_as_of",
     "indexed",
     "index_lag_rows",
     "schema_version",
@@ -90,6 +91,7 @@ class Namespaces:
     store: Store
     cache: RowCache
     facts: Facts
+    watermarks: Watermarks
 
     async def describe(self, namespace: Namespace, caller: Caller) -> RawObject | StoreAnswer:
         """Return the store's metadata with ``id`` and ``layer``, or its refusal.
@@ -108,9 +110,12 @@ class Namespaces:
             return answer
         fields = read_answer(_OBJECT, answer.body)
         facts = await self.facts.get(namespace, caller)
-        is_stable = _index_status(fields.get("index", Raw(b"{}"))) == "up-to-date"
+        _index_status(fields.get("index", Raw(b"{}")))  # found out here if it cannot be read
+        if index_status(answer.body) is not IndexStatus.UNKNOWN:
+            self.watermarks.seen(namespace, caller)
         layer = dict.fromkeys(NO_LAYER_STATE) | {
-            "is_stable": is_stable,
+            "stable_as_of": self.watermarks.cut(namespace).stable_as_of_ms,
+            "is_stable": self.watermarks.is_stable(namespace),
             "shard_count": facts.shard_count,
             "scatter_gather_active": False,
         }
@@ -164,6 +169,7 @@ class Namespaces:
         finally:
             # Whatever became of it: it may have been deleted, and its answer lost.
             self.facts.forget(namespace)
+            self.watermarks.forget(namespace)
             await self.cache.invalidate(namespace)
         if answer.status not in (HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NOT_FOUND):
             raise UpstreamError(
@@ -180,6 +186,8 @@ class Namespaces:
             if answer.status != HTTPStatus.OK:
                 return ListedNamespace(name=name, metadata_error=f"status {answer.status}")
             metadata = read_answer(_METADATA, answer.body)
+            if index_status(answer.body) is not IndexStatus.UNKNOWN:
+                self.watermarks.seen(parse_namespace(name), caller)
             _index_status(metadata.index)  # so that it is found out here if it cannot be read
         except LayerError as error:
             return ListedNamespace(name=name, metadata_error=error.message)

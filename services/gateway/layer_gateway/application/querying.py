@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
 import msgspec
 
 from layer_gateway.application.fetching import FetchRows
-from layer_gateway.ports import Caller, Store, StoreAnswer
+from layer_gateway.application.legs import Leg, RunLegs
+from layer_gateway.application.watermarks import Watermarks
+from layer_gateway.ports import Caller, StoreAnswer
 from layer_kit.errors import InvalidRequestError, NotFoundError
 from layer_kit.names import Namespace
 from layer_wire.ids import JsonId
@@ -25,9 +26,9 @@ from layer_wire.queries import (
     Cursor,
     LayerQuery,
     rank_by_vector,
-    upstream_body,
 )
-from layer_wire.rows import RANK_KEY, query_answer, read_answer, row_id
+from layer_wire.ranking import id_order
+from layer_wire.rows import RANK_KEY, row_id
 from layer_wire.vectors import stored_vector
 
 
@@ -37,6 +38,8 @@ class QueryAnswer:
 
     rows: list[RawObject] = field(default_factory=list)
     next_cursor: str | None = None
+    stable_as_of_ms: int | None = None
+    """The watermark of the namespace; None while none is known."""
     refusal: StoreAnswer | None = None
 
 
@@ -44,7 +47,8 @@ class QueryAnswer:
 class QueryRows:
     """Answers Layer queries from the upstream store."""
 
-    store: Store
+    run_legs: RunLegs
+    watermarks: Watermarks
     fetch: FetchRows
 
     async def __call__(
@@ -65,24 +69,28 @@ class QueryRows:
                 "A cursor continues a query by distance; page an order by attribute by filter.",
                 field="cursor",
             )
-        rank_by = query.rank_by or rank_by_vector(await self._vector(namespace, query, caller))
-        body = upstream_body(
-            query,
-            rank_by=rank_by,
+        cut = self.watermarks.cut(namespace)
+        leg = Leg(
+            rank_by=query.rank_by or rank_by_vector(await self._vector(namespace, query, caller)),
             row_count=_row_count(query),
-            filter_=query.filter,
+            filter=query.filter,
+            include_attributes=query.include_attributes,
             consistency=query.consistency,
         )
-        answer = await self.store.query(namespace, body, caller)
-        if answer.status != HTTPStatus.OK:
-            return QueryAnswer(refusal=answer)
-        rows = read_answer(query_answer, answer.body).rows
+        answer = await self.run_legs(namespace, leg, cut, caller)
+        if answer.refusal is not None:
+            return QueryAnswer(refusal=answer.refusal)
+        rows = answer.rows
         if query.cursor is not None:
             rows = _after(query.cursor, rows)
         page = rows[: query.top_k]
         for row in page:
             row.pop(VECTOR_ATTRIBUTE, None)
-        return QueryAnswer(rows=page, next_cursor=_next_cursor(query, page))
+        return QueryAnswer(
+            rows=page,
+            next_cursor=_next_cursor(query, page),
+            stable_as_of_ms=cut.stable_as_of_ms,
+        )
 
     async def _vector(self, namespace: Namespace, query: LayerQuery, caller: Caller) -> Raw:
         if query.vector is not None:
@@ -126,8 +134,10 @@ def _row_count(query: LayerQuery) -> int:
 
 def _after(cursor: Cursor, rows: list[RawObject]) -> list[RawObject]:
     """Return the rows that follow ``cursor`` in order of distance, then id."""
-    end = _order(cursor.distance, cursor.id)
-    return [row for row in rows if (at := _distance(row)) is None or _order(at, row_id(row)) > end]
+    end = (cursor.distance, id_order(cursor.id))
+    return [
+        row for row in rows if (at := _distance(row)) is None or (at, id_order(row_id(row))) > end
+    ]
 
 
 def _next_cursor(query: LayerQuery, page: list[RawObject]) -> str | None:
@@ -148,8 +158,3 @@ def _next_cursor(query: LayerQuery, page: list[RawObject]) -> str | None:
 def _distance(row: RawObject) -> float | None:
     found = row.get(RANK_KEY)
     return None if found is None else msgspec.json.decode(found, type=float)
-
-
-def _order(distance: float, id_: JsonId) -> tuple[float, bool, JsonId]:
-    """Order by distance, then id: numbers as numbers, and before strings."""
-    return (distance, isinstance(id_, str), id_)

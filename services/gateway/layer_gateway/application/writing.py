@@ -20,8 +20,9 @@ from layer_gateway.application.facts import (
     attribute_types,
     unmirrored_attributes,
 )
+from layer_gateway.application.stamps import Stamps
+from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
-from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import LayerError
 from layer_kit.names import Namespace
 from layer_wire import ids as wire_ids
@@ -46,7 +47,8 @@ class WriteRows:
     store: Store
     cache: RowCache
     facts: Facts
-    now_ms: EpochMilliseconds
+    stamps: Stamps
+    watermarks: Watermarks
 
     async def __call__(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
         """Check, stamp and send a native write; return the store's own answer.
@@ -61,17 +63,21 @@ class WriteRows:
         facts = await self.facts.get(namespace, caller)
         declared = _declared_types(write)
         id_kind = _id_kind(facts, declared)
-        stamped = stamp(
-            write,
-            upserted_at_ms=self.now_ms(),
-            shard_count=facts.shard_count,
-            id_kind=id_kind,
-            unmirrored=facts.unmirrored | unmirrored_attributes(declared),
-        )
-        if write.is_by_filter or len(stamped.ids) > FENCED_IDS_MAX:
-            answer = await self._unfenced(namespace, stamped, id_kind, caller)
-        else:
-            answer = await self._fenced(namespace, write, stamped, id_kind, caller)
+        with self.stamps.writing(namespace) as stamp_ms:
+            stamped = stamp(
+                write,
+                upserted_at_ms=stamp_ms,
+                shard_count=facts.shard_count,
+                id_kind=id_kind,
+                unmirrored=facts.unmirrored | unmirrored_attributes(declared),
+            )
+            if write.is_by_filter or len(stamped.ids) > FENCED_IDS_MAX:
+                answer = await self._unfenced(namespace, stamped, id_kind, caller)
+            else:
+                answer = await self._fenced(namespace, write, stamped, id_kind, caller)
+        if answer.status == HTTPStatus.OK:
+            self.watermarks.written(namespace, caller)
+            self.facts.stamped(namespace)
         if not facts.exists or not declared.items() <= facts.types.items():
             self.facts.forget(namespace)
         return answer

@@ -286,7 +286,6 @@ async def test_a_namespace_is_listed_described_and_deleted(caller: Caller) -> No
         True,
     )
     assert found.index.status == gateway_pb2.INDEX_STATUS_UP_TO_DATE
-    assert (found.layer.is_stable, found.layer.HasField("stable_as_of_ms")) == (True, False)
     assert found.create_time.ToMilliseconds() > 0
     await caller.delete("shelf-a")
     await caller.delete("shelf-a")

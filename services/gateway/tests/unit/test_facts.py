@@ -11,6 +11,8 @@ import pytest
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.stamps import Stamps
+from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.ports import Caller, Headers, StoreAnswer
 from layer_kit.errors import UpstreamError
@@ -118,7 +120,11 @@ async def test_a_write_of_unknown_fate_and_unknown_rows_invalidates_its_namespac
     store = ScriptedStore(schema_bodies=[NUMBERED], is_writable=False)
     store.is_open.set()
     cache = WatchedNoCache()
-    write = WriteRows(store=store, cache=cache, facts=facts_over(store), now_ms=lambda: 0)
+    stamps = Stamps(lambda: 0)
+    watermarks = Watermarks(store, stamps, WatchSettings(), monotonic=lambda: 0.0)
+    write = WriteRows(
+        store=store, cache=cache, facts=facts_over(store), stamps=stamps, watermarks=watermarks
+    )
 
     with pytest.raises(UpstreamError):
         await write(BOOKS, body, Caller())

@@ -51,6 +51,8 @@ class RowHandlers:
             return relayed(answer.refusal, headers=headers)
         if query.drops_vector:
             headers |= VECTOR_WARNING
+        if answer.stable_as_of_ms is not None:
+            headers["x-layer-stable-as-of"] = str(answer.stable_as_of_ms)
         if answer.next_cursor is not None:
             headers["x-layer-next-cursor"] = answer.next_cursor
         found = {"rows": answer.rows, "next_cursor": answer.next_cursor}

@@ -1,0 +1,296 @@
+"""How far the index of each namespace has come (docs/reference/http.md, "Stable reads").
+
+A *watermark* is a time such that every row stamped at or before it is indexed. While an index is
+behind, queries are cut there, so that they see one state of the namespace and not whatever parts
+of it happen to be indexed. Watermarks live in memory alone and never go backwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+import structlog
+
+from layer_gateway.application.stamps import Stamps
+from layer_gateway.ports import Caller, Store
+from layer_kit.clock import Monotonic
+from layer_kit.errors import LayerError, UpstreamError
+from layer_kit.names import Namespace
+from layer_wire import filters
+from layer_wire.filters import Filter
+from layer_wire.metadata import IndexStatus, index_status
+
+log = structlog.get_logger(__name__)
+
+NAMESPACES_WATCHED_MAX: Final = 10_000
+POLLS_AT_ONCE_MAX: Final = 16
+POLL_TIMEOUT_S: Final = 10.0
+BACKOFF_S_MAX: Final = 60.0
+IDLE_S: Final = 3600.0
+"""A namespace that nobody asked for in this time is not polled until somebody does."""
+
+EARLY_SHARE: Final = 0.1
+"""A stable namespace comes due by up to this share early, so that many do not come together."""
+
+_AUTHORIZATION: Final = b"authorization"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Where the reads of one request end: taken once, and the same for every part of it."""
+
+    stable_as_of_ms: int | None = None
+    """The watermark; None while none is known."""
+    is_updating: bool = False
+    """Whether the index was behind when last looked at."""
+
+    @property
+    def filter(self) -> Filter | None:
+        """What to add to a query at first: nothing while the index is up to date."""
+        return self.at_watermark if self.is_updating else None
+
+    @property
+    def at_watermark(self) -> Filter | None:
+        """What cuts a query at the watermark, however the index is."""
+        return (
+            None if self.stable_as_of_ms is None else filters.upserted_until(self.stable_as_of_ms)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What one poll has shown, for gateways that share what they learn."""
+
+    namespace: Namespace
+    status: IndexStatus
+    watermark_ms: int | None
+    polled_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchSettings:
+    """How often namespaces are looked at."""
+
+    interval_s: float = 1.0
+    stable_interval_s: float = 60.0
+    safety_margin_ms: int = 500
+    """How far stamps of other gateways may be behind, by their clocks and on their way."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Watched:
+    status: IndexStatus = IndexStatus.UNKNOWN
+    watermark_ms: int | None = None
+    polled_at_ms: int = 0
+    due_at_s: float = -math.inf
+    used_at_s: float
+    is_polling: bool = False
+    failures_count: int = 0
+    writes_count: int = 0
+    caller: Caller | None = field(default=None, repr=False)
+    """Whose key last worked here; None once it was refused."""
+
+
+class Watermarks:
+    """Polls the namespaces that were used and remembers how far each is stable.
+
+    Args:
+        polled: Told how each poll went, by one word.
+        advanced: Told of every namespace whose watermark has moved.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        stamps: Stamps,
+        settings: WatchSettings,
+        *,
+        monotonic: Monotonic,
+        polled: Callable[[str], None] = lambda _: None,
+        advanced: Callable[[Namespace, int], None] = lambda _, __: None,
+        random_share: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._stamps = stamps
+        self._settings = settings
+        self._monotonic = monotonic
+        self._polled = polled
+        self._advanced = advanced
+        self._random_share = random_share
+        self._watched: OrderedDict[Namespace, _Watched] = OrderedDict()
+        self._slots = asyncio.Semaphore(POLLS_AT_ONCE_MAX)
+        self._polls: set[asyncio.Task[None]] = set()
+
+    def cut(self, namespace: Namespace) -> Cut:
+        """Return where reads of a namespace end now; a request takes one and keeps it."""
+        watched = self._watched.get(namespace)
+        if watched is None:
+            return Cut()
+        return Cut(
+            stable_as_of_ms=watched.watermark_ms,
+            is_updating=watched.status is IndexStatus.UPDATING,
+        )
+
+    def is_stable(self, namespace: Namespace) -> bool:
+        """Tell whether the latest poll has found the index up to date."""
+        watched = self._watched.get(namespace)
+        return watched is not None and watched.status is IndexStatus.UP_TO_DATE
+
+    def seen(self, namespace: Namespace, caller: Caller) -> None:
+        """Watch a namespace that the store has just answered ``caller`` about."""
+        now_s = self._monotonic()
+        watched = self._watch(namespace, now_s)
+        was_resting = watched.caller is None or now_s - watched.used_at_s > IDLE_S
+        self._used(watched, caller, now_s)
+        if was_resting:
+            watched.due_at_s = now_s
+
+    def written(self, namespace: Namespace, caller: Caller) -> None:
+        """Look at a namespace soon: ``caller`` has written to it."""
+        now_s = self._monotonic()
+        watched = self._watch(namespace, now_s)
+        self._used(watched, caller, now_s)
+        watched.writes_count += 1
+        watched.due_at_s = now_s
+
+    def forget(self, namespace: Namespace) -> None:
+        """Forget a namespace that was deleted."""
+        self._watched.pop(namespace, None)
+
+    def marks(self) -> Sequence[Mark]:
+        """Return what is known of every namespace that was looked at."""
+        return [
+            Mark(
+                namespace=namespace,
+                status=watched.status,
+                watermark_ms=watched.watermark_ms,
+                polled_at_ms=watched.polled_at_ms,
+            )
+            for namespace, watched in self._watched.items()
+            if watched.polled_at_ms
+        ]
+
+    def learn(self, mark: Mark) -> None:
+        """Take over what another process on this host has learnt, if it is news."""
+        now_s = self._monotonic()
+        watched = self._watch(mark.namespace, now_s)
+        self._stamps.heard_of(mark.polled_at_ms)
+        if mark.polled_at_ms > watched.polled_at_ms:
+            watched.polled_at_ms = mark.polled_at_ms
+            watched.status = mark.status
+            watched.due_at_s = max(watched.due_at_s, now_s + self._interval_s(watched))
+        if mark.watermark_ms is not None:
+            self._advance(mark.namespace, watched, mark.watermark_ms)
+
+    async def poll(self) -> None:
+        """Start looking at every namespace that is due, a bounded number at a time."""
+        started_s = self._monotonic()
+        due = [
+            (namespace, watched)
+            for namespace, watched in self._watched.items()
+            if watched.due_at_s <= started_s
+            and not watched.is_polling
+            and watched.caller is not None
+            and started_s - watched.used_at_s <= IDLE_S
+        ]
+        for namespace, watched in due:
+            await self._slots.acquire()
+            watched.is_polling = True
+            task = asyncio.create_task(self._look(namespace, watched, started_s))
+            self._polls.add(task)
+            task.add_done_callback(self._polls.discard)
+
+    async def settled(self) -> None:
+        """Wait for the polls that are under way."""
+        await asyncio.gather(*self._polls)
+
+    async def aclose(self) -> None:
+        """Give up the polls that are under way."""
+        for task in self._polls:
+            task.cancel()
+        await asyncio.gather(*self._polls, return_exceptions=True)
+
+    def _watch(self, namespace: Namespace, now_s: float) -> _Watched:
+        watched = self._watched.get(namespace)
+        if watched is None:
+            if len(self._watched) >= NAMESPACES_WATCHED_MAX:
+                self._watched.popitem(last=False)
+            watched = self._watched[namespace] = _Watched(used_at_s=now_s)
+        else:
+            self._watched.move_to_end(namespace)
+        return watched
+
+    def _used(self, watched: _Watched, caller: Caller, now_s: float) -> None:
+        watched.used_at_s = now_s
+        # Nothing else of this request belongs to the polls that it permits.
+        kept = [header for header in caller.headers if header[0] == _AUTHORIZATION]
+        watched.caller = Caller(headers=kept)
+
+    async def _look(self, namespace: Namespace, watched: _Watched, started_s: float) -> None:
+        """Poll one namespace; errors are counted, logged and make the next poll come later."""
+        writes_count = watched.writes_count
+        try:
+            status = await self._status(namespace, watched)
+        except (LayerError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            watched.failures_count += 1
+            pause_s = min(BACKOFF_S_MAX, self._settings.interval_s * 2**watched.failures_count)
+            watched.due_at_s = started_s + pause_s
+            self._polled("failed")
+            log.warning("watermark_poll_failed", namespace=namespace, message=str(error))
+        else:
+            if watched.writes_count == writes_count:
+                watched.due_at_s = started_s + self._interval_s(watched)
+            self._polled(status)
+        finally:
+            watched.is_polling = False
+            self._slots.release()
+
+    async def _status(self, namespace: Namespace, watched: _Watched) -> str:
+        """Ask the store and remember what it says; return one word for it."""
+        polled_at_ms = self._stamps.now_ms()
+        on_their_way_ms = self._stamps.earliest_in_flight(namespace)
+        async with asyncio.timeout(POLL_TIMEOUT_S):
+            answer = await self._store.metadata(namespace, watched.caller or Caller())
+        if answer.status == HTTPStatus.NOT_FOUND:
+            if self._watched.get(namespace) is watched:
+                self.forget(namespace)
+            return "gone"
+        if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            watched.caller = None
+            return "refused"
+        if answer.status != HTTPStatus.OK:
+            raise UpstreamError(
+                "METADATA_UNREADABLE",
+                f"The store answered with status {answer.status}.",
+                status=answer.status,
+            )
+        watched.failures_count = 0
+        if polled_at_ms < watched.polled_at_ms or self._watched.get(namespace) is not watched:
+            return "late"
+        watched.polled_at_ms = polled_at_ms
+        watched.status = index_status(answer.body)
+        if watched.status is IndexStatus.UP_TO_DATE:
+            stable_ms = polled_at_ms - self._settings.safety_margin_ms
+            if on_their_way_ms is not None:
+                stable_ms = min(stable_ms, on_their_way_ms - 1)
+            self._advance(namespace, watched, stable_ms)
+        return watched.status
+
+    def _advance(self, namespace: Namespace, watched: _Watched, watermark_ms: int) -> None:
+        if watched.watermark_ms is None or watermark_ms > watched.watermark_ms:
+            watched.watermark_ms = watermark_ms
+            self._advanced(namespace, watermark_ms)
+
+    def _interval_s(self, watched: _Watched) -> float:
+        if watched.status is not IndexStatus.UP_TO_DATE:
+            return self._settings.interval_s
+        early = EARLY_SHARE * self._random_share()
+        return self._settings.stable_interval_s * (1 - early)
