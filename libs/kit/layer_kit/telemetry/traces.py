@@ -21,6 +21,8 @@ tracer = trace.get_tracer(__name__)
 FLUSH_S_MAX: Final = 3.0
 """How long the end of a process waits for its last spans; a collector that is away gets none."""
 
+_is_exporting = False  # asking the API for its provider would read the environment each time
+
 ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -36,12 +38,14 @@ def configure_traces(*, service: str) -> Callable[[], None]:
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
+    global _is_exporting  # noqa: PLW0603 -- the provider it tells of is a global, too
     exporter = OTLPSpanExporter()
     provider = TracerProvider(
         resource=Resource.create({"service.name": f"layer-{service}"}), shutdown_on_exit=False
     )
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
+    _is_exporting = True
 
     def flush() -> None:
         # The SDK waits for ten seconds and more, which would outlast an orchestrator's patience.
@@ -56,7 +60,7 @@ def configure_traces(*, service: str) -> Callable[[], None]:
 
 def is_exporting() -> bool:
     """Tell whether spans of this process go anywhere."""
-    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    return _is_exporting
 
 
 @contextmanager

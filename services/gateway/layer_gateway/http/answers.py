@@ -53,21 +53,42 @@ class WholeAnswer(web.StreamResponse):
         *,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(status=status, headers=headers)
+        # The base class's own would make several objects that nothing here looks at.
+        self._status = status
+        self._added = headers
         self.fields = fields
         self.body = body
+        self.request_id = ""
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        """What was given as ``headers``, to be added to."""
+        if not isinstance(self._added, CIMultiDict):
+            self._added = CIMultiDict(self._added or {})
+        return self._added
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send all of it; raises ``ConnectionResetError`` when the caller is gone."""
+        if self.send(request):
+            await request.writer.drain()
+        return None
+
+    def send(self, request: web.BaseRequest) -> bool:
+        """Send all of it, and tell whether the caller is slower to take it than we are.
+
+        Raises:
+            ConnectionResetError: When the caller is gone.
+        """
         if self._eof_sent:
-            return None
-        transport = request.transport
+            return False
+        protocol = request.protocol
+        transport = protocol.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the caller closed the connection")
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
         self._eof_sent = True
-        is_bodiless = request.method == "HEAD" or self.status in _BODILESS_STATUSES
+        is_bodiless = request.method == "HEAD" or self._status in _BODILESS_STATUSES
         head = self._head(request, is_bodiless=is_bodiless)
         if is_bodiless:
             transport.write(head)
@@ -75,20 +96,24 @@ class WholeAnswer(web.StreamResponse):
             transport.write(head + self.body)
         else:
             transport.writelines((head, self.body))
-        await request.writer.drain()
-        return None
+        return protocol.writing_paused
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: ``prepare`` has sent the end."""
 
     def _head(self, request: web.BaseRequest, *, is_bodiless: bool) -> bytes:
-        status = self.status
+        status = self._status
         pieces = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+        line_count = 3 + len(self.fields)
         for name, value in self.fields:
             pieces += (name, b": ", value, b"\r\n")
-        added = [f"{name}: {value}\r\n" for name, value in self.headers.items()]
-        pieces += [line.encode("latin-1") for line in added]
-        line_count = 3 + len(self.fields) + len(added)
+        if self._added:
+            added = "".join([f"{name}: {value}\r\n" for name, value in self._added.items()])
+            pieces.append(added.encode("latin-1"))
+            line_count += len(self._added)
+        if self.request_id:
+            pieces.append(f"{REQUEST_ID_HEADER}: {self.request_id}\r\n".encode("latin-1"))
+            line_count += 1
         if not is_bodiless:
             pieces.append(b"content-length: %d\r\n" % len(self.body))
             line_count += 1

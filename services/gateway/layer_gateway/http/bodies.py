@@ -22,7 +22,13 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
     if (request.content_length or 0) > bytes_max:
         raise _too_large(bytes_max)
     # `request.read()` grows one buffer and copies it at its end: a third of reading a large write.
-    content, chunks, size_bytes = request.content, [], 0
+    content, size_bytes = request.content, 0
+    if content.is_eof():  # as is usual: it came along with the head
+        body: bytes = content.read_nowait()
+        if len(body) > bytes_max:
+            raise _too_large(bytes_max)
+        return body
+    chunks: list[bytes] = []
     while not content.at_eof():
         chunk = await content.readany()
         size_bytes += len(chunk)

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from aiohttp.http_parser import RawRequestMessage
 from prometheus_client import CollectorRegistry, generate_latest
 
 from layer_gateway.application.inbound import InboundAuth
-from layer_gateway.http.answers import error_answer, json_answer
+from layer_gateway.http.answers import WholeAnswer, error_answer, json_answer
 from layer_gateway.http.protocol import EdgeServer
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import PUBLIC_PATHS, Operation, Route, route
@@ -37,12 +38,14 @@ from layer_kit.rpc.context import (
     request_id,
 )
 from layer_kit.telemetry.metrics import CONTENT_TYPE
-from layer_kit.telemetry.traces import server_span
+from layer_kit.telemetry.traces import is_exporting, server_span
 
 log = structlog.get_logger(__name__)
 
 KEEPALIVE_TIMEOUT_S: Final = 75.0
 HEADER_BYTES_MAX: Final = 64 * 1024
+PUBLIC: Final = "public"
+METRICS_FIELDS: Final = ((b"content-type", CONTENT_TYPE.encode()),)
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -67,13 +70,17 @@ class Edge:
         self._registry = registry
         self._metrics = metrics
         self._drain_marker = drain_marker
+        self._debug = log.bind().debug  # past the proxy, which finds its logger anew each time
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request."""
         path = request.raw_path.partition("?")[0]
         found = None if path in PUBLIC_PATHS else route(request.method, path)
-        operation = "public" if found is None else found.operation.name.lower()
-        with server_span(f"http.{operation}", incoming_trace(request.headers)) as span:
+        operation = PUBLIC if found is None else found.operation.value
+        parent = incoming_trace(request.headers)
+        if parent is None and not is_exporting():
+            return await self._answered(request, path, found, operation)
+        with server_span(f"http.{operation}", parent) as span:
             response = await self._answered(request, path, found, operation)
             span.set_attribute("http.response.status_code", response.status)
         return response
@@ -104,11 +111,11 @@ class Edge:
             response = error_answer(
                 InternalError("INTERNAL", "Internal error. Quote the request id when reporting it.")
             )
-        if not response.prepared:
-            response.headers[REQUEST_ID_HEADER] = identifier
+        if isinstance(response, WholeAnswer):  # the head of any other is out
+            response.request_id = identifier
         seconds = time.perf_counter() - started
         self._metrics.finished(operation, response.status, seconds)
-        log.debug(
+        self._debug(
             "request_finished",
             operation=operation,
             status=response.status,
@@ -122,7 +129,7 @@ class Edge:
         match path:
             case "/metrics":
                 exposition = generate_latest(self._registry)
-                return web.Response(body=exposition, headers={"content-type": CONTENT_TYPE})
+                return WholeAnswer(HTTPStatus.OK, METRICS_FIELDS, exposition)
             case "/ready" if self._is_draining:
                 return json_answer({"status": "draining", "version": VERSION}, status=503)
             case "/ready" if not self._health.is_ready:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.http_writer import StreamWriter
+from aiohttp.web_protocol import _ErrInfo
 
 from layer_gateway.http.answers import error_answer
 from layer_kit.errors import InternalError, LayerError, MalformedRequestError
-from layer_kit.rpc.context import REQUEST_ID_HEADER, accept_request_id
+from layer_kit.rpc.context import accept_request_id
 
 
 class EdgeServer(web.Server):
@@ -19,7 +22,94 @@ class EdgeServer(web.Server):
 
 
 class EdgeProtocol(web.RequestHandler):
-    """One connection."""
+    """One connection, which serves its requests in its one task.
+
+    aiohttp's own loop makes a task for each request, with a copy of the context, and wakes one from
+    the other: a tenth of what a request may cost here. Our handlers leave nothing in the context
+    that the next request does not set anew.
+    """
+
+    async def start(self) -> None:
+        """Serve one request after another; aiohttp's own loop has what is not a plain request."""
+        try:
+            while await self._has_message():
+                if isinstance(self._messages[0][0], _ErrInfo) or self._upgraded:
+                    await super().start()
+                    return
+                if not await self._serve_next() or self._close:
+                    break
+        except ConnectionError:
+            pass  # the caller is gone, or will not get the rest of its answer
+        except asyncio.CancelledError:
+            self.force_close()
+            raise
+        except Exception as error:  # noqa: BLE001 -- one connection's fault is not another's
+            self.log_exception("connection_crashed", exc_info=error)
+        if not self._force_close:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _has_message(self) -> bool:
+        """Wait for the head of a request; False when the connection is to end without one."""
+        if not self._messages and not self._force_close:
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return bool(self._messages) and not self._force_close
+
+    async def _serve_next(self) -> bool:
+        """Answer a request; tell whether another may follow on this connection."""
+        message, payload = self._messages.popleft()
+        assert not isinstance(message, _ErrInfo)
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        assert self._manager is not None
+        assert self._request_factory is not None
+        assert self._request_handler is not None
+        assert self._task_handler is not None
+        self._manager.requests_count += 1
+        writer = StreamWriter(self, self._loop)
+        request = self._request_factory(message, payload, self, writer, self._task_handler)
+        self._request_in_progress = True
+        self._current_request = request
+        try:
+            response = await self._request_handler(request)
+            await response.prepare(request)
+            await response.write_eof()
+        finally:
+            self._current_request = None
+            self._request_in_progress = False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+        if not payload.is_eof() and not await self._has_drained(payload):
+            return False
+        self._keepalive = bool(response.keep_alive)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None and self._keepalive:
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
+        return self._keepalive
+
+    async def _has_drained(self, payload: StreamReader) -> bool:
+        """Read what the caller still sends of a body that nobody wanted, for a while."""
+        try:
+            async with asyncio.timeout(self._lingering_time):
+                while not payload.is_eof():
+                    await payload.readany()
+        except (TimeoutError, web.RequestPayloadError):
+            return False
+        return True
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 -- aiohttp's
+        """Go on reading if it was stopped: every chunk that is taken from a body asks for it."""
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
 
     def handle_error(
         self,
@@ -43,6 +133,6 @@ class EdgeProtocol(web.RequestHandler):
             self.log_exception("connection_crashed", exc_info=exc)
             error = InternalError("INTERNAL", "Internal error.")
         response = error_answer(error)
-        response.headers[REQUEST_ID_HEADER] = accept_request_id(None)
+        response.request_id = accept_request_id(None)
         response.force_close()
         return response

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import StrEnum, auto
 from typing import Final
 from urllib.parse import unquote
 
 PUBLIC_PATHS: Final = frozenset({"/health", "/ready", "/metrics"})
 
 
-class Operation(Enum):
-    """What a request asks for."""
+class Operation(StrEnum):
+    """What a request asks for; the value is its name in metrics and traces."""
 
     PASS = auto()
     LIST = auto()
@@ -94,8 +95,19 @@ def _shapes(routes: Mapping[str, Operation]) -> Mapping[tuple[str, int], Sequenc
 _SHAPES: Final = _shapes(ROUTES)
 
 
+ROUTES_REMEMBERED_MAX: Final = 4096
+REMEMBERED_PATH_CHARACTERS_MAX: Final = 256
+"""Longer paths are looked up each time, so that what is remembered stays below a few MiB."""
+
+
 def route(method: str, path: str) -> Route:
     """Find the route of a request by its method and its path without query string."""
+    if len(path) <= REMEMBERED_PATH_CHARACTERS_MAX:
+        return _remembered(method, path)
+    return _found(method, path)
+
+
+def _found(method: str, path: str) -> Route:
     parts = path.split("/")
     for shape in _SHAPES.get((method, len(parts)), ()):
         masked = parts.copy()
@@ -106,3 +118,6 @@ def route(method: str, path: str) -> Route:
             values = (unquote(parts[at]) for at in shape.positions)
             return Route(operation, dict(zip(names, values, strict=True)))
     return PASS
+
+
+_remembered: Final = functools.lru_cache(ROUTES_REMEMBERED_MAX)(_found)
