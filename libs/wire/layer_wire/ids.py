@@ -108,11 +108,6 @@ def from_text(text: str, kind: IdKind) -> JsonId | None:
             return number if number <= UNSIGNED_MAX else None
 
 
-def id_order(value: JsonId) -> tuple[bool, JsonId]:
-    """Return what to order ids by: numbers as numbers, and before strings."""
-    return isinstance(value, str), value
-
-
 def shards(ids: Sequence[JsonId], shard_count: int) -> list[int]:
     """Return the shard of each id: xxh64 with seed 0 over its decimal or UTF-8 text."""
     digest = xxhash.xxh64_intdigest

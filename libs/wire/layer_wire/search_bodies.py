@@ -24,6 +24,8 @@ from layer_wire.queries import (
     TOP_K_DEFAULT,
     UPSTREAM_ROWS_MAX,
     VECTOR_ATTRIBUTE,
+    LayerQuery,
+    parse_layer_query,
     rank_by_vector,
     temporal_filter,
 )
@@ -43,6 +45,9 @@ from layer_wire.vectors import check_vector
 TEXT_LENGTH_MAX: Final = 8192
 STOP_WORDS_COUNT_MAX: Final = 1000
 RANK_CONSTANT_MAX: Final = 1_000_000
+
+Query = LayerQuery | TextSearch | AutoSearch
+"""A query that layer answers itself."""
 
 _FORM: Final = re.compile(rb'\[\s*"(?:[^"\\]|\\.)*"\s*,\s*"(HybridText|Auto)"')
 """The beginning of a ``rank_by`` of layer's own; spares reading what follows."""
@@ -108,6 +113,15 @@ _OFFSET: Final[msgspec.json.Decoder[_Offset]] = msgspec.json.Decoder(_Offset)
 def is_search(fields: RawObject) -> bool:
     """Tell whether a query is a search, so that :func:`parse_search` reads it."""
     return "rank_by" in fields and _FORM.match(fields["rank_by"]) is not None
+
+
+def parse_query(body: bytes, fields: RawObject) -> Query:
+    """Check a query of whatever form; errors as for the parser of that form.
+
+    Args:
+        fields: The fields of ``body``.
+    """
+    return parse_search(body) if is_search(fields) else parse_layer_query(body)
 
 
 def parse_search(body: bytes) -> TextSearch | AutoSearch:

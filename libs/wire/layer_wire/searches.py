@@ -48,7 +48,6 @@ class Scope:
     """The temporal filter, which goes around all others."""
     include_attributes: bool | list[str] | None
     drops_vector: bool
-    """Whether the caller named ``vector``, which a search never returns."""
     with_leg_breakdown: bool
     cursor: str | None
     """As it came: which kind it must be depends on the route."""
@@ -74,6 +73,11 @@ class TextSearch:
     threads: int = THREADS_DEFAULT
     """Shards that a leg asks at once."""
 
+    @property
+    def drops_vector(self) -> bool:
+        """Tell whether the caller named ``vector``, which a search never returns."""
+        return self.scope.drops_vector
+
     def rows_per_leg(self, page_end: int) -> int:
         """Return how many rows of each leg are fused for a page that ends there."""
         if self.per_leg_limit is not None:
@@ -95,3 +99,8 @@ class AutoSearch:
     """The route that the caller insists on."""
     rank_by: Raw | None
     """How the semantic leg ranks; None without a vector."""
+
+    @property
+    def drops_vector(self) -> bool:
+        """Tell whether the caller named ``vector``, which a search never returns."""
+        return self.text_search.drops_vector

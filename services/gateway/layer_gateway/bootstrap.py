@@ -12,9 +12,12 @@ from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.membership import RENEW_INTERVAL_S, Membership
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.store import HttpStore
+from layer_gateway.application.asking import AnswerQuery
+from layer_gateway.application.auto import SearchAuto
 from layer_gateway.application.blobs import Blobs
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.hybrid import SearchText
 from layer_gateway.application.inbound import InboundAuth
 from layer_gateway.application.legs import RunLegs
 from layer_gateway.application.namespaces import Namespaces
@@ -62,11 +65,17 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         )
         run_legs = RunLegs(store=store, facts=facts, watermarks=watermarks)
         query = QueryRows(run_legs=run_legs, watermarks=watermarks, fetch=fetch)
+        search = SearchText(run_legs=run_legs, watermarks=watermarks)
+        ask = AnswerQuery(
+            query_rows=query,
+            search_text=search,
+            search_auto=SearchAuto(search_text=search, query_rows=query),
+        )
         namespaces = Namespaces(store=store, cache=cache, facts=facts, watermarks=watermarks)
         passthrough = Passthrough(store, body_bytes_max=settings.body_bytes_max)
         rows = RowHandlers(
             write_rows=write,
-            query_rows=query,
+            answer_query=ask,
             passthrough=passthrough,
             body_bytes_max=settings.body_bytes_max,
         )

@@ -78,6 +78,7 @@ class _Run:
     cut: Cut
     caller: Caller
     threads: int | None
+    slots: asyncio.Semaphore | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,16 +97,20 @@ class RunLegs:
         caller: Caller,
         *,
         threads: int | None = None,
+        slots: asyncio.Semaphore | None = None,
     ) -> LegAnswer:
         """Run ``leg`` where ``cut`` says.
 
         Args:
             threads: How many shards to ask at once; None means all.
+            slots: Bounds the requests of all legs that share it.
 
         Raises:
             UpstreamError: The store's own, or ``UPSTREAM_UNREADABLE``.
         """
-        run = _Run(namespace=namespace, leg=leg, cut=cut, caller=caller, threads=threads)
+        run = _Run(
+            namespace=namespace, leg=leg, cut=cut, caller=caller, threads=threads, slots=slots
+        )
         plan = await self._plan(run)
         answer = await self._answer(run, plan)
         if answer.refusal is not None and _blames_layer(answer.refusal):
@@ -166,7 +171,7 @@ class RunLegs:
             async with slots:
                 return await self._ask(run, plan, filters.in_shard(number), added)
 
-        answers = await _all(shard(number) for number in range(plan.scatter_count))
+        answers = await all_of(shard(number) for number in range(plan.scatter_count))
         for answer in answers:
             if answer.status != HTTPStatus.OK:
                 return LegAnswer(refusal=answer, scatter_count=plan.scatter_count)
@@ -184,11 +189,17 @@ class RunLegs:
         is_cuttable = plan.is_stamped and run.leg.consistency == "eventual"
         cut_filter = run.cut.filter if is_cuttable else None
         body = _body(run.leg, cut_filter, kept, added)
-        answer = await self.store.query(run.namespace, body, run.caller)
+        answer = await self._send(run, body)
         if answer.status != HTTPStatus.TOO_MANY_REQUESTS or cut_filter is not None:
             return answer
         lighter = _body(run.leg, run.cut.at_watermark if is_cuttable else None, kept, added)
-        return await self.store.query(run.namespace, lighter, run.caller)
+        return await self._send(run, lighter)
+
+    async def _send(self, run: _Run, body: bytes) -> StoreAnswer:
+        if run.slots is None:
+            return await self.store.query(run.namespace, body, run.caller)
+        async with run.slots:
+            return await self.store.query(run.namespace, body, run.caller)
 
 
 def _body(leg: Leg, cut_filter: Filter | None, kept: Filter | None, added: Sequence[str]) -> bytes:
@@ -223,7 +234,7 @@ def _missing_names(ranking: Ranking, leg: Leg) -> list[str]:
     return [name for name, _ in ranking.attributes if name not in asked]
 
 
-async def _all(asking: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def all_of(asking: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Await all of them together; when one raises, the others are given up."""
     tasks = [asyncio.create_task(one) for one in asking]
     try:

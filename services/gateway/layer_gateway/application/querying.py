@@ -6,16 +6,18 @@ seen here: the edge passes it on.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
+from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.legs import Leg, RunLegs
 from layer_gateway.application.watermarks import Watermarks
-from layer_gateway.ports import Caller, StoreAnswer
+from layer_gateway.ports import Caller
 from layer_kit.errors import InvalidRequestError, NotFoundError
 from layer_kit.names import Namespace
 from layer_wire.ids import JsonId
@@ -33,17 +35,6 @@ from layer_wire.vectors import stored_vector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueryAnswer:
-    """Rows in rank order, or the store's own answer when it refused."""
-
-    rows: list[RawObject] = field(default_factory=list)
-    next_cursor: str | None = None
-    stable_as_of_ms: int | None = None
-    """The watermark of the namespace; None while none is known."""
-    refusal: StoreAnswer | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class QueryRows:
     """Answers Layer queries from the upstream store."""
 
@@ -52,9 +43,17 @@ class QueryRows:
     fetch: FetchRows
 
     async def __call__(
-        self, namespace: Namespace, query: LayerQuery, caller: Caller
+        self,
+        namespace: Namespace,
+        query: LayerQuery,
+        caller: Caller,
+        *,
+        slots: asyncio.Semaphore | None = None,
     ) -> QueryAnswer:
         """Run ``query`` and drop from its rows what earlier pages returned.
+
+        Args:
+            slots: Bounds the upstream requests of a larger whole.
 
         Raises:
             InvalidRequestError: ``CURSOR_UNUSABLE`` beside an order that no distance ranks,
@@ -77,7 +76,7 @@ class QueryRows:
             include_attributes=query.include_attributes,
             consistency=query.consistency,
         )
-        answer = await self.run_legs(namespace, leg, cut, caller)
+        answer = await self.run_legs(namespace, leg, cut, caller, slots=slots)
         if answer.refusal is not None:
             return QueryAnswer(refusal=answer.refusal)
         rows = answer.rows

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from layer_wire.ids import JsonId, id_order
+from layer_wire.ids import JsonId
+from layer_wire.ranking import id_order
 
 
 def fuse(legs: Iterable[Sequence[JsonId]], rank_constant: int) -> list[tuple[JsonId, float]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from layer_wire.ids import JsonId, id_order
+from layer_wire.ids import JsonId
+from layer_wire.ranking import id_order
 
 FNV_OFFSET: Final = 0xCBF29CE484222325
 FNV_PRIME: Final = 0x100000001B3

@@ -9,7 +9,7 @@ import msgspec
 
 from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2
-from layer_gateway.application.querying import QueryAnswer
+from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.rpc.filters import filter_json
 from layer_gateway.rpc.ids import id_json
 from layer_gateway.rpc.rows import RowReader

@@ -15,7 +15,7 @@ from layer.common.v1.common_pb2 import Value
 from layer.gateway.v1 import gateway_pb2
 from layer_gateway.application.facts import NamespaceFacts
 from layer_gateway.application.fetching import CacheResult, Fetched
-from layer_gateway.application.querying import QueryAnswer
+from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.ports import CachedRow, Headers
 from layer_gateway.rpc.querying import layer_query, query_response
 from layer_gateway.rpc.reading import (

@@ -1,0 +1,45 @@
+"""What a query of one namespace is answered with, whatever its form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from layer_gateway.domain.routing import Routing
+from layer_gateway.ports import StoreAnswer
+from layer_wire.jsontext import RawObject
+from layer_wire.searches import Fuzziness, StopWords
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HybridReport:
+    """How a hybrid search was carried out."""
+
+    tokens: Sequence[str]
+    tokens_dropped_count: int
+    stop_words: StopWords
+    stop_words_dropped_count: int
+    fuzziness: Fuzziness
+    rank_constant: int
+    legs_count: int
+    per_leg_limit: int
+    is_surfaced: bool
+    """Whether rows were found by their misspelt words alone, for want of any other."""
+    threads: int | None
+    """Shards that each leg asked at once; None where the namespace is in none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryAnswer:
+    """Rows in rank order, or the store's own answer when it refused."""
+
+    rows: list[RawObject] = field(default_factory=list)
+    next_cursor: str | None = None
+    stable_as_of_ms: int | None = None
+    """The watermark of the namespace; None while none is known."""
+    refusal: StoreAnswer | None = None
+    hybrid: HybridReport | None = None
+    routing: Routing | None = None
+    """The route of a search that left it to layer."""
+    is_deferred: bool = False
+    """Whether nothing was asked, since the route needs a vector that the caller must bring."""

@@ -1,0 +1,65 @@
+"""Answers to queries, in the contract's words."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from layer_gateway.application.answers import HybridReport, QueryAnswer
+from layer_gateway.domain.routing import Routing
+from layer_gateway.http.answers import WholeAnswer, json_answer, relayed
+from layer_gateway.http.requests import VECTOR_WARNING, traceparent
+from layer_wire.search_bodies import Query
+
+
+def query_response(request: web.BaseRequest, query: Query, answer: QueryAnswer) -> WholeAnswer:
+    """Answer a query of one namespace, or relay what the store refused it with."""
+    headers = {"traceparent": traceparent(request)}
+    if answer.refusal is not None:
+        return relayed(answer.refusal, headers=headers)
+    if query.drops_vector:
+        headers |= VECTOR_WARNING
+    if answer.stable_as_of_ms is not None:
+        headers["x-layer-stable-as-of"] = str(answer.stable_as_of_ms)
+    if answer.next_cursor is not None:
+        headers["x-layer-next-cursor"] = answer.next_cursor
+    body: dict[str, object] = {"rows": answer.rows, **reports(answer)}
+    if not answer.is_deferred:
+        body["next_cursor"] = answer.next_cursor
+    return json_answer(body, headers=headers)
+
+
+def reports(answer: QueryAnswer) -> dict[str, object]:
+    """Return what is told of how a query was carried out."""
+    found: dict[str, object] = {}
+    if answer.hybrid is not None:
+        found["hybrid"] = _hybrid(answer.hybrid)
+    if answer.routing is not None:
+        found["routing"] = routing(answer.routing, is_executed=not answer.is_deferred)
+    return found
+
+
+def routing(found: Routing, *, is_executed: bool) -> dict[str, object]:
+    return {
+        "route": found.route,
+        "policy": found.policy,
+        "tokens": found.tokens_count,
+        "executed": is_executed,
+    }
+
+
+def _hybrid(report: HybridReport) -> dict[str, object]:
+    found: dict[str, object] = {
+        "tokens": report.tokens,
+        "tokens_dropped": report.tokens_dropped_count,
+        "stopwords": report.stop_words,
+        "stopwords_dropped": report.stop_words_dropped_count,
+        "fuzziness": report.fuzziness,
+        "rank_constant": report.rank_constant,
+        "legs": report.legs_count,
+        "per_leg_limit": report.per_leg_limit,
+    }
+    if report.is_surfaced:
+        found["surfaced"] = True
+    if report.threads is not None:
+        found["threads"] = report.threads
+    return found
