@@ -7,6 +7,8 @@ docs/reference/http.md, "Writes".
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -27,6 +29,8 @@ from layer_wire.jsontext import (
 from layer_wire.reserved import OVERWRITTEN, RESERVED_PREFIX, SHARD, UPSERTED_AT, VECTOR_KEYS
 from layer_wire.vectors import check_vector
 from layer_wire.writes import WriteBody, not_null
+
+FLOAT32_BYTES: Final = 4
 
 BLOBS_KEY: Final = "blobs"
 
@@ -221,7 +225,10 @@ class _Stamper:
 
 
 def _column(value: Raw, where: str, length: int) -> list[Raw]:
-    if not bytes(value).startswith(b"["):
+    text = bytes(value)
+    if text.startswith(b'"'):
+        return _unpacked(text, where, length)
+    if not text.startswith(b"["):
         raise InvalidRequestError("JSON_SHAPE", f"{where} is not a list.", field=where)
     found = decode_list(value)
     if len(found) != length:
@@ -231,6 +238,25 @@ def _column(value: Raw, where: str, length: int) -> list[Raw]:
             field=where,
         )
     return found
+
+
+def _unpacked(text: bytes, where: str, length: int) -> list[Raw]:
+    """Cut a column of vectors that came as one base64 string into one string per row."""
+    try:
+        packed = base64.b64decode(text[1:-1], validate=True)
+    except binascii.Error as error:
+        raise InvalidRequestError(
+            "VECTOR_INVALID", f"{where} is neither a list nor base64.", field=where
+        ) from error
+    width = len(packed) // length
+    if not width or width % FLOAT32_BYTES or len(packed) % length:
+        raise InvalidRequestError(
+            "COLUMNS_DIFFER",
+            f"{where} has {len(packed)} bytes, which are no {length} vectors of 32-bit floats.",
+            field=where,
+        )
+    starts = range(0, len(packed), width)
+    return [raw(base64.b64encode(packed[at : at + width]).decode()) for at in starts]
 
 
 def _row_id(row: RawObject, where: str) -> JsonId:

@@ -168,6 +168,16 @@ def test_fields_we_do_not_know_are_passed_on() -> None:
         pytest.param(
             {"upsert_columns": {"id": ["a", "b"], "k": [1]}}, "upsert_columns.k", id="uneven"
         ),
+        pytest.param(
+            {"upsert_columns": {"id": [1, 2], "vector": "AAAAAAAAAAAAAAAA"}},
+            "upsert_columns.vector",
+            id="bytes that are no two vectors",
+        ),
+        pytest.param(
+            {"upsert_columns": {"id": [1], "vector": "no base64"}},
+            "upsert_columns.vector",
+            id="text as a column",
+        ),
         pytest.param({"upsert_rows": [{"a": 1}]}, "upsert_rows[0].id", id="no id"),
         pytest.param({"upsert_rows": [{"id": 1.5}]}, "upsert_rows[0].id", id="a fraction as id"),
         pytest.param({"upsert_rows": [{"id": -1}]}, "upsert_rows[0].id", id="a negative id"),
@@ -266,6 +276,18 @@ def test_rows_and_columns_are_stamped_alike(
     for row, attributes in zip(full, decoded, strict=True):
         kept = {k: v for k, v in row.items() if k != "id" and v is not None}
         assert attributes.items() >= kept.items()
+
+
+def test_a_column_of_vectors_may_be_one_string() -> None:
+    vectors = [[0.5, -1.0], [2.0, 0.25], [0.0, 3.0]]
+    packed = [base64.b64encode(struct.pack("<2f", *vector)).decode() for vector in vectors]
+    whole = base64.b64encode(b"".join(struct.pack("<2f", *vector) for vector in vectors)).decode()
+    one, several = (
+        stamped({"upsert_columns": {"id": [1, 2, 3], "vector": vector, "k": [7, 8, 9]}})
+        for vector in (whole, packed)
+    )
+    assert sent(one)["upsert_columns"]["vector"] == whole
+    assert one.puts == several.puts
 
 
 @given(numbers=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
