@@ -7,8 +7,10 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
+import grpc.aio
 import structlog
 from prometheus_client import CollectorRegistry
 
@@ -18,8 +20,10 @@ from layer_cache.adapters.embedded import EmbeddedStore
 from layer_cache.adapters.ledger import SqliteLedger
 from layer_cache.adapters.memory import MemoryLedger, MemoryStore
 from layer_cache.application.reads import Reads
+from layer_cache.application.records import Records
 from layer_cache.application.sessions import Sessions
 from layer_cache.application.statistics import Statistics
+from layer_cache.application.warmth import Warmth
 from layer_cache.application.writes import Writes
 from layer_cache.domain.eras import Eras
 from layer_cache.domain.limits import Limits
@@ -28,7 +32,9 @@ from layer_cache.domain.order import Order
 from layer_cache.domain.tokens import INCARNATION_BYTES
 from layer_cache.metrics import CacheMetrics, FiguresCollector
 from layer_cache.ports import LedgerStore, RowStore
-from layer_cache.servicer import CacheServicer
+from layer_cache.rpc.records import RecordServicer
+from layer_cache.rpc.rows import CacheServicer
+from layer_cache.rpc.warmth import WarmthServicer
 from layer_cache.settings import CacheSettings
 from layer_kit.clock import EpochMilliseconds, Monotonic, epoch_milliseconds
 from layer_kit.configuration import ConfigurationError
@@ -38,6 +44,7 @@ log = structlog.get_logger(__name__)
 
 ADVANCE_INTERVAL_S: Final = 0.1
 RECOVER_INTERVAL_S: Final = 10.0
+WARMTH_INTERVAL_S: Final = 1.0
 
 
 @asynccontextmanager
@@ -48,23 +55,48 @@ async def serving(settings: CacheSettings) -> AsyncIterator[Mapping[str, str]]:
         ConfigurationError: When the data directory or an address cannot be used.
     """
     async with service_frame(settings) as frame:
-        store, ledger = await _open_backend(settings, frame.resources)
+        backend = await _open_backend(settings, frame.resources)
         servicer = build(
-            store,
-            ledger,
+            backend.rows,
+            backend.ledger,
             settings,
             frame.registry,
+            records=backend.records,
             clock=_lease_clock(),
             wall_ms=epoch_milliseconds,
             limits=Limits(),
         )
+        writes = servicer.writes
+        # After the rows are closed: the last flush may have pushed some out.
+        frame.resources.push_async_callback(writes.warmth.check)
+        frame.resources.push_async_callback(backend.rows.close)
+        records = Records(
+            store=backend.records,
+            writes=writes,
+            ttl_ms=int(settings.ttl_s * 1000),
+            wall_ms=epoch_milliseconds,
+        )
 
+        async def recover() -> None:
+            await backend.rows.recover()
+            await backend.records.recover()
+
+        def register(server: grpc.aio.Server) -> None:
+            cache_pb2_grpc.add_CacheServiceServicer_to_server(servicer, server)
+            cache_pb2_grpc.add_WarmthServiceServicer_to_server(
+                WarmthServicer(warmth=writes.warmth), server
+            )
+            cache_pb2_grpc.add_RecordServiceServicer_to_server(
+                RecordServicer(records=records), server
+            )
+
+        frame.loops.every(WARMTH_INTERVAL_S, writes.warmth.check, name="warmth")
         frame.loops.every(ADVANCE_INTERVAL_S, servicer.sessions.advance, name="advance")
-        frame.loops.every(RECOVER_INTERVAL_S, store.recover, name="recover")
+        frame.loops.every(RECOVER_INTERVAL_S, recover, name="recover")
         await frame.serve_grpc(
             settings.grpc_address,
-            [cache_pb2.DESCRIPTOR.services_by_name["CacheService"]],
-            lambda server: cache_pb2_grpc.add_CacheServiceServicer_to_server(servicer, server),
+            list(cache_pb2.DESCRIPTOR.services_by_name.values()),
+            register,
         )
         frame.started()
         yield frame.addresses
@@ -76,11 +108,16 @@ def build(
     settings: CacheSettings,
     registry: CollectorRegistry,
     *,
+    records: RowStore,
     clock: Monotonic,
     wall_ms: EpochMilliseconds,
     limits: Limits,
 ) -> CacheServicer:
-    """Wire one incarnation of the cache over a backend."""
+    """Wire one incarnation of the cache over a backend.
+
+    Args:
+        records: Where records are kept, of which only the figures are told here.
+    """
     before = ledger.load()
     order = Order(
         incarnation=secrets.token_bytes(INCARNATION_BYTES),
@@ -98,11 +135,21 @@ def build(
         declared_gone_s=settings.declared_gone_s,
         members_max=limits.members_max,
     )
+    warmth = Warmth(
+        store=store,
+        ledger=ledger,
+        remembered=before.warm.items(),
+        ttl_s=settings.ttl_s,
+        clock=clock,
+        wall_ms=wall_ms,
+        new_warm_id=lambda: secrets.token_hex(INCARNATION_BYTES),
+    )
     writes = Writes(
         store=store,
         ledger=ledger,
         order=order,
         members=members,
+        warmth=warmth,
         clock=clock,
         wall_ms=wall_ms,
     )
@@ -114,7 +161,9 @@ def build(
         clock=clock,
         new_session_id=lambda: secrets.token_hex(INCARNATION_BYTES),
     )
-    statistics = Statistics(store=store, order=order, sessions=sessions, clock=clock)
+    statistics = Statistics(
+        store=store, records=records, warmth=warmth, order=order, sessions=sessions, clock=clock
+    )
     registry.register(FiguresCollector(statistics.take))
     return CacheServicer(
         reads=Reads(store=store, order=order, members=members, clock=clock, wall_ms=wall_ms),
@@ -125,49 +174,68 @@ def build(
     )
 
 
-async def _open_backend(
-    settings: CacheSettings, resources: AsyncExitStack
-) -> tuple[RowStore, LedgerStore]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Backend:
+    """Where things are kept."""
+
+    rows: RowStore
+    records: RowStore
+    ledger: LedgerStore
+
+
+async def _open_backend(settings: CacheSettings, resources: AsyncExitStack) -> _Backend:
+    """Open the backend. Records and ledger close with ``resources``, rows by the caller."""
     if settings.backend == "memory":
-        memory = MemoryStore(
-            bytes_max=settings.disk_bytes_max, ttl_s=settings.ttl_s, now_ms=epoch_milliseconds
+        rows, records = (
+            MemoryStore(bytes_max=bytes_max, ttl_s=settings.ttl_s, now_ms=epoch_milliseconds)
+            for bytes_max in (settings.disk_bytes_max, settings.records_bytes_max)
         )
-        return memory, MemoryLedger()
+        return _Backend(rows=rows, records=records, ledger=MemoryLedger())
     directory = DataDirectory(settings.data_directory)
     resources.callback(directory.close)
     try:
-        store, ledger = await _open_embedded(settings, directory)
+        backend = await _open_embedded(settings, directory)
     except (OSError, sqlite3.Error) as error:
         # Nothing in a cache is worth a start that fails: begin again from nothing.
         log.warning("contents_damaged", error=str(error))
         try:
             directory.wipe()
-            store, ledger = await _open_embedded(settings, directory)
+            backend = await _open_embedded(settings, directory)
         except (OSError, sqlite3.Error) as again:
             raise ConfigurationError(
                 f"data_directory {settings.data_directory} cannot be used: {again}"
             ) from again
-    resources.push_async_callback(ledger.close)
-    resources.push_async_callback(store.close)
-    return store, ledger
+    resources.push_async_callback(backend.ledger.close)
+    resources.push_async_callback(backend.records.close)
+    return backend
 
 
-async def _open_embedded(
-    settings: CacheSettings, directory: DataDirectory
-) -> tuple[EmbeddedStore, SqliteLedger]:
-    ledger = SqliteLedger(directory.ledger, distrust=directory.distrust)
+async def _open_embedded(settings: CacheSettings, directory: DataDirectory) -> _Backend:
+    ledger = SqliteLedger(
+        directory.ledger, distrust=directory.distrust, was_closed=directory.was_closed
+    )
+    opened: list[EmbeddedStore] = []
     try:
-        store = EmbeddedStore(
-            directory.rows,
-            disk_bytes_max=settings.disk_bytes_max,
-            ttl_s=settings.ttl_s,
-            now_ms=epoch_milliseconds,
-            distrust=directory.distrust,
-        )
+        for path, bytes_max in (
+            (directory.rows, settings.disk_bytes_max),
+            (directory.records, settings.records_bytes_max),
+        ):
+            opened.append(
+                EmbeddedStore(
+                    path,
+                    disk_bytes_max=bytes_max,
+                    ttl_s=settings.ttl_s,
+                    now_ms=epoch_milliseconds,
+                    distrust=directory.distrust,
+                )
+            )
     except OSError:
+        for store in opened:
+            await store.close()
         await ledger.close()
         raise
-    return store, ledger
+    rows, records = opened
+    return _Backend(rows=rows, records=records, ledger=ledger)
 
 
 def _lease_clock() -> Monotonic:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from layer_cache.domain.rows import Entry, RowKey
 from layer_kit.names import Namespace
@@ -68,6 +68,16 @@ class RowStore(Protocol):
             UnavailableError: ``STORE_DOWN``.
         """
 
+    def mark(self) -> int:
+        """Return a mark in the order of puts, for :meth:`lost_through`."""
+
+    def lost_through(self) -> int:
+        """Tell how far entries were lost before their time: to the bound, or to a failure.
+
+        What was put after a mark was taken is all there, but for what was deleted, while this is
+        not above the mark. Marks of an earlier opening mean nothing.
+        """
+
     def figures(self) -> StoreFigures:
         """Measure the store."""
 
@@ -78,6 +88,14 @@ class RowStore(Protocol):
         """Keep what was stored and let go of it."""
 
 
+class WarmRecord(NamedTuple):
+    """That a namespace was brought in as a whole."""
+
+    warmed_through_ms: int
+    expires_ms: int
+    """Wall-clock milliseconds at which the first of its entries may be over age."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
     """What a start needs to know of the runs before it."""
@@ -85,6 +103,8 @@ class Ledger:
     floor: int = 0
     epochs: dict[Namespace, int] = field(default_factory=dict)
     member_ids: frozenset[str] = frozenset()
+    warm: dict[Namespace, WarmRecord] = field(default_factory=dict)
+    """Empty after a crash: what was lost then is not known."""
 
 
 class LedgerStore(Protocol):
@@ -108,6 +128,12 @@ class LedgerStore(Protocol):
 
     async def remove_members(self, member_ids: Iterable[str]) -> None:
         """Forget members."""
+
+    async def record_warm(self, namespace: Namespace, record: WarmRecord) -> None:
+        """Remember that a namespace is warm."""
+
+    async def forget_warm(self, namespaces: Iterable[Namespace] | None = None) -> None:
+        """Forget that namespaces are warm, or with None that any is."""
 
     async def close(self) -> None:
         """Let go of it."""

@@ -30,6 +30,12 @@ class CacheSettings(ServiceSettings):
         ge=16 * 1024**2,
         description="Bytes that entries may take; the oldest go first. Also bounds `memory`.",
     )
+    records_bytes_max: int = Field(
+        256 * 1024**2,
+        ge=16 * 1024**2,
+        description="Bytes that records may take beside the rows: snapshots, histories, staged "
+        "chunks, blobs; the oldest go first.",
+    )
     ttl_s: float = Field(
         7 * 24 * 3600.0,
         gt=0,

@@ -78,6 +78,7 @@ class World(RuleBasedStateMachine):
             self.ledger,
             SETTINGS,
             CollectorRegistry(),
+            records=self.store,
             clock=lambda: self.now_s,
             wall_ms=lambda: int(self.now_s * 1000),
             limits=Limits(touched_ids_max=8, hidden_bytes_max=60, epochs_max=1),

@@ -41,6 +41,7 @@ class DataDirectory:
         """
         self._trust = path / "trust"
         self.rows = path / "rows"
+        self.records = path / "records"
         self.ledger = path / "ledger.sqlite"
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -61,6 +62,11 @@ class DataDirectory:
             raise _unusable(path, error) from error
         self._is_trusted = True
 
+    @property
+    def was_closed(self) -> bool:
+        """Whether the contents are those of a run that came to its end."""
+        return self._was_closed
+
     def distrust(self, why: str) -> None:
         """Have everything thrown away at the next start, because a change was not recorded.
 
@@ -80,8 +86,9 @@ class DataDirectory:
 
     def wipe(self) -> None:
         """Remove the contents. Nobody may have them open."""
-        if self.rows.exists():
-            shutil.rmtree(self.rows)
+        for folder in (self.rows, self.records):
+            if folder.exists():
+                shutil.rmtree(folder)
         for path in self.ledger.parent.glob(f"{self.ledger.name}*"):
             path.unlink()
 
@@ -101,6 +108,7 @@ class DataDirectory:
             found = self._trust.read_text(encoding="ascii")
         except FileNotFoundError:
             found = ""
+        self._was_closed = found == _CLOSED
         if found not in (_CLOSED, boot) or found == f"{FORMAT} ":
             if self.rows.exists():
                 log.warning("contents_thrown_away", trust=found)

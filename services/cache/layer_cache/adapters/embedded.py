@@ -28,6 +28,7 @@ from rocksdict import (
     WriteOptions,
 )
 
+from layer_cache.adapters.tables import Tables
 from layer_cache.domain.rows import Entry, RowKey, namespace_prefix
 from layer_cache.ports import StoreFigures
 from layer_kit.clock import EpochMilliseconds
@@ -82,8 +83,10 @@ class EmbeddedStore:
         self._distrust = distrust
         self._unerased: set[RowKey] = set()
         self._is_blind = False
+        self._is_closed = False
         self._last_error = ""
         self._refused_count = 0
+        self._tables = Tables()
         # A put that would have to wait for a flush is refused instead: waiting holds up everyone.
         self._put_options = WriteOptions()
         self._put_options.no_slowdown = True
@@ -149,6 +152,14 @@ class EmbeddedStore:
             self._give_up(error)
             raise UnavailableError("STORE_DOWN", "The cache cannot read its entries.") from error
 
+    def mark(self) -> int:
+        self._see_tables()
+        return self._tables.newest
+
+    def lost_through(self) -> int:
+        self._see_tables()
+        return self._tables.newest + 1 if self._is_blind else self._tables.lost_through
+
     def figures(self) -> StoreFigures:
         return StoreFigures(
             backend="embedded",
@@ -172,6 +183,7 @@ class EmbeddedStore:
         try:
             if self._is_blind:
                 shutil.rmtree(self._path)
+                self._tables.lose_all()
             self._rows = self._open()
         except OSError as error:
             self._is_blind = True
@@ -188,8 +200,10 @@ class EmbeddedStore:
         try:
             self._rows.flush()
             self._rows.flush_wal(sync=True)
+            self._see_tables()
         except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
             self._distrust(f"rows: {error}")
+        self._is_closed = True
         self._close_rows()
 
     def _close_rows(self) -> None:
@@ -215,6 +229,11 @@ class EmbeddedStore:
             if (entry := _decode(value, oldest_ms)) is not None:
                 page.append((key, entry))
         return page
+
+    def _see_tables(self) -> None:
+        """Ask the database, since it removes the file of a table that is gone later."""
+        if not (self._is_blind or self._is_closed):
+            self._tables.see(table["name"] for table in self._rows.live_files())
 
     def _entry_count(self) -> int:
         if self._is_blind:

@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from layer_cache.ports import Ledger
+from layer_cache.ports import Ledger, WarmRecord
 from layer_kit.names import Namespace
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS epoch (namespace TEXT PRIMARY KEY, era INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS floor (only INTEGER PRIMARY KEY CHECK (only = 1), era INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS member (member_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS warm (
+    namespace TEXT PRIMARY KEY, warmed_through_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL
+) WITHOUT ROWID;
 """
 
 
@@ -25,8 +28,15 @@ class SqliteLedger:
     start, and is otherwise done: the process goes on with what it holds in memory.
     """
 
-    def __init__(self, path: Path, *, distrust: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: Path, *, distrust: Callable[[str], None], was_closed: bool = True
+    ) -> None:
         """Open or create the ledger at ``path``.
+
+        Args:
+            distrust: Has everything thrown away at the next start.
+            was_closed: Whether the run before came to its end. Otherwise nothing is warm: what
+                was lost since that was last checked is not known.
 
         Raises:
             sqlite3.Error: When the file is damaged or cannot be written.
@@ -37,6 +47,8 @@ class SqliteLedger:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.executescript(_SCHEMA)
+            if not was_closed:
+                self._connection.execute("DELETE FROM warm")
             self._ledger = self._read()
         except sqlite3.Error:
             self._connection.close()
@@ -59,6 +71,15 @@ class SqliteLedger:
     async def remove_members(self, member_ids: Iterable[str]) -> None:
         self._write([("DELETE FROM member WHERE member_id = ?", (id_,)) for id_ in member_ids])
 
+    async def record_warm(self, namespace: Namespace, record: WarmRecord) -> None:
+        self._write([("INSERT OR REPLACE INTO warm VALUES (?, ?, ?)", (namespace, *record))])
+
+    async def forget_warm(self, namespaces: Iterable[Namespace] | None = None) -> None:
+        if namespaces is None:
+            self._write([("DELETE FROM warm", ())])
+        else:
+            self._write([("DELETE FROM warm WHERE namespace = ?", (name,)) for name in namespaces])
+
     async def close(self) -> None:
         self._connection.close()
 
@@ -69,6 +90,10 @@ class SqliteLedger:
             floor=floor[0] if floor else 0,
             epochs={Namespace(name): era for name, era in select("SELECT * FROM epoch")},
             member_ids=frozenset(row[0] for row in select("SELECT member_id FROM member")),
+            warm={
+                Namespace(name): WarmRecord(through_ms, expires_ms)
+                for name, through_ms, expires_ms in select("SELECT * FROM warm")
+            },
         )
 
     def _write(self, statements: list[tuple[str, tuple[Any, ...]]]) -> None:

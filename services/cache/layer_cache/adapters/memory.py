@@ -6,7 +6,7 @@ from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
 
 from layer_cache.domain.rows import Entry, RowKey, namespace_prefix
-from layer_cache.ports import Ledger, StoreFigures
+from layer_cache.ports import Ledger, StoreFigures, WarmRecord
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.names import Namespace
 
@@ -24,6 +24,9 @@ class MemoryStore:
         self._entries: dict[RowKey, Entry] = {}
         self._sorted: list[RowKey] = []
         self._bytes = 0
+        self._put_count = 0
+        self._put_numbers: dict[RowKey, int] = {}
+        self._lost_through = 0
 
     async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         oldest_ms = self._now_ms() - self._ttl_ms
@@ -34,10 +37,14 @@ class MemoryStore:
         for key, entry in entries:
             self._remove(key)
             self._entries[key] = entry
+            self._put_count += 1
+            self._put_numbers[key] = self._put_count
             insort(self._sorted, key)
             self._bytes += _size(key, entry)
         while self._bytes > self._bytes_max:
-            self._remove(next(iter(self._entries)))
+            oldest = next(iter(self._entries))
+            self._lost_through = self._put_numbers[oldest]
+            self._remove(oldest)
         return len(entries)
 
     async def delete(self, keys: Sequence[RowKey]) -> None:
@@ -58,6 +65,12 @@ class MemoryStore:
                 page.append((key, entry))
         return page
 
+    def mark(self) -> int:
+        return self._put_count
+
+    def lost_through(self) -> int:
+        return self._lost_through
+
     def figures(self) -> StoreFigures:
         return StoreFigures(
             backend="memory",
@@ -75,10 +88,12 @@ class MemoryStore:
     async def close(self) -> None:
         self._entries.clear()
         self._sorted.clear()
+        self._put_numbers.clear()
 
     def _remove(self, key: RowKey) -> None:
         if (entry := self._entries.pop(key, None)) is not None:
             self._bytes -= _size(key, entry)
+            del self._put_numbers[key]
             del self._sorted[bisect_right(self._sorted, key) - 1]
 
 
@@ -89,12 +104,14 @@ class MemoryLedger:
         self._floor = 0
         self._epochs: dict[Namespace, int] = {}
         self._member_ids: set[str] = set()
+        self._warm: dict[Namespace, WarmRecord] = {}
 
     def load(self) -> Ledger:
         return Ledger(
             floor=self._floor,
             epochs=dict(self._epochs),
             member_ids=frozenset(self._member_ids),
+            warm=dict(self._warm),
         )
 
     async def record_epoch(self, namespace: Namespace, era: int) -> None:
@@ -109,6 +126,13 @@ class MemoryLedger:
 
     async def remove_members(self, member_ids: Iterable[str]) -> None:
         self._member_ids.difference_update(member_ids)
+
+    async def record_warm(self, namespace: Namespace, record: WarmRecord) -> None:
+        self._warm[namespace] = record
+
+    async def forget_warm(self, namespaces: Iterable[Namespace] | None = None) -> None:
+        for namespace in list(self._warm if namespaces is None else namespaces):
+            self._warm.pop(namespace, None)
 
     async def close(self) -> None:
         """There is nothing to let go of."""

@@ -12,7 +12,7 @@ from layer_cache.application.writes import Writes
 from layer_cache.domain.limits import CHUNK_ROWS
 from layer_cache.domain.members import FORGOTTEN, Members
 from layer_cache.domain.order import Order
-from layer_cache.domain.rows import RowKey
+from layer_cache.domain.rows import RowKey, namespace_of
 from layer_cache.ports import LedgerStore
 from layer_kit.clock import Monotonic
 from layer_kit.names import Namespace
@@ -70,6 +70,7 @@ class Sessions:
             await self._writes.void_everything()
         for namespace in dirty.namespaces:
             await self._writes.void_namespace(namespace)
+        await self._writes.warmth.void(map(namespace_of, dirty.keys))
         await self._writes.drop(dirty.keys)
         if not self.members.is_known(member_id):
             self.members.check_admission(member_id)
@@ -105,7 +106,8 @@ class Sessions:
     async def advance(self) -> None:
         """Do what time alone brings about: release expired fences, give up silent members."""
         self._order.fences.expire(self._clock())
-        while self._order.release_expired(self._clock(), count_max=CHUNK_ROWS):
+        while released := self._order.release_expired(self._clock(), count_max=CHUNK_ROWS):
+            await self._writes.warmth.void(map(namespace_of, released))
             await give_way()
         if silent := set(self.members.gone(self._clock())):
             # What they wrote is unknown. Everything goes first, only then may hits resume.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layer_cache.application.sessions import Sessions
+from layer_cache.application.warmth import Warmth
 from layer_cache.domain.order import Order
 from layer_cache.ports import RowStore, StoreFigures
 from layer_kit.clock import Monotonic
@@ -15,6 +16,9 @@ class Figures:
     """The state at one moment, and counts since the start."""
 
     store: StoreFigures
+    records: StoreFigures
+    warm_count: int
+    warming_count: int
     member_count: int
     fence_count: int
     fenced_ids_count: int
@@ -32,6 +36,8 @@ class Statistics:
     """Takes the figures."""
 
     store: RowStore
+    records: RowStore
+    warmth: Warmth
     order: Order
     sessions: Sessions
     clock: Monotonic
@@ -42,6 +48,9 @@ class Statistics:
         members, fences = self.sessions.members, self.order.fences
         return Figures(
             store=self.store.figures(),
+            records=self.records.figures(),
+            warm_count=self.warmth.warm_count,
+            warming_count=self.warmth.warming_count,
             member_count=members.live_count(now_s),
             fence_count=len(fences),
             fenced_ids_count=fences.fenced_ids_count,

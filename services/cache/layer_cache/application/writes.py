@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from layer_cache.application.pauses import in_turns
+from layer_cache.application.warmth import Warmth
 from layer_cache.domain.bodies import merge
 from layer_cache.domain.fences import Fence, FenceName
 from layer_cache.domain.limits import ROW_BYTES_MAX
@@ -36,6 +37,9 @@ class Settlement:
     lifts: AbstractSet[RowKey] = frozenset()
     """Rows that were not written after all."""
 
+    is_outcome_known: bool = False
+    """Whether every other row is known to have been written or deleted."""
+
     @property
     def keys(self) -> list[RowKey]:
         return [*self.puts, *self.patches, *self.lifts]
@@ -57,6 +61,7 @@ class Writes:
     ledger: LedgerStore
     order: Order
     members: Members
+    warmth: Warmth
     clock: Monotonic
     wall_ms: EpochMilliseconds
 
@@ -100,11 +105,16 @@ class Writes:
         if fence is None or not is_standing:
             if fence is not None:
                 self.order.fences.abandon(fence)
+            await self.warmth.void([name.namespace])
             await self.drop(settlement.keys)
             return Settled(stored_count=0, is_fence_lost=True)
+        if not settlement.is_outcome_known:
+            await self.warmth.void([name.namespace])
         stored_count = 0
         try:
-            await self.drop([key for key in settlement.keys if key not in fence.hidden])
+            if strays := [key for key in settlement.keys if key not in fence.hidden]:
+                await self.warmth.void([name.namespace])
+                await self.drop(strays)
             async for chunk in in_turns(list(fence.hidden)):
                 stored_count += await self._settle_chunk(fence, chunk, settlement)
         finally:
@@ -140,11 +150,15 @@ class Writes:
             log.warning("epochs_overflowed", count_max=self.order.limits.epochs_max)
             await self.void_everything()
             return
-        await self.ledger.record_epoch(namespace, eras.raise_namespace(namespace))
+        epoch = eras.raise_namespace(namespace)
+        await self.warmth.void([namespace])
+        await self.ledger.record_epoch(namespace, epoch)
 
     async def void_everything(self) -> None:
         """Void everything cached so far."""
-        await self.ledger.record_floor(self.order.eras.raise_all())
+        floor = self.order.eras.raise_all()
+        await self.warmth.void_everything()
+        await self.ledger.record_floor(floor)
 
     async def _settle_chunk(
         self, fence: Fence, keys: Sequence[RowKey], settlement: Settlement
@@ -163,7 +177,11 @@ class Writes:
             entry = _outcome(key, hidden, settlement, era=era, written_ms=written_ms)
             if entry is not None and len(entry.body) + len(entry.vectors) <= ROW_BYTES_MAX:
                 kept.append((key, entry))
-        return await self.store.put(kept)
+        stored_count = await self.store.put(kept)
+        is_any_lost = fence.has_lost or stored_count < len(kept)
+        if is_any_lost and not settlement.lifts.isdisjoint(keys):
+            await self.warmth.void([fence.name.namespace])
+        return stored_count
 
 
 def _outcome(

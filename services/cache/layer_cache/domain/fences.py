@@ -29,13 +29,23 @@ class FenceName(NamedTuple):
 class Fence:
     """One write in flight. Only :class:`Fences` changes it."""
 
-    __slots__ = ("alone", "era", "expires_s", "hidden", "is_closed", "name", "overlapped")
+    __slots__ = (
+        "alone",
+        "era",
+        "expires_s",
+        "has_lost",
+        "hidden",
+        "is_closed",
+        "name",
+        "overlapped",
+    )
 
     def __init__(self, name: FenceName, era: int) -> None:
         self.name = name
         self.era = era
         self.expires_s = math.inf
         self.is_closed = False
+        self.has_lost = False
         self.hidden: dict[RowKey, Entry | None] = {}
         self.overlapped: set[RowKey] = set()
         self.alone = (self,)
@@ -114,6 +124,8 @@ class Fences:
             self._forget_hidden(fence, key)
             fence.hidden[key] = entry
             self._hidden_bytes += size
+        else:
+            fence.has_lost = True
 
     def arm(self, fence: Fence, expires_s: float) -> None:
         """Let ``fence`` run out at ``expires_s``, unless it was armed before."""
@@ -184,6 +196,7 @@ class Fences:
         if key not in fence.overlapped:
             fence.overlapped.add(key)
             self.overlap_count += 1
+        fence.has_lost |= fence.hidden[key] is not None
         self._forget_hidden(fence, key)
         fence.hidden[key] = None
 

@@ -18,6 +18,7 @@ LOOKUP_BYTES_MAX: Final = 32 * 1024 * 1024
 """Bodies and vectors of one lookup's hits; what comes after is a miss. One message has 64 MiB."""
 
 ATTRIBUTE_NAMES_MAX: Final = 1024
+NAMESPACES_PER_CALL_MAX: Final = 1_000
 FENCE_ID_BYTES_MAX: Final = 64
 FENCE_TTL_MS_MIN: Final = 1_000
 FENCE_TTL_MS_MAX: Final = 600_000
@@ -31,6 +32,12 @@ RENEWALS_REMEMBERED_MAX: Final = 8
 SCAN_PAGE_SIZE_DEFAULT: Final = 1_000
 SCAN_PAGE_SIZE_MAX: Final = 10_000
 SCAN_PAGE_BYTES_MAX: Final = 8 * 1024 * 1024
+
+RECORD_KEYS_PER_CALL_MAX: Final = 1_000
+RECORD_KEY_BYTES_MAX: Final = 512
+RECORD_SCOPE_BYTES_MAX: Final = 256
+RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
+RECORD_TTL_MS_MAX: Final = 365 * 24 * 3600 * 1000
 
 CHUNK_ROWS: Final = 256
 """Rows handled before other calls get their turn on the event loop; about a millisecond."""

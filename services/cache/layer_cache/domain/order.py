@@ -72,9 +72,9 @@ class Order:
             key, token.sequence
         )
 
-    def release_expired(self, now_s: float, *, count_max: int) -> bool:
-        """Release up to ``count_max`` rows of fences that ran out; tell whether there were any."""
+    def release_expired(self, now_s: float, *, count_max: int) -> list[RowKey]:
+        """Release up to ``count_max`` rows of fences that ran out; return them."""
         released = self.fences.release_closed(count_max)
         if released:
             self.touch(released, now_s)
-        return bool(released)
+        return released

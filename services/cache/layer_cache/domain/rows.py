@@ -63,3 +63,8 @@ def row_keys(namespace: Namespace, ids: Sequence[bytes], *, count_max: int) -> l
 def id_of(key: RowKey) -> bytes:
     """Return the canonical id within ``key``."""
     return key.partition(SEPARATOR)[2]
+
+
+def namespace_of(key: RowKey) -> Namespace:
+    """Return the namespace within ``key``."""
+    return Namespace(key.partition(SEPARATOR)[0].decode())

@@ -64,6 +64,33 @@ async def test_a_deleted_entry_is_gone_until_it_is_put_anew(stores: Stores) -> N
     assert await store.get([key(1)]) == [entry(stores, b"new")]
 
 
+async def test_what_was_put_after_a_mark_is_all_there_until_the_store_says_otherwise(
+    stores: Stores,
+) -> None:
+    store = await stores.open()
+    body = random.Random(1).randbytes(10_000)  # noqa: S311 -- what does not compress
+    await store.put([(key(0), entry(stores, body))])
+    mark, numbers = store.mark(), iter(range(1, 100_000))
+    assert store.lost_through() <= mark
+
+    put: list[RowKey] = []
+    is_lost = False
+    while not is_lost:
+        fresh = [key(next(numbers)) for _ in range(100)]
+        put += fresh
+        while not await store.put([(one, entry(stores, body)) for one in fresh]):
+            pass  # busy with a flush
+        is_missing = None in (await store.get(put))
+        is_lost = store.lost_through() > mark
+        assert is_lost or not is_missing
+
+    assert len(put) * len(body) > stores.bytes_max / 2
+    await store.delete([key(1)])
+    later = store.mark()
+    await store.put([(key(1), entry(stores))])
+    assert store.lost_through() <= later
+
+
 async def test_an_entry_dies_with_its_age(stores: Stores) -> None:
     store = await stores.open()
     await store.put([(key(1), entry(stores))])

@@ -51,6 +51,7 @@ class Cache:
             self.ledger,
             CacheSettings(backend="memory"),
             CollectorRegistry(),
+            records=self.store,
             clock=lambda: self.now_s,
             wall_ms=self.now_ms,
             limits=self.limits,
@@ -89,11 +90,13 @@ class Cache:
         puts: dict[bytes, bytes] | None = None,
         patches: dict[bytes, bytes] | None = None,
         lifts: list[bytes] | None = None,
+        is_outcome_known: bool = False,
     ) -> Settled:
         settlement = Settlement(
             puts={key(row_id): (body, b"") for row_id, body in (puts or {}).items()},
             patches={key(row_id): body for row_id, body in (patches or {}).items()},
             lifts=frozenset(keys(*(lifts or []))),
+            is_outcome_known=is_outcome_known,
         )
         return await self.writes.settle(FenceName(BOOKS, fence_id), settlement)
 

@@ -1,4 +1,4 @@
-"""The gRPC edge: parse, call, render."""
+"""The gRPC edge of rows: parse, call, render."""
 
 # ruff: noqa: N802 -- the proto names the methods
 
@@ -24,6 +24,7 @@ from layer_cache.domain.limits import (
 )
 from layer_cache.domain.rows import RowKey, row_keys
 from layer_cache.metrics import CacheMetrics
+from layer_cache.rpc.columns import check_columns
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.filters import both, upserted_until
@@ -108,7 +109,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     ) -> cache_pb2.BackfillRowsResponse:
         ids, bodies = request.ids, request.bodies
         vectors = _vectors(request.vectors, len(ids))
-        _check_columns(ids=ids, bodies=bodies, vectors=vectors)
+        check_columns(ids=ids, bodies=bodies, vectors=vectors)
         stored_count = await self.reads.backfill(
             parse_namespace(request.namespace), request.read_token, ids, bodies, vectors
         )
@@ -183,6 +184,10 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             is_suspended=figures.is_suspended,
             is_read_only=figures.store.is_read_only,
             last_error=figures.store.last_error,
+            record_count=figures.records.entry_count,
+            record_disk_bytes=figures.records.disk_bytes,
+            record_disk_bytes_max=figures.records.disk_bytes_max,
+            warm_namespace_count=figures.warm_count,
         )
 
     @property
@@ -192,7 +197,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
 def _dirty_set(request: cache_pb2.OpenSessionRequest) -> DirtySet:
     names, ids = request.dirty_id_namespaces, request.dirty_ids
-    _check_columns(dirty_id_namespaces=names, dirty_ids=ids)
+    check_columns(dirty_id_namespaces=names, dirty_ids=ids)
     if len(ids) > DIRTY_IDS_MAX or len(request.dirty_namespaces) > DIRTY_NAMESPACES_MAX:
         raise InvalidRequestError(
             "TOO_MANY_DIRTY_IDS",
@@ -217,8 +222,8 @@ def _dirty_set(request: cache_pb2.OpenSessionRequest) -> DirtySet:
 
 def _settlement(namespace: Namespace, request: cache_pb2.SettleRowsRequest) -> Settlement:
     vectors = _vectors(request.put_vectors, len(request.put_ids))
-    _check_columns(put_ids=request.put_ids, put_bodies=request.put_bodies, put_vectors=vectors)
-    _check_columns(patch_ids=request.patch_ids, patch_bodies=request.patch_bodies)
+    check_columns(put_ids=request.put_ids, put_bodies=request.put_bodies, put_vectors=vectors)
+    check_columns(patch_ids=request.patch_ids, patch_bodies=request.patch_bodies)
 
     def keys(ids: Sequence[bytes]) -> list[RowKey]:
         return row_keys(namespace, ids, count_max=IDS_PER_FENCE_MAX)
@@ -228,6 +233,7 @@ def _settlement(namespace: Namespace, request: cache_pb2.SettleRowsRequest) -> S
         puts=dict(zip(keys(request.put_ids), rows, strict=True)),
         patches=dict(zip(keys(request.patch_ids), request.patch_bodies, strict=True)),
         lifts=frozenset(keys(request.lift_ids)),
+        is_outcome_known=request.is_outcome_known,
     )
 
 
@@ -263,12 +269,3 @@ def _attribute_names(names: Sequence[str]) -> Sequence[str]:
 def _vectors(vectors: Sequence[bytes], count: int) -> Sequence[bytes]:
     """Return the column, filled up when it was left out altogether."""
     return vectors or [b""] * count
-
-
-def _check_columns(**columns: Sequence[object]) -> None:
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise InvalidRequestError(
-            "COLUMNS_DIFFER", f"These must have the same length: {shown}.", **lengths
-        )

@@ -1,0 +1,71 @@
+"""The gRPC edge of warmth: parse, call, render."""
+
+# ruff: noqa: N802 -- the proto names the methods
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer_cache.application.warmth import NamespaceWarmth, WarmState, Warmth
+from layer_cache.domain.limits import NAMESPACES_PER_CALL_MAX
+from layer_kit.errors import InvalidRequestError
+from layer_kit.names import parse_namespace
+
+STATES: Final[Mapping[WarmState, cache_pb2.WarmState.ValueType]] = {
+    WarmState.COLD: cache_pb2.WARM_STATE_COLD,
+    WarmState.WARMING: cache_pb2.WARM_STATE_WARMING,
+    WarmState.WARM: cache_pb2.WARM_STATE_WARM,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmthServicer(cache_pb2_grpc.WarmthServiceServicer):
+    """Serves ``layer.cache.v1.WarmthService``."""
+
+    warmth: Warmth
+
+    async def BeginWarming(
+        self, request: cache_pb2.BeginWarmingRequest, context: object
+    ) -> cache_pb2.BeginWarmingResponse:
+        warm_id = self.warmth.begin(parse_namespace(request.namespace))
+        return cache_pb2.BeginWarmingResponse(warm_id=warm_id or "")
+
+    async def ReportWarming(
+        self, request: cache_pb2.ReportWarmingRequest, context: object
+    ) -> cache_pb2.ReportWarmingResponse:
+        self.warmth.report(parse_namespace(request.namespace), request.warm_id)
+        return cache_pb2.ReportWarmingResponse()
+
+    async def FinishWarming(
+        self, request: cache_pb2.FinishWarmingRequest, context: object
+    ) -> cache_pb2.FinishWarmingResponse:
+        namespace = parse_namespace(request.namespace)
+        if not request.HasField("warmed_through_ms"):
+            self.warmth.give_up(namespace, request.warm_id)
+            return cache_pb2.FinishWarmingResponse()
+        is_warm = await self.warmth.finish(namespace, request.warm_id, request.warmed_through_ms)
+        return cache_pb2.FinishWarmingResponse(is_warm=is_warm)
+
+    async def GetWarmth(
+        self, request: cache_pb2.GetWarmthRequest, context: object
+    ) -> cache_pb2.GetWarmthResponse:
+        if len(request.namespaces) > NAMESPACES_PER_CALL_MAX:
+            raise InvalidRequestError(
+                "TOO_MANY_NAMESPACES",
+                f"Name at most {NAMESPACES_PER_CALL_MAX} namespaces, or none for all.",
+                count_max=NAMESPACES_PER_CALL_MAX,
+            )
+        found = await self.warmth.states([parse_namespace(name) for name in request.namespaces])
+        return cache_pb2.GetWarmthResponse(namespaces=map(_message, found))
+
+
+def _message(found: NamespaceWarmth) -> cache_pb2.NamespaceWarmth:
+    return cache_pb2.NamespaceWarmth(
+        namespace=found.namespace,
+        state=STATES[found.state],
+        warmed_through_ms=found.warmed_through_ms,
+        warm_number=found.warm_number,
+    )
