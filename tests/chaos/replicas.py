@@ -19,6 +19,7 @@ from layer_gateway.adapters.store import HttpStore
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.namespaces import Namespaces
+from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
@@ -76,7 +77,8 @@ class Replica:
             write_timeout_s=UPSTREAM_TIMEOUT_S,
             registry=registry,
         )
-        facts = Facts(store, shard_count_default=16, ttl_s=30.0, monotonic=monotonic)
+        shards = Shards(store, None, shard_count_default=16, monotonic=monotonic)
+        facts = Facts(store, shards, ttl_s=30.0, monotonic=monotonic)
         stamps = Stamps(epoch_milliseconds)
         watermarks = Watermarks(store, stamps, WatchSettings(), monotonic=monotonic)
         self.write = WriteRows(

@@ -7,7 +7,7 @@ caller's filter is innermost, then time, then the watermark, then the shard.
 from __future__ import annotations
 
 from layer_wire.jsontext import Raw, raw
-from layer_wire.reserved import SHARD, UPSERTED_AT
+from layer_wire.reserved import MARKER_ID, SHARD, UPSERTED_AT
 
 Filter = Raw
 """A filter as JSON text."""
@@ -52,3 +52,15 @@ def fuzzy(attribute: str, token: str, edits_max: int) -> Filter:
 def not_id(id_: str) -> Filter:
     """Leave out one row by its id."""
     return raw(["id", "NotEq", id_])
+
+
+def after_id(id_: Raw) -> Filter:
+    """Keep rows whose id follows one, in the order of ids."""
+    return raw(["id", "Gt", id_])
+
+
+def outside_shards(shard_count: int) -> Filter:
+    """Keep rows that are in none of the shards: stamped into none, or into more than there are."""
+    unmarked = ["id", "NotEq", MARKER_ID]
+    outside = ["Or", [[SHARD, "Eq", None], [SHARD, "Gte", shard_count]]]
+    return raw(["And", [unmarked, outside]])

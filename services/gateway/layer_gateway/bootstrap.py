@@ -22,6 +22,7 @@ from layer_gateway.application.inbound import InboundAuth
 from layer_gateway.application.legs import RunLegs
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.querying import QueryRows
+from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.streaming import StreamRows
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
@@ -51,12 +52,10 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         store = _open_store(settings, frame)
         cache = await _open_cache(settings, frame)
         objects = _open_objects(settings, frame)
-        facts = Facts(
-            store,
-            shard_count_default=settings.shard_count,
-            ttl_s=settings.facts_ttl_s,
-            monotonic=monotonic,
+        shards = Shards(
+            store, objects, shard_count_default=settings.shard_count, monotonic=monotonic
         )
+        facts = Facts(store, shards, ttl_s=settings.facts_ttl_s, monotonic=monotonic)
         fetch = FetchRows(store=store, cache=cache, facts=facts)
         stamps = Stamps(epoch_milliseconds)
         watermarks = _open_watermarks(settings, frame, store, stamps)

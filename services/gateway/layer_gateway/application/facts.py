@@ -12,26 +12,26 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
-from layer_gateway.ports import Caller, Store, StoreAnswer
+from layer_gateway.application.sharding import Sharding, Shards
+from layer_gateway.ports import Caller, Store
 from layer_kit.clock import Monotonic
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
 from layer_wire.ids import IdKind
-from layer_wire.jsontext import Raw, RawObject, encode
-from layer_wire.reserved import MARKER_ID, MARKER_SHARD_COUNT, SHARD, UPSERTED_AT
-from layer_wire.rows import query_answer, read_answer
+from layer_wire.jsontext import Raw, RawObject
+from layer_wire.reserved import SHARD, UPSERTED_AT
+from layer_wire.rows import read_answer
 
 NAMESPACES_REMEMBERED_MAX: Final = 100_000
-SHARD_COUNT_MAX: Final = 1024
+REFRESHED_SHARE: Final = 0.5
+"""From this share of their time on, facts in use are asked for anew in the background."""
+
 STAMP_TYPES: Final = {UPSERTED_AT: "int", SHARD: "int"}
 _OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
-_MARKED_SHARD_COUNT: Final[msgspec.json.Decoder[int]] = msgspec.json.Decoder(
-    Annotated[int, msgspec.Meta(ge=1, le=SHARD_COUNT_MAX)]
-)
 _SAME_BOTH_WAYS: Final = frozenset({"string", "int", "uint", "float", "bool"})
 
 
@@ -53,22 +53,15 @@ class NamespaceFacts:
     """The type of each attribute, as the store spells it."""
     unmirrored: frozenset[str]
     """Attributes that read back in another form than they are written in."""
-    shard_count: int
-    """Into how many shards rows are stamped."""
-    scatter_count: int = 1
-    """How many shards have all rows between them; 1 until every row is known to be in one."""
-    has_marker: bool = False
-    """Whether the namespace was initialised, and so has a row that nobody wrote."""
+    sharding: Sharding
 
 
 class Facts:
     """Remembers facts for a while and asks for each namespace once at a time."""
 
-    def __init__(
-        self, store: Store, *, shard_count_default: int, ttl_s: float, monotonic: Monotonic
-    ) -> None:
+    def __init__(self, store: Store, shards: Shards, *, ttl_s: float, monotonic: Monotonic) -> None:
         self._store = store
-        self._shard_count_default = shard_count_default
+        self._shards = shards
         self._ttl_s = ttl_s
         self._monotonic = monotonic
         self._known: dict[Namespace, tuple[float, NamespaceFacts]] = {}
@@ -86,8 +79,12 @@ class Facts:
             UpstreamError: ``SCHEMA_UNREADABLE`` or ``MARKER_UNREADABLE``, or the store's own.
         """
         known = self._known.get(namespace)
-        if known is not None and self._monotonic() - known[0] < min(self._ttl_s, age_s_max):
-            return known[1]
+        if known is not None:
+            age_s = self._monotonic() - known[0]
+            if age_s < min(self._ttl_s, age_s_max):
+                if age_s > self._ttl_s * REFRESHED_SHARE:
+                    self._ask_once(namespace, caller)  # before anybody has to wait for it
+                return known[1]
         if (earlier := self._asking.get(namespace)) is not None:
             facts = await asyncio.shield(earlier)
             if facts.exists:
@@ -124,6 +121,11 @@ class Facts:
         self._known.pop(namespace, None)
         self._asking.pop(namespace, None)
 
+    def deleted(self, namespace: Namespace) -> None:
+        """Forget all of a namespace that was deleted."""
+        self._shards.forget(namespace)
+        self.forget(namespace)
+
     def _ask_once(self, namespace: Namespace, caller: Caller) -> asyncio.Task[NamespaceFacts]:
         asking = self._asking.get(namespace)
         if asking is None:
@@ -150,10 +152,15 @@ class Facts:
                 id_kind=None,
                 types={},
                 unmirrored=frozenset(),
-                shard_count=self._shard_count_default,
+                sharding=self._shards.unsharded,
             )
         if answer.status != HTTPStatus.OK:
-            raise _unreadable("SCHEMA_UNREADABLE", "schema", namespace, answer)
+            raise UpstreamError(
+                "SCHEMA_UNREADABLE",
+                f"The schema of {namespace} could not be read upstream: status {answer.status}.",
+                namespace=namespace,
+                status=answer.status,
+            )
         types = attribute_types(read_answer(_OBJECT, answer.body))
         id_kind = _id_kind(types.get("id", "string"))
         return NamespaceFacts(
@@ -161,28 +168,11 @@ class Facts:
             id_kind=id_kind,
             types=types,
             unmirrored=unmirrored_attributes(types),
-            shard_count=await self._shard_count(namespace, id_kind, caller),
+            # The marker's id is a string: where ids are numbers or UUIDs it cannot be there.
+            sharding=await self._shards.of(namespace, types, caller)
+            if id_kind is IdKind.STRING
+            else self._shards.unsharded,
         )
-
-    async def _shard_count(self, namespace: Namespace, id_kind: IdKind, caller: Caller) -> int:
-        if id_kind is not IdKind.STRING:
-            return self._shard_count_default  # the marker's id is a string: it cannot be there
-        body = encode(
-            {
-                "rank_by": ["id", "asc"],
-                "top_k": 1,
-                "filters": ["id", "Eq", MARKER_ID],
-                "include_attributes": True,
-                "consistency": {"level": "eventual"},
-            }
-        )
-        answer = await self._store.query(namespace, body, caller)
-        if answer.status != HTTPStatus.OK:
-            raise _unreadable("MARKER_UNREADABLE", "marker row", namespace, answer)
-        rows = read_answer(query_answer, answer.body).rows
-        if not rows or MARKER_SHARD_COUNT not in rows[0]:
-            return self._shard_count_default
-        return read_answer(_MARKED_SHARD_COUNT, rows[0][MARKER_SHARD_COUNT])
 
 
 def attribute_types(schema: RawObject) -> dict[str, str]:
@@ -216,12 +206,3 @@ def _id_kind(type_: str) -> IdKind:
             return IdKind.UUID
         case _:
             return IdKind.STRING
-
-
-def _unreadable(reason: str, what: str, namespace: Namespace, answer: StoreAnswer) -> UpstreamError:
-    return UpstreamError(
-        reason,
-        f"The {what} of {namespace} could not be read upstream: status {answer.status}.",
-        namespace=namespace,
-        status=answer.status,
-    )

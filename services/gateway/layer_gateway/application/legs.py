@@ -21,7 +21,7 @@ from layer_wire import filters
 from layer_wire.filters import Filter
 from layer_wire.jsontext import Raw, RawObject, encode
 from layer_wire.ranking import Ranking, RankKind, merged, parse_ranking
-from layer_wire.reserved import MARKER_ID, RESERVED_PREFIX, SHARD, UPSERTED_AT
+from layer_wire.reserved import MARKER_ID, RESERVED_PREFIX, UPSERTED_AT
 from layer_wire.rows import query_answer, read_answer, row_id
 
 T = TypeVar("T")
@@ -137,11 +137,10 @@ class RunLegs:
             return _Plan()  # the store says itself what it has against this caller
         if not facts.exists:
             return _Plan()
-        is_sharded = facts.scatter_count > 1 and SHARD in facts.types
         return _Plan(
-            scatter_count=facts.scatter_count if is_sharded else 1,
+            scatter_count=facts.sharding.scatter_count,
             is_stamped=UPSERTED_AT in facts.types,
-            has_marker=facts.has_marker,
+            has_marker=facts.sharding.marker is not None,
         )
 
     async def _answer(self, run: _Run, plan: _Plan) -> LegAnswer:

@@ -116,7 +116,7 @@ class Namespaces:
         layer = dict.fromkeys(NO_LAYER_STATE) | {
             "stable_as_of": self.watermarks.cut(namespace).stable_as_of_ms,
             "is_stable": self.watermarks.is_stable(namespace),
-            "shard_count": facts.shard_count,
+            "shard_count": facts.sharding.shard_count,
             "scatter_gather_active": False,
         }
         return {"id": raw(namespace), **fields, "layer": raw(layer)}
@@ -168,7 +168,7 @@ class Namespaces:
             answer = await self.store.delete_namespace(namespace, caller)
         finally:
             # Whatever became of it: it may have been deleted, and its answer lost.
-            self.facts.forget(namespace)
+            self.facts.deleted(namespace)
             self.watermarks.forget(namespace)
             await self.cache.invalidate(namespace)
         if answer.status not in (HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NOT_FOUND):

@@ -67,7 +67,7 @@ class WriteRows:
             stamped = stamp(
                 write,
                 upserted_at_ms=stamp_ms,
-                shard_count=facts.shard_count,
+                shard_count=facts.sharding.shard_count,
                 id_kind=id_kind,
                 unmirrored=facts.unmirrored | unmirrored_attributes(declared),
             )

@@ -11,6 +11,7 @@ import pytest
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
@@ -78,7 +79,8 @@ class WatchedNoCache(NoCache):
 
 
 def facts_over(store: ScriptedStore) -> Facts:
-    return Facts(store, shard_count_default=16, ttl_s=30.0, monotonic=lambda: 0.0)
+    shards = Shards(store, None, shard_count_default=16, monotonic=lambda: 0.0)
+    return Facts(store, shards, ttl_s=30.0, monotonic=lambda: 0.0)
 
 
 async def test_an_absence_asked_for_earlier_is_no_answer_to_a_later_call() -> None:

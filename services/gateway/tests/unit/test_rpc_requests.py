@@ -13,9 +13,10 @@ import pytest
 from layer.common.v1 import common_pb2
 from layer.common.v1.common_pb2 import Value
 from layer.gateway.v1 import gateway_pb2
+from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.facts import NamespaceFacts
 from layer_gateway.application.fetching import CacheResult, Fetched
-from layer_gateway.application.answers import QueryAnswer
+from layer_gateway.application.sharding import Sharding
 from layer_gateway.ports import CachedRow, Headers
 from layer_gateway.rpc.querying import layer_query, query_response
 from layer_gateway.rpc.reading import (
@@ -33,7 +34,11 @@ from layer_wire.ids import IdKind
 from layer_wire.jsontext import RawObject, encode
 
 FACTS = NamespaceFacts(
-    exists=True, id_kind=IdKind.STRING, types={}, unmirrored=frozenset(), shard_count=1
+    exists=True,
+    id_kind=IdKind.STRING,
+    types={},
+    unmirrored=frozenset(),
+    sharding=Sharding(shard_count=1),
 )
 READER = RowReader(FACTS)
 

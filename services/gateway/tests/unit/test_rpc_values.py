@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from layer.common.v1 import common_pb2
 from layer.common.v1.common_pb2 import Value
 from layer_gateway.application.facts import NamespaceFacts
+from layer_gateway.application.sharding import Sharding
 from layer_gateway.rpc.ids import id_json, id_message
 from layer_gateway.rpc.moments import epoch_ms, rfc3339
 from layer_gateway.rpc.rows import RowReader, row_json
@@ -292,7 +293,7 @@ def test_a_row_is_read_by_the_types_of_its_namespace_without_nulls_and_ranks() -
         id_kind=IdKind.UUID,
         types={"at": "datetime", "score": "float"},
         unmirrored=frozenset(),
-        shard_count=1,
+        sharding=Sharding(shard_count=1),
     )
     id_ = "0f0e0d0c-0000-0000-0000-000000000000"
     found = {"id": id_, "at": "1970-01-01T00:00:00.007Z", "score": 3, "$dist": 0.5, "none": None}

@@ -1,0 +1,206 @@
+"""Into how many shards a namespace is stamped, and whether they have all its rows between them.
+
+Rows are counted to be in shards only once none is outside: one that a shard-by-shard query would
+not find must not exist. So what is known runs out after a while and is looked up again, since a
+write that goes around layer brings rows without a shard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Final
+
+import msgspec
+import structlog
+
+from layer_gateway.ports import Caller, Store, StoreAnswer
+from layer_kit.clock import Monotonic
+from layer_kit.errors import LayerError, UpstreamError
+from layer_kit.names import Namespace
+from layer_objects import ObjectStore
+from layer_wire import filters
+from layer_wire.jsontext import Raw, encode
+from layer_wire.reserved import (
+    MARKER_ID,
+    MARKER_SCHEMA_VERSION,
+    MARKER_SHARD_COUNT,
+    SHARD,
+)
+from layer_wire.rows import query_answer, read_answer
+
+log = structlog.get_logger(__name__)
+
+SHARD_COUNT_MAX: Final = 1024
+INITIALISED_S: Final = 600.0
+"""How long a marker just written counts where eventual reads do not show it yet."""
+
+_SHARD_COUNT: Final[msgspec.json.Decoder[int]] = msgspec.json.Decoder(
+    Annotated[int, msgspec.Meta(ge=1, le=SHARD_COUNT_MAX)]
+)
+_VERSION: Final[msgspec.json.Decoder[int | None]] = msgspec.json.Decoder(int | None)
+
+
+class _Manifest(msgspec.Struct):
+    shard_count: Annotated[int, msgspec.Meta(ge=0, le=SHARD_COUNT_MAX)] = 0
+
+
+_MANIFEST: Final[msgspec.json.Decoder[_Manifest]] = msgspec.json.Decoder(_Manifest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marker:
+    """The row that records how a namespace was initialised."""
+
+    shard_count: int
+    schema_version: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharding:
+    """How the rows of a namespace are spread."""
+
+    shard_count: int
+    """Into how many shards rows are stamped."""
+    scatter_count: int = 1
+    """How many shards have all rows between them; 1 until every row is known to be in one."""
+    marker: Marker | None = None
+
+
+class Shards:
+    """Finds out how namespaces are sharded: from memory, a manifest or the marker row."""
+
+    def __init__(
+        self,
+        store: Store,
+        objects: ObjectStore | None,
+        *,
+        shard_count_default: int,
+        monotonic: Monotonic,
+    ) -> None:
+        self._store = store
+        self._objects = objects
+        self.unsharded = Sharding(shard_count=shard_count_default)
+        """Of every namespace that was not initialised; its rows are stamped all the same."""
+        self._monotonic = monotonic
+        self._initialised: dict[Namespace, tuple[float, Marker]] = {}
+
+    async def of(self, namespace: Namespace, types: Mapping[str, str], caller: Caller) -> Sharding:
+        """Look up how a namespace with string ids is sharded.
+
+        Args:
+            types: The types of its attributes.
+
+        Raises:
+            UpstreamError: ``MARKER_UNREADABLE``, or the store's own.
+        """
+        marker, count = await asyncio.gather(
+            self._marker(namespace, caller), self._manifested(namespace)
+        )
+        if count is None and marker is not None:
+            count = marker.shard_count
+        if count is None:
+            return self.unsharded
+        is_complete = SHARD in types and await self._is_drained(namespace, count, caller)
+        return Sharding(shard_count=count, scatter_count=count if is_complete else 1, marker=marker)
+
+    def initialised(self, namespace: Namespace, marker: Marker) -> None:
+        """Rely on a marker that was written just now."""
+        now_s = self._monotonic()
+        self._initialised = {
+            name: known for name, known in self._initialised.items() if known[0] > now_s
+        }
+        self._initialised[namespace] = (now_s + INITIALISED_S, marker)
+
+    def forget(self, namespace: Namespace) -> None:
+        """Forget a namespace that was deleted."""
+        self._initialised.pop(namespace, None)
+
+    async def _marker(self, namespace: Namespace, caller: Caller) -> Marker | None:
+        known = self._initialised.get(namespace)
+        if known is not None and self._monotonic() < known[0]:
+            return known[1]
+        answer = await self._store.query(namespace, marker_body("eventual"), caller)
+        return read_marker(namespace, answer)
+
+    async def _manifested(self, namespace: Namespace) -> int | None:
+        """Return the shard count of a manifest, as an early release left them."""
+        if self._objects is None:
+            return None
+        try:
+            found = await self._objects.get(manifest_key(namespace))
+            return None if found is None else _MANIFEST.decode(found.body).shard_count or None
+        except (LayerError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.warning("shard_manifest_unread", namespace=namespace, message=str(error))
+            return None
+
+    async def _is_drained(self, namespace: Namespace, count: int, caller: Caller) -> bool:
+        answer = await self._store.query(namespace, drain_body(count, row_count=1), caller)
+        if answer.status != HTTPStatus.OK:
+            return False  # a whole query is always right, only slower
+        return not read_answer(query_answer, answer.body).rows
+
+
+def manifest_key(namespace: Namespace) -> str:
+    """Return where the manifest of a namespace is kept."""
+    return f"shards/{namespace}/manifest.json"
+
+
+def marker_body(level: str) -> bytes:
+    """Return the query that reads the marker row."""
+    return encode(
+        {
+            "rank_by": ["id", "asc"],
+            "top_k": 1,
+            "filters": ["id", "Eq", MARKER_ID],
+            "include_attributes": True,
+            "consistency": {"level": level},
+        }
+    )
+
+
+def drain_body(shard_count: int, *, row_count: int, after: Raw | None = None) -> bytes:
+    """Return the query for rows that are in none of the shards, in order of id.
+
+    At strong consistency: a row that an eventual read does not see yet must count.
+
+    Args:
+        after: An id to begin after, as JSON.
+    """
+    drain = filters.outside_shards(shard_count)
+    kept = drain if after is None else filters.both(filters.after_id(after), drain)
+    return encode(
+        {
+            "rank_by": ["id", "asc"],
+            "top_k": row_count,
+            "filters": kept,
+            "include_attributes": [],
+            "consistency": {"level": "strong"},
+        }
+    )
+
+
+def read_marker(namespace: Namespace, answer: StoreAnswer) -> Marker | None:
+    """Read the answer to :func:`marker_body`.
+
+    Raises:
+        UpstreamError: ``MARKER_UNREADABLE`` or ``UPSTREAM_UNREADABLE``.
+    """
+    if answer.status == HTTPStatus.BAD_REQUEST:
+        return None  # ids of another kind: the marker's, a string, cannot be there
+    if answer.status != HTTPStatus.OK:
+        raise UpstreamError(
+            "MARKER_UNREADABLE",
+            f"The marker row of {namespace} could not be read upstream: status {answer.status}.",
+            namespace=namespace,
+            status=answer.status,
+        )
+    rows = read_answer(query_answer, answer.body).rows
+    if not rows or MARKER_SHARD_COUNT not in rows[0]:
+        return None
+    return Marker(
+        shard_count=read_answer(_SHARD_COUNT, rows[0][MARKER_SHARD_COUNT]),
+        schema_version=read_answer(_VERSION, rows[0].get(MARKER_SCHEMA_VERSION, Raw(b"null"))),
+    )
