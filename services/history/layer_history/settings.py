@@ -1,12 +1,15 @@
-"""Settings of the history service, from ``LAYER_HISTORY_*``."""
+"""Settings of the history service, from ``LAYER_HISTORY_*`` and the contract's ``S3_*``."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
-from layer_kit.settings import ServiceSettings
+from layer_history.domain.limits import RETENTION_S_MAX
+from layer_history.domain.policy import Redaction
+from layer_kit.settings import ServiceSettings, contract_name
 
 
 class HistorySettings(ServiceSettings):
@@ -14,4 +17,78 @@ class HistorySettings(ServiceSettings):
 
     service: ClassVar[str] = "history"
 
-    grpc_address: str = Field("127.0.0.1:7103", description="Where the gRPC server listens.")
+    grpc_address: str = Field(
+        "127.0.0.1:7103", description="Where gRPC listens: host:port or unix:/path."
+    )
+    data_directory: Path = Field(
+        Path(".layer/history"),
+        description="Directory of the local log; one process each. Losing it loses what the "
+        "object store has not got yet.",
+    )
+    disk_bytes_max: int = Field(
+        1024**3,
+        ge=16 * 1024**2,
+        description="Bytes that may wait in the data directory while the object store is away; "
+        "then events are refused.",
+    )
+    object_store_url: str = Field(
+        "",
+        description="file:///folder or s3://bucket[/prefix]. Empty: S3_BUCKET where that is set, "
+        "else the folder `objects` of the data directory.",
+    )
+    s3_bucket: str = Field(
+        "",
+        validation_alias=contract_name("S3_BUCKET", field="s3_bucket"),
+        description="Bucket for objects, when object_store_url is empty.",
+    )
+    s3_region: str = Field(
+        "us-east-1",
+        validation_alias=contract_name("S3_REGION", field="s3_region"),
+        description="Region of the bucket.",
+    )
+    s3_endpoint: str = Field(
+        "",
+        validation_alias=contract_name("S3_ENDPOINT", field="s3_endpoint"),
+        description="URL of an S3 API that is not AWS; it is spoken to in path style.",
+    )
+    flush_interval_s: float = Field(
+        5.0,
+        gt=0,
+        le=600,
+        description="Seconds between two writes to the object store. Longer makes fewer objects.",
+    )
+    cache_bytes: int = Field(
+        128 * 1024**2, ge=0, description="Memory for events that were read from objects."
+    )
+    query_retention_s: int = Field(
+        0,
+        ge=0,
+        le=RETENTION_S_MAX,
+        description="Seconds that searches are kept where no policy says otherwise; 0 = for ever.",
+    )
+    click_retention_s: int = Field(
+        0,
+        ge=0,
+        le=RETENTION_S_MAX,
+        description="Seconds that clicks are kept where no policy says otherwise; 0 = for ever.",
+    )
+    raw_query_redaction: Redaction = Field(
+        Redaction.KEEP,
+        description="What is kept of the text that users type where no policy says otherwise: "
+        "keep, hash or drop.",
+    )
+    filter_redaction: Redaction = Field(
+        Redaction.KEEP,
+        description="What is kept of the values in filters where no policy says otherwise: "
+        "keep, hash or drop.",
+    )
+    hash_key: SecretStr = Field(
+        SecretStr(""),
+        description="Key of the hashes of redaction; the same for all replicas.",
+    )
+    maintenance_interval_s: float = Field(
+        600.0,
+        gt=0,
+        le=86_400,
+        description="Seconds between two rounds of retention and of merging small objects.",
+    )

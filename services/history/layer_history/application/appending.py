@@ -1,0 +1,136 @@
+"""Appending: redact, write to the local log, acknowledge.
+
+Batches that come while the log is being written and synced wait together and are then written with
+one sync (group commit). An event is readable once it is durable, and never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from layer_history.application.policies import Policies
+from layer_history.application.recent import Recent
+from layer_history.application.sealing import Sealing
+from layer_history.domain.events import Click, Event, Kind, Query, to_event
+from layer_history.domain.limits import WINDOW_BYTES_MAX
+from layer_history.domain.names import Stream
+from layer_history.ports import Disk
+from layer_kit.errors import LayerError, QuotaExceededError
+from layer_kit.names import Namespace
+
+log = structlog.get_logger(__name__)
+
+LOG_FULL_RETRY_S: Final = 5.0
+MEMORY_BYTES_MAX: Final = 2 * WINDOW_BYTES_MAX
+"""Lines in memory, which only a disk that fails lets grow so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    record: bytes
+    events: list[tuple[Stream, Event]]
+    durable: asyncio.Future[None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Appending:
+    """Takes events in. :meth:`running` must be entered around its use."""
+
+    disk: Disk
+    recent: Recent
+    policies: Policies
+    sealing: Sealing
+    disk_bytes_max: int
+    _waiting: list[_Batch] = field(default_factory=list)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the log file and the window change together."""
+
+    async def append(self, values: Sequence[Query | Click]) -> None:
+        """Keep events; they survive a crash once this returns.
+
+        Raises:
+            QuotaExceededError: ``LOG_FULL``; nothing was kept.
+            UnavailableError: ``LOG_FAILED``; all, some or none were kept.
+        """
+        events = [found for value in values if (found := self._admitted(value)) is not None]
+        if not events:
+            return
+        record = b"\n".join(event.line for _, event in events)
+        is_behind = self.recent.lines_bytes > MEMORY_BYTES_MAX
+        if is_behind or self.disk.used_bytes + len(record) > self.disk_bytes_max:
+            raise QuotaExceededError(
+                "LOG_FULL",
+                f"The local log holds {self.disk_bytes_max} bytes that wait for the object store.",
+                retry_after_s=LOG_FULL_RETRY_S,
+                bytes_max=self.disk_bytes_max,
+            )
+        batch = _Batch(
+            record=record, events=events, durable=asyncio.get_running_loop().create_future()
+        )
+        self._waiting.append(batch)
+        self._wake.set()
+        await batch.durable
+
+    async def flush(self) -> None:
+        """Seal everything that is durable so far.
+
+        Raises:
+            UnavailableError: ``LOG_FAILED``.
+        """
+        async with self._turn:
+            if self.recent.window.count:
+                self.recent.close_window(await self.disk.rotate())
+        await self.sealing.seal_all()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Write what is appended for as long as the block lasts."""
+        writer = asyncio.create_task(self._write_all(), name="log_writer")
+        try:
+            yield
+        finally:
+            writer.cancel()
+            await asyncio.wait([writer])
+
+    def _admitted(self, value: Query | Click) -> tuple[Stream, Event] | None:
+        """Return the event to keep; None when its namespace was deleted after it happened."""
+        namespace = Namespace(value.namespace)
+        if value.timestamp_nanos <= self.policies.get(namespace).purged_before_ns:
+            return None
+        if isinstance(value, Query):
+            self.policies.redact(namespace, value)
+            return Stream(Kind.QUERY, namespace), to_event(value)
+        return Stream(Kind.CLICK, namespace), to_event(value)
+
+    async def _write_all(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            batches, self._waiting = self._waiting, []
+            async with self._turn:
+                await self._write(batches)
+            if self.recent.window.lines_bytes >= WINDOW_BYTES_MAX:
+                try:
+                    await self.flush()  # what is appended meanwhile waits, so memory is bounded
+                except LayerError as error:
+                    log.warning("flush_failed", reason=error.reason)
+
+    async def _write(self, batches: Sequence[_Batch]) -> None:
+        try:
+            await self.disk.append([batch.record for batch in batches])
+        except LayerError as error:
+            for batch in batches:
+                if not batch.durable.done():
+                    batch.durable.set_exception(error)
+            return
+        for batch in batches:
+            self.recent.window.add(batch.events)
+            if not batch.durable.done():  # its caller may have gone
+                batch.durable.set_result(None)

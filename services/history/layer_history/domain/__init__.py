@@ -1,0 +1,1 @@
+"""Events, segments and policies: values and pure decisions, without any I/O."""

@@ -1,0 +1,158 @@
+"""Policies: how long events are kept, and what is left out of them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+import re2  # type: ignore[import-untyped]  # it ships no types
+
+from layer_history.domain.events import NANOSECONDS_PER_SECOND, Kind, Query
+from layer_history.domain.limits import PATTERN_LENGTH_MAX, PATTERNS_MAX, RETENTION_S_MAX
+from layer_kit.errors import InvalidRequestError, PreconditionError
+
+REDACTED: Final = "[redacted]"
+HASH_PREFIX: Final = "hmac-sha256:"
+_COMBINATORS: Final = frozenset({"And", "Or", "Not"})
+_CONDITION_LENGTH: Final = 3
+
+
+class Redaction(StrEnum):
+    """What is kept of something that may name people."""
+
+    KEEP = "keep"
+    HASH = "hash"
+    DROP = "drop"
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy of a namespace, as it is kept in the object store."""
+
+    query_retention_s: int = 0
+    """0 = for ever."""
+    click_retention_s: int = 0
+    raw_query: Redaction = Redaction.KEEP
+    patterns: tuple[str, ...] = ()
+    filters: Redaction = Redaction.KEEP
+    purged_before_ns: int = 0
+    """Events up to this moment are as good as deleted, wherever they still are."""
+
+    def oldest_ns(self, kind: Kind, now_ns: int) -> int:
+        """Return the first moment whose events are still to be read."""
+        kept_s = self.query_retention_s if kind is Kind.QUERY else self.click_retention_s
+        expired_ns = now_ns - kept_s * NANOSECONDS_PER_SECOND if kept_s else 0
+        return max(self.purged_before_ns + 1, expired_ns)
+
+
+def check_policy(policy: Policy, *, has_key: bool) -> None:
+    """Refuse a policy that cannot be kept to.
+
+    Raises:
+        InvalidRequestError: ``POLICY_INVALID``.
+        PreconditionError: ``HASH_KEY_MISSING``.
+    """
+    for field in ("query_retention_s", "click_retention_s"):
+        if not 0 <= getattr(policy, field) <= RETENTION_S_MAX:
+            raise _invalid(field, f"is not 0 to {RETENTION_S_MAX} seconds")
+    if len(policy.patterns) > PATTERNS_MAX:
+        raise _invalid("redaction_patterns", f"has more than {PATTERNS_MAX} patterns")
+    for pattern in policy.patterns:
+        if not 0 < len(pattern) <= PATTERN_LENGTH_MAX:
+            raise _invalid(
+                "redaction_patterns", f"has one that is not 1 to {PATTERN_LENGTH_MAX} characters"
+            )
+        try:
+            re2.compile(pattern, _quiet())
+        except re2.error as error:
+            raise _invalid("redaction_patterns", f"has {pattern!r}: {error}") from error
+    if Redaction.HASH in (policy.raw_query, policy.filters) and not has_key:
+        raise PreconditionError(
+            "HASH_KEY_MISSING",
+            "Hashes need a key that every replica has: set LAYER_HISTORY_HASH_KEY first.",
+        )
+
+
+class Redactor:
+    """Leaves out of searches what a policy does not want kept.
+
+    Args:
+        key: Of the hashes; while it is empty, what a policy wants hashed is dropped.
+    """
+
+    def __init__(self, policy: Policy, key: bytes) -> None:
+        self._raw_query = _without_key(policy.raw_query, key)
+        self._filters = _without_key(policy.filters, key)
+        self._patterns = [re2.compile(pattern, _quiet()) for pattern in policy.patterns]
+        self._key = key
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether everything is kept as it is."""
+        return not self._patterns and {self._raw_query, self._filters} == {Redaction.KEEP}
+
+    def redact(self, query: Query) -> None:
+        """Change ``query`` in place."""
+        query.raw_query = self._text(query.raw_query)
+        if self._filters is not Redaction.KEEP:
+            query.query = self._summary(query.query)
+
+    def _text(self, text: str | None) -> str | None:
+        if text is None or self._raw_query is Redaction.DROP:
+            return None
+        if self._raw_query is Redaction.HASH:
+            return self._hash(text.encode())
+        for pattern in self._patterns:
+            text = pattern.sub(REDACTED, text)
+        return text
+
+    def _summary(self, summary: msgspec.Raw) -> msgspec.Raw:
+        return msgspec.Raw(msgspec.json.encode(self._without_values(msgspec.json.decode(summary))))
+
+    def _without_values(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Redact the filters of a summary, and those of the queries it consists of."""
+        kept = {key: value for key, value in summary.items() if key != "filters"}
+        if self._filters is Redaction.HASH and "filters" in summary:
+            kept["filters"] = self._filter(summary["filters"])
+        if isinstance(parts := summary.get("queries"), list):
+            kept["queries"] = [
+                self._without_values(part) for part in parts if isinstance(part, dict)
+            ]
+        return kept
+
+    def _filter(self, condition: Any) -> Any:
+        """Hash the value of each condition; names of attributes and operators stay."""
+        if isinstance(condition, Sequence) and not isinstance(condition, str):
+            head, *rest = condition or [None]
+            if head in _COMBINATORS and rest:
+                return [head, *(self._nested(part) for part in rest)]
+            if len(condition) == _CONDITION_LENGTH and isinstance(head, str):
+                return [head, condition[1], self._hash(msgspec.json.encode(condition[2]))]
+        return self._hash(msgspec.json.encode(condition))
+
+    def _nested(self, part: Any) -> Any:
+        """Hash the operand of a combinator: a list of conditions, or for ``Not`` a condition."""
+        if isinstance(part, list) and part and all(isinstance(one, list) for one in part):
+            return [self._filter(one) for one in part]
+        return self._filter(part)
+
+    def _hash(self, value: bytes) -> str:
+        return HASH_PREFIX + hmac.new(self._key, value, hashlib.sha256).hexdigest()[:32]
+
+
+def _without_key(redaction: Redaction, key: bytes) -> Redaction:
+    return Redaction.DROP if redaction is Redaction.HASH and not key else redaction
+
+
+def _quiet() -> re2.Options:
+    """Keep the library from writing to stderr what it also raises."""
+    options = re2.Options()
+    options.log_errors = False
+    return options
+
+
+def _invalid(field: str, why: str) -> InvalidRequestError:
+    return InvalidRequestError("POLICY_INVALID", f"{field} {why}.", field=field)
