@@ -28,14 +28,14 @@ from layer_history.application.segments import Segments
 from layer_history.application.shipping import Shipping
 from layer_history.domain.policy import Policy, Redaction
 from layer_history.metrics import Figures, FiguresCollector, HistoryMetrics
-from layer_history.servicer import HistoryServicer
+from layer_history.rpc.servicer import HistoryServicer
 from layer_history.settings import HistorySettings
 from layer_kit.clock import monotonic
 from layer_kit.configuration import ConfigurationError
 from layer_kit.errors import LayerError
 from layer_kit.process import Addresses
 from layer_kit.service import ServiceFrame, service_frame
-from layer_objects import ObjectStore, S3Settings, open_object_store
+from layer_objects import ObjectStore, open_object_store
 
 log = structlog.get_logger(__name__)
 
@@ -177,16 +177,10 @@ def _build(settings: HistorySettings, frame: ServiceFrame) -> _Parts:
 
 
 def _open_objects(settings: HistorySettings, frame: ServiceFrame) -> ObjectStore:
-    url = settings.object_store_url
-    if not url and settings.s3_bucket:
-        url = f"s3://{settings.s3_bucket}"
-    if not url:
-        url = (settings.data_directory / "objects").absolute().as_uri()
-    objects = open_object_store(
-        url,
-        s3=S3Settings(endpoint=settings.s3_endpoint or None, region=settings.s3_region),
-        registry=frame.registry,
-    )
+    objects = settings.open_objects(frame.registry)
+    if objects is None:
+        folder = (settings.data_directory / "objects").absolute()
+        objects = open_object_store(folder.as_uri(), registry=frame.registry)
     frame.resources.push_async_callback(objects.aclose)
     return objects
 

@@ -9,11 +9,15 @@ from pydantic import Field, SecretStr
 
 from layer_history.domain.limits import RETENTION_S_MAX
 from layer_history.domain.policy import Redaction
-from layer_kit.settings import ServiceSettings, contract_name
+from layer_kit.settings import ServiceSettings
+from layer_objects import ObjectStoreSettings
 
 
-class HistorySettings(ServiceSettings):
-    """Search history: what was searched and which results were opened."""
+class HistorySettings(ObjectStoreSettings, ServiceSettings):
+    """Search history: what was searched and which results were opened.
+
+    Without a bucket or a folder, objects are in the data directory.
+    """
 
     service: ClassVar[str] = "history"
 
@@ -30,26 +34,6 @@ class HistorySettings(ServiceSettings):
         ge=16 * 1024**2,
         description="Bytes that may wait in the data directory while the object store is away; "
         "then events are refused.",
-    )
-    object_store_url: str = Field(
-        "",
-        description="file:///folder or s3://bucket[/prefix]. Empty: S3_BUCKET where that is set, "
-        "else the folder `objects` of the data directory.",
-    )
-    s3_bucket: str = Field(
-        "",
-        validation_alias=contract_name("S3_BUCKET", field="s3_bucket"),
-        description="Bucket for objects, when object_store_url is empty.",
-    )
-    s3_region: str = Field(
-        "us-east-1",
-        validation_alias=contract_name("S3_REGION", field="s3_region"),
-        description="Region of the bucket.",
-    )
-    s3_endpoint: str = Field(
-        "",
-        validation_alias=contract_name("S3_ENDPOINT", field="s3_endpoint"),
-        description="URL of an S3 API that is not AWS; it is spoken to in path style.",
     )
     flush_interval_s: float = Field(
         5.0,

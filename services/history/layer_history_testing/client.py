@@ -69,7 +69,7 @@ async def running_history(
     settings = {
         "LAYER_HISTORY_GRPC_ADDRESS": "127.0.0.1:0",
         "LAYER_HISTORY_DATA_DIRECTORY": str(data),
-        "LAYER_HISTORY_OBJECT_STORE_URL": store.as_uri(),
+        "LAYER_HISTORY_OBJECTS_DIRECTORY": str(store),
         "LAYER_HISTORY_FLUSH_INTERVAL_S": "600",
     }
     async with (

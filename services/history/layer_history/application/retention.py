@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -34,6 +35,8 @@ class Retention:
     compaction: Compaction
     policies: Policies
     now_ns: Callable[[], int]
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held for a stream, so that whoever purges it also counts what goes."""
 
     async def keep_up(self) -> int:
         """Go once over everything there is; return how many objects went.
@@ -44,13 +47,8 @@ class Retention:
         gone_count = 0
         for kind in Kind:
             async for stream in self._streams(kind):
-                expired_count = await self._expire(stream)
-                if expired_count:
-                    log.info("events_expired", stream=stream.folder, object_count=expired_count)
-                    self.catalogue.forget(stream)
-                gone_count += expired_count
-                if (last := await self.catalogue.last_day(stream)) is not None:
-                    gone_count += await self._compact_before(stream, last)
+                async with self._turn:
+                    gone_count += await self._tidy(stream)
         return gone_count
 
     async def purge(self, namespace: Namespace) -> int:
@@ -59,12 +57,22 @@ class Retention:
         Raises:
             UpstreamError: The object store's own; nothing that was purged is read all the same.
         """
-        await self.policies.purge(namespace, self.now_ns())
         gone_count = 0
-        for kind in Kind:
-            stream = Stream(kind, namespace)
-            gone_count += await self.objects.delete_prefix(f"{stream.folder}/")
+        async with self._turn:
+            await self.policies.purge(namespace, self.now_ns())
+            for kind in Kind:
+                stream = Stream(kind, namespace)
+                gone_count += await self.objects.delete_prefix(f"{stream.folder}/")
+                self.catalogue.forget(stream)
+        return gone_count
+
+    async def _tidy(self, stream: Stream) -> int:
+        gone_count = await self._expire(stream)
+        if gone_count:
+            log.info("events_expired", stream=stream.folder, object_count=gone_count)
             self.catalogue.forget(stream)
+        if (last := await self.catalogue.last_day(stream)) is not None:
+            gone_count += await self._compact_before(stream, last)
         return gone_count
 
     async def _expire(self, stream: Stream) -> int:
