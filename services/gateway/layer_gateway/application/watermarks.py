@@ -144,6 +144,10 @@ class Watermarks:
         watched = self._watched.get(namespace)
         return watched is not None and watched.status is IndexStatus.UP_TO_DATE
 
+    def watches(self, namespace: Namespace) -> bool:
+        """Tell whether a namespace is polled, or was."""
+        return namespace in self._watched
+
     def seen(self, namespace: Namespace, caller: Caller) -> None:
         """Watch a namespace that the store has just answered ``caller`` about."""
         now_s = self._monotonic()
