@@ -18,6 +18,7 @@ from layer_gateway.adapters.membership import Membership
 from layer_gateway.adapters.store import HttpStore
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.joined_reads import JoinedReads
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
@@ -42,14 +43,15 @@ class Parts:
 
     membership: type[Membership] = Membership
     cached_rows: type[CachedRows] = CachedRows
+    joined_reads: type[JoinedReads] = JoinedReads
 
     @property
     def broken(self) -> str:
         """Return the name of the class that is not the real one."""
         return next(
             found.__name__
-            for found in (self.membership, self.cached_rows)
-            if found not in (Membership, CachedRows)
+            for found in (self.membership, self.cached_rows, self.joined_reads)
+            if found not in (Membership, CachedRows, JoinedReads)
         )
 
 
@@ -84,7 +86,11 @@ class Replica:
         self.write = WriteRows(
             store=store, cache=cache, facts=facts, stamps=stamps, watermarks=watermarks
         )
-        self.fetch = FetchRows(store=store, cache=cache, facts=facts)
+        self.fetch = FetchRows(
+            cache=cache,
+            facts=facts,
+            reads=parts.joined_reads(store=store, cache=cache, facts=facts),
+        )
         self.namespaces = Namespaces(store=store, cache=cache, facts=facts, watermarks=watermarks)
         self._joined = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None

@@ -8,9 +8,10 @@ of its own: gateways with one rule taken out have to be caught.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,10 @@ import structlog
 from layer_gateway.adapters import cached_rows, membership
 from layer_gateway.adapters.cached_rows import CachedRows, StandingFence
 from layer_gateway.adapters.membership import Membership
-from layer_gateway.ports import Fence
+from layer_gateway.application.joined_reads import JoinedReads, ReadRows
+from layer_gateway.ports import Caller, Fence
 from layer_kit.names import Namespace
+from layer_wire.ids import IdKind, JsonId
 from layer_wire.stamping import CacheRows
 from tests.chaos.program import run_program
 from tests.chaos.replicas import Parts
@@ -59,7 +62,13 @@ class WithoutFences(CachedRows):
         return StandingFence(namespace=namespace, ids=ids, fence_id=b"none", is_held=True)
 
     async def settle(
-        self, fence: Fence, *, puts: CacheRows, patches: CacheRows, lifted: Sequence[bytes]
+        self,
+        fence: Fence,
+        *,
+        puts: CacheRows,
+        patches: CacheRows,
+        lifted: Sequence[bytes],
+        is_outcome_known: bool = True,
     ) -> None:
         assert isinstance(fence, StandingFence)
         late = await super().fence(fence.namespace, fence.ids)
@@ -76,7 +85,9 @@ class WithoutInvalidations(CachedRows):
 class WithoutDrops(CachedRows):
     """Trusts that the rows of a write by filter, or of a lost fence, are not cached."""
 
-    async def drop(self, namespace: Namespace, ids: Sequence[bytes]) -> None:
+    async def drop(
+        self, namespace: Namespace, ids: Sequence[bytes], *, is_outcome_known: bool = True
+    ) -> None:
         return
 
 
@@ -86,6 +97,26 @@ class BackfillingUnderFreshTokens(CachedRows):
     async def backfill(self, namespace: Namespace, read_token: bytes, rows: CacheRows) -> None:
         fresh = await self.lookup(namespace, rows.ids)
         await super().backfill(namespace, fresh.read_token, rows)
+
+
+class TakingTheAnswerUnderWay(JoinedReads):
+    """Answers with a read that began before the request did."""
+
+    async def ended(self, namespace: Namespace, keys: Iterable[bytes]) -> None:
+        return
+
+    async def __call__(
+        self,
+        namespace: Namespace,
+        ids: Mapping[bytes, JsonId],
+        kind: IdKind,
+        caller: Caller,
+        read_token: bytes,
+    ) -> ReadRows:
+        reads = {self._under_way.get((namespace, key)) for key in ids}
+        if len(reads) == 1 and (read := reads.pop()) is not None:
+            return await asyncio.shield(read)
+        return await super().__call__(namespace, ids, kind, caller, read_token)
 
 
 class WithoutLeaseWait(Membership):
@@ -109,6 +140,7 @@ class WithoutDirtyRows(Membership):
         Parts(cached_rows=WithoutInvalidations),
         Parts(cached_rows=WithoutDrops),
         Parts(cached_rows=BackfillingUnderFreshTokens),
+        Parts(joined_reads=TakingTheAnswerUnderWay),
         Parts(membership=WithoutLeaseWait),
         Parts(membership=WithoutDirtyRows),
     ],

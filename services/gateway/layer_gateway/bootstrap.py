@@ -19,6 +19,7 @@ from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.hybrid import SearchText
 from layer_gateway.application.inbound import InboundAuth
+from layer_gateway.application.joined_reads import JoinedReads
 from layer_gateway.application.legs import RunLegs
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.querying import QueryRows
@@ -56,7 +57,9 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             store, objects, shard_count_default=settings.shard_count, monotonic=monotonic
         )
         facts = Facts(store, shards, ttl_s=settings.facts_ttl_s, monotonic=monotonic)
-        fetch = FetchRows(store=store, cache=cache, facts=facts)
+        fetch = FetchRows(
+            cache=cache, facts=facts, reads=JoinedReads(store=store, cache=cache, facts=facts)
+        )
         stamps = Stamps(epoch_milliseconds)
         watermarks = _open_watermarks(settings, frame, store, stamps)
         write = WriteRows(

@@ -161,9 +161,19 @@ class RowCache(Protocol):
         ...
 
     async def settle(
-        self, fence: Fence, *, puts: CacheRows, patches: CacheRows, lifted: Sequence[bytes]
+        self,
+        fence: Fence,
+        *,
+        puts: CacheRows,
+        patches: CacheRows,
+        lifted: Sequence[bytes],
+        is_outcome_known: bool = True,
     ) -> None:
-        """Tell what a write did; every fenced id not named is dropped."""
+        """Tell what a write did; every fenced id not named is dropped.
+
+        Args:
+            is_outcome_known: Whether each of those is known to have been written or deleted.
+        """
         ...
 
     async def release(self, fence: Fence) -> None:
@@ -174,8 +184,10 @@ class RowCache(Protocol):
         """End the fence of a write whose fate is unknown: its rows are dropped."""
         ...
 
-    async def drop(self, namespace: Namespace, ids: Sequence[bytes]) -> None:
-        """Drop rows that an upstream write has changed."""
+    async def drop(
+        self, namespace: Namespace, ids: Sequence[bytes], *, is_outcome_known: bool = True
+    ) -> None:
+        """Drop rows that an upstream write has changed, or may have."""
         ...
 
     async def invalidate(self, namespace: Namespace) -> None:

@@ -129,13 +129,20 @@ class CachedRows:
         return StandingFence(namespace=namespace, ids=ids, fence_id=fence_id, is_held=is_held)
 
     async def settle(
-        self, fence: Fence, *, puts: CacheRows, patches: CacheRows, lifted: Sequence[bytes]
+        self,
+        fence: Fence,
+        *,
+        puts: CacheRows,
+        patches: CacheRows,
+        lifted: Sequence[bytes],
+        is_outcome_known: bool = True,
     ) -> None:
         standing = _standing(fence)
         if not standing.ids:
             return
+        are_all_written = is_outcome_known and not lifted
         if not standing.is_held:
-            await self.drop(standing.namespace, standing.ids)
+            await self.drop(standing.namespace, standing.ids, is_outcome_known=are_all_written)
             return
         kept = _first_bytes(puts, SETTLED_BYTES_MAX)
         patched = _first_bytes(patches, SETTLED_BYTES_MAX)
@@ -148,6 +155,7 @@ class CachedRows:
             patch_ids=patched.ids,
             patch_bodies=patched.bodies,
             lift_ids=lifted,
+            is_outcome_known=is_outcome_known,
         )
         try:
             answer = await invoke(self._stub.SettleRows, request, timeout_s=ANNOUNCE_TIMEOUT_S)
@@ -156,7 +164,7 @@ class CachedRows:
         else:
             if not answer.is_fence_lost:
                 return
-        await self.drop(standing.namespace, standing.ids)
+        await self.drop(standing.namespace, standing.ids, is_outcome_known=are_all_written)
 
     async def release(self, fence: Fence) -> None:
         await self._end(fence, lifted=fence.ids)
@@ -164,12 +172,14 @@ class CachedRows:
     async def abandon(self, fence: Fence) -> None:
         await self._end(fence, lifted=())
 
-    async def drop(self, namespace: Namespace, ids: Sequence[bytes]) -> None:
+    async def drop(
+        self, namespace: Namespace, ids: Sequence[bytes], *, is_outcome_known: bool = True
+    ) -> None:
         if not ids:
             return
         fence_id = secrets.token_bytes(16)
         if await self._announce_fence(namespace, fence_id, ids) and await self._settle_dropped(
-            namespace, fence_id
+            namespace, fence_id, is_outcome_known=is_outcome_known
         ):
             return
         self._unannounced.inc()
@@ -209,8 +219,12 @@ class CachedRows:
             return False
         return True
 
-    async def _settle_dropped(self, namespace: Namespace, fence_id: bytes) -> bool:
-        request = cache_pb2.SettleRowsRequest(namespace=namespace, fence_id=fence_id)
+    async def _settle_dropped(
+        self, namespace: Namespace, fence_id: bytes, *, is_outcome_known: bool
+    ) -> bool:
+        request = cache_pb2.SettleRowsRequest(
+            namespace=namespace, fence_id=fence_id, is_outcome_known=is_outcome_known
+        )
         try:
             answer = await invoke(self._stub.SettleRows, request, timeout_s=ANNOUNCE_TIMEOUT_S)
         except LayerError as error:
@@ -227,7 +241,10 @@ class CachedRows:
         if not standing.is_held:
             return
         request = cache_pb2.SettleRowsRequest(
-            namespace=standing.namespace, fence_id=standing.fence_id, lift_ids=lifted
+            namespace=standing.namespace,
+            fence_id=standing.fence_id,
+            lift_ids=lifted,
+            is_outcome_known=len(lifted) == len(standing.ids),
         )
         try:
             await invoke(self._stub.SettleRows, request, timeout_s=ANNOUNCE_TIMEOUT_S)

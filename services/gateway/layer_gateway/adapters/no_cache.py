@@ -39,7 +39,13 @@ class NoCache:
         return NoFence(ids=ids)
 
     async def settle(
-        self, fence: Fence, *, puts: CacheRows, patches: CacheRows, lifted: Sequence[bytes]
+        self,
+        fence: Fence,
+        *,
+        puts: CacheRows,
+        patches: CacheRows,
+        lifted: Sequence[bytes],
+        is_outcome_known: bool = True,
     ) -> None:
         return
 
@@ -49,7 +55,9 @@ class NoCache:
     async def abandon(self, fence: Fence) -> None:
         return
 
-    async def drop(self, namespace: Namespace, ids: Sequence[bytes]) -> None:
+    async def drop(
+        self, namespace: Namespace, ids: Sequence[bytes], *, is_outcome_known: bool = True
+    ) -> None:
         return
 
     async def invalidate(self, namespace: Namespace) -> None:

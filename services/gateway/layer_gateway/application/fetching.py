@@ -15,13 +15,19 @@ from typing import Final
 import msgspec
 
 from layer_gateway.application.facts import Facts
-from layer_gateway.ports import LOOKUP_IDS_MAX, CachedRow, Caller, RowCache, Store
-from layer_kit.errors import InvalidRequestError, NotFoundError, UpstreamError
+from layer_gateway.application.joined_reads import (
+    FactsOutdatedError,
+    JoinedReads,
+    fetch_failed,
+    no_namespace,
+)
+from layer_gateway.ports import LOOKUP_IDS_MAX, CachedRow, CacheLookup, Caller, RowCache
+from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace
 from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind, JsonId
 from layer_wire.jsontext import RawObject, encode
-from layer_wire.rows import project, query_answer, read_answer, row_id, split_row
+from layer_wire.rows import project
 from layer_wire.stamping import CacheRows
 
 FETCH_IDS_MAX: Final = 100_000
@@ -46,17 +52,13 @@ class Fetched:
     result: CacheResult
 
 
-class _FactsOutdatedError(Exception):
-    """The store refused the ids, which are of another kind than is remembered."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchRows:
     """Reads whole rows, or some of their attributes, by id."""
 
-    store: Store
     cache: RowCache
     facts: Facts
+    reads: JoinedReads
 
     async def by_text(
         self,
@@ -88,14 +90,14 @@ class FetchRows:
             )
         try:
             return await self._by_text(namespace, ids, caller, names, with_vectors=with_vectors)
-        except _FactsOutdatedError:
+        except FactsOutdatedError:
             # Another gateway made the namespace anew, with ids of another kind: look again, once.
             self.facts.forget(namespace)
         try:
             return await self._by_text(namespace, ids, caller, names, with_vectors=with_vectors)
-        except _FactsOutdatedError as error:
+        except FactsOutdatedError as error:
             self.facts.forget(namespace)
-            raise _fetch_failed(namespace, HTTPStatus.BAD_REQUEST) from error
+            raise fetch_failed(namespace, HTTPStatus.BAD_REQUEST) from error
 
     async def _by_text(
         self,
@@ -138,7 +140,7 @@ class FetchRows:
     async def _id_kind(self, namespace: Namespace, caller: Caller) -> IdKind:
         kind = (await self.facts.get(namespace, caller)).id_kind
         if kind is None:
-            raise _no_namespace(namespace)
+            raise no_namespace(namespace)
         return kind
 
     async def _batch(
@@ -152,50 +154,28 @@ class FetchRows:
         with_vectors: bool,
     ) -> Fetched:
         keys = [wire_ids.canonical(id_, kind) for id_ in ids]
-        lookup = await self.cache.lookup(namespace, keys, names=names, with_vectors=with_vectors)
-        cached = frozenset(lookup.hits)
-        missed = {key: at for at, key in enumerate(keys) if at not in lookup.hits}
-        if not missed:
-            return Fetched(rows=dict(lookup.hits), cached=cached, result=CacheResult.HIT)
-        read = await self._read(namespace, [ids[at] for at in missed.values()], kind, caller)
-        if lookup.read_token:
-            await self.cache.backfill(namespace, lookup.read_token, read)
-        rows = dict(lookup.hits)
-        by_key = {key: at for at, key in enumerate(read.ids)}
-        for at, key in enumerate(keys):
-            if at not in lookup.hits and key in by_key:
-                rows[at] = _projected(read, by_key[key], names, with_vectors=with_vectors)
-        result = CacheResult.MISS if lookup.is_available else CacheResult.MISS_ON_ERROR
-        return Fetched(rows=rows, cached=cached, result=result)
 
-    async def _read(
-        self, namespace: Namespace, ids: Sequence[JsonId], kind: IdKind, caller: Caller
-    ) -> CacheRows:
-        """Read whole rows upstream, in no particular order."""
-        body = encode(
-            {
-                "rank_by": ["id", "asc"],
-                "top_k": len(ids),
-                "filters": ["id", "Eq", ids[0]] if len(ids) == 1 else ["id", "In", ids],
-                "include_attributes": True,
-                "consistency": {"level": "strong"},
-            }
-        )
-        answer = await self.store.query(namespace, body, caller)
-        if answer.status == HTTPStatus.NOT_FOUND:
-            self.facts.forget(namespace)
-            raise _no_namespace(namespace)
-        if answer.status == HTTPStatus.BAD_REQUEST:
-            raise _FactsOutdatedError
-        if answer.status != HTTPStatus.OK:
-            raise _fetch_failed(namespace, answer.status)
-        read = CacheRows()
-        for row in read_answer(query_answer, answer.body).rows:
-            attributes, vectors = split_row(row)
-            read.ids.append(wire_ids.canonical(row_id(row), kind))
-            read.bodies.append(attributes)
-            read.vectors.append(vectors)
-        return read
+        async def look_up() -> CacheLookup:
+            return await self.cache.lookup(namespace, keys, names=names, with_vectors=with_vectors)
+
+        lookup = await look_up()
+        missed = {key: ids[at] for at, key in enumerate(keys) if at not in lookup.hits}
+        if self.reads.is_under_way(namespace, missed):
+            await self.reads.ended(namespace, missed)
+            if lookup.is_available:  # what that read has brought is there now, and coherent
+                lookup = await look_up()
+                missed = {key: ids[at] for at, key in enumerate(keys) if at not in lookup.hits}
+        cached, rows = frozenset(lookup.hits), dict(lookup.hits)
+        if not missed:
+            result = CacheResult.HIT
+        else:
+            result = CacheResult.MISS if lookup.is_available else CacheResult.MISS_ON_ERROR
+            read = await self.reads(namespace, missed, kind, caller, lookup.read_token)
+            for at, key in enumerate(keys):
+                if at not in rows and key in read.positions:
+                    place = read.positions[key]
+                    rows[at] = _projected(read.rows, place, names, with_vectors=with_vectors)
+        return Fetched(rows=rows, cached=cached, result=result)
 
 
 def _projected(
@@ -212,18 +192,3 @@ def _overall(results: set[CacheResult]) -> CacheResult:
         if worst in results:
             return worst
     return CacheResult.HIT
-
-
-def _fetch_failed(namespace: Namespace, status: int) -> UpstreamError:
-    return UpstreamError(
-        "FETCH_FAILED",
-        f"The store answered a fetch from {namespace} with status {status}.",
-        namespace=namespace,
-        status=status,
-    )
-
-
-def _no_namespace(namespace: Namespace) -> NotFoundError:
-    return NotFoundError(
-        "NAMESPACE_NOT_FOUND", f"Namespace {namespace} does not exist.", namespace=namespace
-    )

@@ -72,7 +72,7 @@ class WriteRows:
                 unmirrored=facts.unmirrored | unmirrored_attributes(declared),
             )
             if write.is_by_filter or len(stamped.ids) > FENCED_IDS_MAX:
-                answer = await self._unfenced(namespace, stamped, id_kind, caller)
+                answer = await self._unfenced(namespace, write, stamped, id_kind, caller)
             else:
                 answer = await self._fenced(namespace, write, stamped, id_kind, caller)
         if answer.status == HTTPStatus.OK:
@@ -102,8 +102,15 @@ class WriteRows:
         elif answer.status != HTTPStatus.OK:
             await self.cache.abandon(fence)
         elif write.is_conditional:
-            puts, patches, lifted = _applied(stamped, answer, id_kind)
-            await self.cache.settle(fence, puts=puts, patches=patches, lifted=lifted)
+            applied = _applied(stamped, answer, id_kind)
+            puts, patches, lifted = applied or (CacheRows(), CacheRows(), [])
+            await self.cache.settle(
+                fence,
+                puts=puts,
+                patches=patches,
+                lifted=lifted,
+                is_outcome_known=applied is not None,
+            )
         else:
             await self.cache.settle(fence, puts=stamped.puts, patches=stamped.patches, lifted=())
         return answer
@@ -111,6 +118,7 @@ class WriteRows:
     async def _unfenced(
         self,
         namespace: Namespace,
+        write: WriteBody,
         stamped: StampedWrite,
         id_kind: IdKind | None,
         caller: Caller,
@@ -123,7 +131,11 @@ class WriteRows:
         if changed is None or len(changed) > FENCED_IDS_MAX:
             await self.cache.invalidate(namespace)
         else:
-            await self.cache.drop(namespace, [*changed, *stamped.ids])
+            await self.cache.drop(
+                namespace,
+                [*changed, *stamped.ids],
+                is_outcome_known=not write.is_conditional,
+            )
         return answer
 
     async def _without_rows(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
@@ -163,11 +175,11 @@ def _id_kind(facts: NamespaceFacts, declared: dict[str, str]) -> IdKind | None:
 
 def _applied(
     stamped: StampedWrite, answer: StoreAnswer, id_kind: IdKind | None
-) -> tuple[CacheRows, CacheRows, list[bytes]]:
-    """Split a conditional write by what the store says it applied."""
+) -> tuple[CacheRows, CacheRows, list[bytes]] | None:
+    """Split a conditional write by what the store says it applied; None when it does not say."""
     found = _what_changed(answer)
     if found is None:
-        return CacheRows(), CacheRows(), []
+        return None
     upserted = _canonical(found.upserted_ids, id_kind)
     patched = _canonical(found.patched_ids, id_kind)
     deleted = _canonical(found.deleted_ids, id_kind)

@@ -11,6 +11,7 @@ import pytest
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.joined_reads import JoinedReads
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
@@ -106,7 +107,11 @@ async def test_a_text_that_cannot_be_an_id_is_looked_at_again_with_fresh_facts()
     facts = facts_over(store)
     await facts.get(BOOKS, Caller())
     store.rows = b'{"rows":[{"id":"abc","title":"Emma"}]}'
-    fetch = FetchRows(store=store, cache=NoCache(), facts=facts)
+    fetch = FetchRows(
+        cache=NoCache(),
+        facts=facts,
+        reads=JoinedReads(store=store, cache=NoCache(), facts=facts),
+    )
 
     fetched = await fetch.by_text(BOOKS, ["abc"], Caller(), names=None)
 
