@@ -9,6 +9,7 @@ from pathlib import Path
 from layer.cache.v1 import cache_pb2_grpc
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from layer_gateway.adapters.cached_rows import CachedRows
+from layer_gateway.adapters.embedding_profiles import read_profiles
 from layer_gateway.adapters.membership import RENEW_INTERVAL_S, Membership
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.store import HttpStore
@@ -16,6 +17,7 @@ from layer_gateway.application.asking import AnswerQuery
 from layer_gateway.application.auto import SearchAuto
 from layer_gateway.application.blobs import Blobs
 from layer_gateway.application.facts import Facts
+from layer_gateway.application.federating import QueryNamespaces
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.hybrid import SearchText
 from layer_gateway.application.inbound import InboundAuth
@@ -33,6 +35,7 @@ from layer_gateway.http.handlers.blobs import BlobHandlers
 from layer_gateway.http.handlers.documents import DocumentHandlers
 from layer_gateway.http.handlers.namespaces import NamespaceHandlers
 from layer_gateway.http.handlers.rows import RowHandlers
+from layer_gateway.http.handlers.searches import SearchHandlers
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.metrics import EdgeMetrics, WatermarkMetrics
 from layer_gateway.ports import RowCache
@@ -85,10 +88,26 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         administration = NamespaceHandlers(
             namespaces=namespaces, facts=facts, cache=cache, passthrough=passthrough
         )
+        federate = QueryNamespaces(
+            answer_query=ask,
+            facts=facts,
+            namespaces=namespaces,
+            profiles=read_profiles(settings.embedding_profiles_path),
+            namespaces_count_max=settings.federated_namespaces_max,
+            namespaces_at_once=settings.federated_namespaces_at_once,
+            timeout_s=settings.upstream_timeout_s,
+        )
+        searches = SearchHandlers(query_namespaces=federate, body_bytes_max=settings.body_bytes_max)
         blobs = BlobHandlers(blobs=Blobs(objects=objects))
         auth = InboundAuth(settings.inbound_auth, settings.upstream_api_key.get_secret_value())
         edge = Edge(
-            {**rows.table(), **documents.table(), **administration.table(), **blobs.table()},
+            {
+                **rows.table(),
+                **searches.table(),
+                **documents.table(),
+                **administration.table(),
+                **blobs.table(),
+            },
             cache=cache,
             auth=auth,
             health=frame.health,

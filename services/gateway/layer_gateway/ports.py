@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from layer_gateway.domain.federation import EmbeddingProfile
 from layer_kit.names import Namespace
 from layer_wire.stamping import CacheRows
 
@@ -197,3 +198,9 @@ class RowCache(Protocol):
 
 LOOKUP_IDS_MAX = 10_000
 """Ids in one lookup or backfill."""
+
+
+class EmbeddingProfiles(Protocol):
+    """How the vectors of each namespace were made, as far as somebody has declared it."""
+
+    def get(self, namespace: Namespace) -> EmbeddingProfile | None: ...

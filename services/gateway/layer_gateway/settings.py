@@ -84,6 +84,29 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         description="How far a watermark stays behind the look that it comes from: the clocks of "
         "gateways may differ by this much.",
     )
+    federated_namespaces_max: int = Field(
+        512,
+        ge=1,
+        le=10_000,
+        validation_alias=contract_name(
+            "LAYER_FEDERATED_QUERY_MAX_NAMESPACES", field="federated_namespaces_max"
+        ),
+        description="Namespaces that one query may ask.",
+    )
+    federated_namespaces_at_once: int = Field(
+        16,
+        ge=1,
+        le=256,
+        validation_alias=contract_name(
+            "LAYER_FEDERATED_QUERY_NAMESPACE_THREADS", field="federated_namespaces_at_once"
+        ),
+        description="Namespaces that such a query asks at a time.",
+    )
+    embedding_profiles_path: str = Field(
+        "",
+        description="File that declares how the vectors of each namespace were made, so that "
+        "distances of several compare. Empty: none is known.",
+    )
     body_bytes_max: int = Field(
         512 * 1024 * 1024, ge=1024, description="Largest request body, inflated."
     )

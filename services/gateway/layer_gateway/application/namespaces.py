@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -15,11 +16,13 @@ from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
 from layer_kit.errors import LayerError, NotFoundError, UpstreamError
 from layer_kit.names import Namespace, parse_namespace
+from layer_wire.federated import too_many_namespaces
 from layer_wire.jsontext import Raw, RawObject, raw
 from layer_wire.metadata import IndexStatus, index_status
 from layer_wire.rows import read_answer
 
 METADATA_CONCURRENCY: Final = 16
+LIST_PAGE_SIZE: Final = 1000
 SHADOW_SUFFIX: Final = "-shadow"
 NO_LAYER_STATE: Final = (
     "indexed",
@@ -157,6 +160,28 @@ class Namespaces:
 
         namespaces = await asyncio.gather(*(listed(entry.id) for entry in page.namespaces))
         return NamespacePage(namespaces=namespaces, next_cursor=page.next_cursor or None)
+
+    async def names(self, caller: Caller, count_max: int) -> Sequence[Namespace] | StoreAnswer:
+        """Return the name of every namespace, or the store's refusal to list them.
+
+        Raises:
+            InvalidRequestError: ``TOO_MANY_NAMESPACES`` when there are more than ``count_max``.
+            UpstreamError: The store's own, or ``UPSTREAM_UNREADABLE``.
+        """
+        found: tuple[Namespace, ...] = ()
+        place: dict[str, str] = {}
+        while True:
+            query_string = urlencode({"page_size": str(LIST_PAGE_SIZE), **place})
+            answer = await self.store.list_namespaces(query_string, caller)
+            if answer.status != HTTPStatus.OK:
+                return answer
+            page = read_answer(_LIST, answer.body)
+            found += tuple(Namespace(entry.id) for entry in page.namespaces)
+            if len(found) > count_max:
+                raise too_many_namespaces(count_max)
+            if not page.next_cursor:
+                return found
+            place = {"cursor": page.next_cursor}
 
     async def delete(self, namespace: Namespace, caller: Caller) -> bool:
         """Delete a namespace upstream and everything near it; tell whether it existed.

@@ -24,6 +24,8 @@ class Operation(StrEnum):
     DELETE = auto()
     QUERY = auto()
     QUERY_OLD_PATH = auto()
+    QUERY_MANY = auto()
+    SEARCH = auto()
     FETCH_ONE = auto()
     FETCH_MANY = auto()
     CHANGE_SCHEMA = auto()
@@ -38,6 +40,8 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "POST /v2/namespaces/{namespace}": Operation.WRITE,
     "DELETE /v2/namespaces/{namespace}": Operation.DELETE,
     "POST /v2/namespaces/{namespace}/query": Operation.QUERY,
+    "POST /v2/namespaces/{namespace}/search": Operation.SEARCH,
+    "POST /v2/query": Operation.QUERY_MANY,
     "GET /v2/namespaces/{namespace}/documents/{id}": Operation.FETCH_ONE,
     "POST /v2/namespaces/{namespace}/documents": Operation.FETCH_MANY,
     "PUT /v1/namespaces/{namespace}/blobs": Operation.PUT_BLOB,
