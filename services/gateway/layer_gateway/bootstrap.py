@@ -21,13 +21,16 @@ from layer_gateway.application.federating import QueryNamespaces
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.hybrid import SearchText
 from layer_gateway.application.inbound import InboundAuth
+from layer_gateway.application.initialising import BackfillSettings, InitNamespace
 from layer_gateway.application.joined_reads import JoinedReads
+from layer_gateway.application.layer_state import DescribeLayer
 from layer_gateway.application.legs import RunLegs
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.streaming import StreamRows
+from layer_gateway.application.strong import StrongNamespaces
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.http.edge import Edge, http_edge
@@ -68,7 +71,12 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         write = WriteRows(
             store=store, cache=cache, facts=facts, stamps=stamps, watermarks=watermarks
         )
-        run_legs = RunLegs(store=store, facts=facts, watermarks=watermarks)
+        run_legs = RunLegs(
+            store=store,
+            facts=facts,
+            watermarks=watermarks,
+            strong_namespaces=StrongNamespaces(settings.strong_namespaces),
+        )
         query = QueryRows(run_legs=run_legs, watermarks=watermarks, fetch=fetch)
         search = SearchText(run_legs=run_legs, watermarks=watermarks)
         ask = AnswerQuery(
@@ -76,7 +84,26 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             search_text=search,
             search_auto=SearchAuto(search_text=search, query_rows=query),
         )
-        namespaces = Namespaces(store=store, cache=cache, facts=facts, watermarks=watermarks)
+        describe_layer = DescribeLayer(shards=shards, watermarks=watermarks)
+        namespaces = Namespaces(
+            store=store,
+            cache=cache,
+            facts=facts,
+            watermarks=watermarks,
+            describe_layer=describe_layer,
+        )
+        init_namespace = InitNamespace(
+            store=store,
+            cache=cache,
+            facts=facts,
+            shards=shards,
+            describe_layer=describe_layer,
+            settings=BackfillSettings(
+                batch_size=settings.init_backfill_batch_size,
+                requests_per_s=settings.init_backfill_rps,
+            ),
+            monotonic=monotonic,
+        )
         passthrough = Passthrough(store, body_bytes_max=settings.body_bytes_max)
         rows = RowHandlers(
             write_rows=write,
@@ -86,7 +113,12 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         )
         documents = DocumentHandlers(fetch_rows=fetch, body_bytes_max=settings.body_bytes_max)
         administration = NamespaceHandlers(
-            namespaces=namespaces, facts=facts, cache=cache, passthrough=passthrough
+            namespaces=namespaces,
+            init_namespace=init_namespace,
+            facts=facts,
+            cache=cache,
+            passthrough=passthrough,
+            body_bytes_max=settings.body_bytes_max,
         )
         federate = QueryNamespaces(
             answer_query=ask,
@@ -131,6 +163,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             fetch_rows=fetch,
             stream_rows=StreamRows(store=store, facts=facts),
             namespaces=namespaces,
+            init_namespace=init_namespace,
         )
         await frame.serve_grpc(
             settings.grpc_address,

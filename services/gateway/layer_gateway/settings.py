@@ -53,6 +53,22 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         validation_alias=contract_name("LAYER_SHARD_COUNT", field="shard_count"),
         description="Shards of a namespace that has no marker row.",
     )
+    init_backfill_batch_size: int = Field(
+        1000,
+        ge=1,
+        le=10_000,
+        validation_alias=contract_name(
+            "LAYER_INIT_BACKFILL_BATCH_SIZE", field="init_backfill_batch_size"
+        ),
+        description="Rows that get their shard at once while a namespace is initialised.",
+    )
+    init_backfill_rps: float = Field(
+        5.0,
+        gt=0,
+        le=10_000,
+        validation_alias=contract_name("LAYER_INIT_BACKFILL_RPS", field="init_backfill_rps"),
+        description="Such batches a second.",
+    )
     facts_ttl_s: float = Field(
         30.0, ge=0, le=3600, description="How long a namespace's schema is remembered."
     )
@@ -73,6 +89,11 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
             "CONSISTENCY_STABLE_POLL_INTERVAL_MS", field="consistency_stable_poll_interval_ms"
         ),
         description="Time between two looks at an index that was up to date.",
+    )
+    strong_namespaces: str = Field(
+        "",
+        description="Comma-separated namespaces whose queries are read at strong consistency; * "
+        "stands for any text.",
     )
     consistency_safety_margin_ms: int = Field(
         500,

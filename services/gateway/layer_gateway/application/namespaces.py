@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from layer_gateway.application.facts import Facts, attribute_types
+from layer_gateway.application.layer_state import DescribeLayer
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
 from layer_kit.errors import LayerError, NotFoundError, UpstreamError
@@ -24,16 +25,6 @@ from layer_wire.rows import read_answer
 METADATA_CONCURRENCY: Final = 16
 LIST_PAGE_SIZE: Final = 1000
 SHADOW_SUFFIX: Final = "-shadow"
-NO_LAYER_STATE: Final = (
-    "indexed",
-    "index_lag_rows",
-    "schema_version",
-    "init_state",
-    "init_lag_rows",
-    "shard_state",
-    "shard_lag_rows",
-)
-"""Keys of the ``layer`` block that are always sent and that nothing has been learnt for yet."""
 
 
 class _Listed(msgspec.Struct):
@@ -95,6 +86,7 @@ class Namespaces:
     cache: RowCache
     facts: Facts
     watermarks: Watermarks
+    describe_layer: DescribeLayer
 
     async def describe(self, namespace: Namespace, caller: Caller) -> RawObject | StoreAnswer:
         """Return the store's metadata with ``id`` and ``layer``, or its refusal.
@@ -116,12 +108,7 @@ class Namespaces:
         _index_status(fields.get("index", Raw(b"{}")))  # found out here if it cannot be read
         if index_status(answer.body) is not IndexStatus.UNKNOWN:
             self.watermarks.seen(namespace, caller)
-        layer = dict.fromkeys(NO_LAYER_STATE) | {
-            "stable_as_of": self.watermarks.cut(namespace).stable_as_of_ms,
-            "is_stable": self.watermarks.is_stable(namespace),
-            "shard_count": facts.sharding.shard_count,
-            "scatter_gather_active": False,
-        }
+        layer = await self.describe_layer(namespace, facts, caller)
         return {"id": raw(namespace), **fields, "layer": raw(layer)}
 
     async def list(self, query_string: str, caller: Caller) -> dict[str, object] | StoreAnswer:

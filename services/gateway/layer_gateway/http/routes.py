@@ -21,6 +21,7 @@ class Operation(StrEnum):
     LIST = auto()
     DESCRIBE = auto()
     WRITE = auto()
+    INIT = auto()
     DELETE = auto()
     QUERY = auto()
     QUERY_OLD_PATH = auto()
@@ -39,6 +40,7 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "GET /v2/namespaces/{namespace}/metadata": Operation.DESCRIBE,
     "POST /v2/namespaces/{namespace}": Operation.WRITE,
     "DELETE /v2/namespaces/{namespace}": Operation.DELETE,
+    "POST /v2/namespaces/{namespace}/init": Operation.INIT,
     "POST /v2/namespaces/{namespace}/query": Operation.QUERY,
     "POST /v2/namespaces/{namespace}/search": Operation.SEARCH,
     "POST /v2/query": Operation.QUERY_MANY,

@@ -52,7 +52,9 @@ def query_response(
     request: gateway_pb2.QueryRowsRequest, answer: QueryAnswer, reader: RowReader
 ) -> gateway_pb2.QueryRowsResponse:
     """Return the rows found, each with its distance or its score."""
-    response = gateway_pb2.QueryRowsResponse(next_page_token=answer.next_cursor or "")
+    response = gateway_pb2.QueryRowsResponse(
+        next_page_token=answer.next_cursor or "", stable_as_of_ms=answer.stable_as_of_ms
+    )
     ranking = request.WhichOneof("ranking")
     for found in answer.rows:
         row = response.rows.add(row=reader.row(found))

@@ -14,6 +14,7 @@ from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.inbound import InboundAuth
+from layer_gateway.application.initialising import InitNamespace
 from layer_gateway.application.namespaces import NamespacePage, Namespaces
 from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.refusals import accepted, refusal
@@ -21,7 +22,7 @@ from layer_gateway.application.streaming import StreamRows
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.ports import Caller
 from layer_gateway.rpc.callers import admitted
-from layer_gateway.rpc.namespaces import described, list_query, list_response
+from layer_gateway.rpc.namespaces import described, layer_message, list_query, list_response
 from layer_gateway.rpc.querying import layer_query, query_response
 from layer_gateway.rpc.reading import (
     asked_ids,
@@ -49,6 +50,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     fetch_rows: FetchRows
     stream_rows: StreamRows
     namespaces: Namespaces
+    init_namespace: InitNamespace
 
     async def WriteRows(
         self, request: gateway_pb2.WriteRowsRequest, context: Context
@@ -119,6 +121,18 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         if not isinstance(found, dict):
             raise refusal(found, namespace)
         return gateway_pb2.GetNamespaceResponse(namespace=described(namespace, found))
+
+    async def InitNamespace(
+        self, request: gateway_pb2.InitNamespaceRequest, context: Context
+    ) -> gateway_pb2.InitNamespaceResponse:
+        caller = admitted(self.auth, context)
+        layer = await self.init_namespace(
+            parse_namespace(request.namespace),
+            schema_version=request.schema_version or 1,
+            shard_count=request.shard_count or None,
+            caller=caller,
+        )
+        return gateway_pb2.InitNamespaceResponse(layer=layer_message(layer))
 
     async def DeleteNamespace(
         self, request: gateway_pb2.DeleteNamespaceRequest, context: Context
