@@ -13,8 +13,7 @@ from layer_kit.names import Namespace, parse_namespace
 from layer_wire.filters import Filter
 from layer_wire.jsontext import ABSENT, Raw, decode, decode_object, is_null
 from layer_wire.queries import UPSTREAM_ROWS_MAX, LayerQuery
-from layer_wire.search_bodies import Query, parse_query
-from layer_wire.searches import AutoSearch, TextSearch
+from layer_wire.search_bodies import Query, parse_query, scope_of, with_scope
 
 EVERY: Final = "*"
 ROWS_PER_NAMESPACE_MIN: Final = 10
@@ -89,24 +88,13 @@ def parse_federated(body: bytes, *, namespaces_count_max: int) -> FederatedQuery
 
 def top_k_of(query: Query) -> int:
     """Return how many rows a query asks for."""
-    match query:
-        case LayerQuery():
-            return query.top_k
-        case TextSearch():
-            return query.scope.top_k
-        case AutoSearch():
-            return query.text_search.scope.top_k
+    return query.top_k if isinstance(query, LayerQuery) else scope_of(query).top_k
 
 
 def _with_top_k(query: Query, top_k: int) -> Query:
-    match query:
-        case LayerQuery():
-            return replace(query, top_k=top_k)
-        case TextSearch():
-            return replace(query, scope=replace(query.scope, top_k=top_k))
-        case AutoSearch():
-            scope = replace(query.text_search.scope, top_k=top_k)
-            return replace(query, text_search=replace(query.text_search, scope=scope))
+    if isinstance(query, LayerQuery):
+        return replace(query, top_k=top_k)
+    return with_scope(query, replace(scope_of(query), top_k=top_k))
 
 
 def _namespaces(named: list[str] | None, count_max: int) -> list[Namespace] | None:
