@@ -19,6 +19,7 @@ from layer_gateway.adapters.store import HttpStore
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.joined_reads import JoinedReads
+from layer_gateway.application.layer_state import DescribeLayer
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
@@ -91,7 +92,13 @@ class Replica:
             facts=facts,
             reads=parts.joined_reads(store=store, cache=cache, facts=facts),
         )
-        self.namespaces = Namespaces(store=store, cache=cache, facts=facts, watermarks=watermarks)
+        self.namespaces = Namespaces(
+            store=store,
+            cache=cache,
+            facts=facts,
+            watermarks=watermarks,
+            describe_layer=DescribeLayer(shards=shards, watermarks=watermarks),
+        )
         self._joined = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[Any]] = set()

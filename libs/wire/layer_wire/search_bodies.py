@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from dataclasses import replace
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -122,6 +123,25 @@ def parse_query(body: bytes, fields: RawObject) -> Query:
         fields: The fields of ``body``.
     """
     return parse_search(body) if is_search(fields) else parse_layer_query(body)
+
+
+def with_consistency(query: Query, level: Literal["eventual", "strong"]) -> Query:
+    """Return ``query`` at another level of consistency."""
+    if isinstance(query, LayerQuery):
+        return replace(query, consistency=level)
+    return with_scope(query, replace(scope_of(query), consistency=level))
+
+
+def with_scope(query: TextSearch | AutoSearch, scope: Scope) -> TextSearch | AutoSearch:
+    """Return a search in another scope."""
+    if isinstance(query, TextSearch):
+        return replace(query, scope=scope)
+    return replace(query, text_search=replace(query.text_search, scope=scope))
+
+
+def scope_of(query: TextSearch | AutoSearch) -> Scope:
+    """Return the scope of a search."""
+    return query.scope if isinstance(query, TextSearch) else query.text_search.scope
 
 
 def parse_search(body: bytes) -> TextSearch | AutoSearch:

@@ -85,3 +85,14 @@ def _is_float32_base64(text: memoryview) -> bool:
     padding = 2 if end == b"==" else 1 if end.endswith(b"=") else 0
     byte_count, remainder = divmod(len(text) * 3, 4)
     return remainder == 0 and byte_count > padding and (byte_count - padding) % 4 == 0
+
+
+def vector_dimension(value: Raw) -> int | None:
+    """Return how many components a vector has, without reading them; None for other values."""
+    text = bytes(value)
+    if text.startswith(b"[") and b"[" not in text[1:] and b'"' not in text:
+        return text.count(b",") + 1
+    if text.startswith(b'"'):
+        padding = 2 if text.endswith(b'=="') else 1 if text.endswith(b'="') else 0
+        return ((len(text) - 2) * 3 // 4 - padding) // FLOAT_BYTES
+    return None

@@ -46,28 +46,28 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
     cache_timeout_s: float = Field(
         0.2, gt=0, le=10, description="Longest wait for the cache before a read goes upstream."
     )
-    history_address: str = Field(
-        "", description="gRPC address of the history service. Empty: run without history."
-    )
-    history_timeout_s: float = Field(
-        30.0, gt=0, le=300, description="Longest wait for a page of history."
-    )
-    history_spool_directory: str = Field(
-        "",
-        description="Folder where searches and clicks wait while the history service is away; one "
-        "process each. Empty: they wait in memory and go with the process.",
-    )
-    history_spool_bytes_max: int = Field(
-        256 * 1024**2,
-        ge=0,
-        description="Bytes that may wait there, or in memory; then new ones are dropped.",
-    )
     shard_count: int = Field(
         16,
         ge=1,
         le=1024,
         validation_alias=contract_name("LAYER_SHARD_COUNT", field="shard_count"),
         description="Shards of a namespace that has no marker row.",
+    )
+    init_backfill_batch_size: int = Field(
+        1000,
+        ge=1,
+        le=10_000,
+        validation_alias=contract_name(
+            "LAYER_INIT_BACKFILL_BATCH_SIZE", field="init_backfill_batch_size"
+        ),
+        description="Rows that get their shard at once while a namespace is initialised.",
+    )
+    init_backfill_rps: float = Field(
+        5.0,
+        gt=0,
+        le=10_000,
+        validation_alias=contract_name("LAYER_INIT_BACKFILL_RPS", field="init_backfill_rps"),
+        description="Such batches a second.",
     )
     facts_ttl_s: float = Field(
         30.0, ge=0, le=3600, description="How long a namespace's schema is remembered."
@@ -90,6 +90,11 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         ),
         description="Time between two looks at an index that was up to date.",
     )
+    strong_namespaces: str = Field(
+        "",
+        description="Comma-separated namespaces whose queries are read at strong consistency; * "
+        "stands for any text.",
+    )
     consistency_safety_margin_ms: int = Field(
         500,
         ge=0,
@@ -99,6 +104,29 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         ),
         description="How far a watermark stays behind the look that it comes from: the clocks of "
         "gateways may differ by this much.",
+    )
+    federated_namespaces_max: int = Field(
+        512,
+        ge=1,
+        le=10_000,
+        validation_alias=contract_name(
+            "LAYER_FEDERATED_QUERY_MAX_NAMESPACES", field="federated_namespaces_max"
+        ),
+        description="Namespaces that one query may ask.",
+    )
+    federated_namespaces_at_once: int = Field(
+        16,
+        ge=1,
+        le=256,
+        validation_alias=contract_name(
+            "LAYER_FEDERATED_QUERY_NAMESPACE_THREADS", field="federated_namespaces_at_once"
+        ),
+        description="Namespaces that such a query asks at a time.",
+    )
+    embedding_profiles_path: str = Field(
+        "",
+        description="File that declares how the vectors of each namespace were made, so that "
+        "distances of several compare. Empty: none is known.",
     )
     body_bytes_max: int = Field(
         512 * 1024 * 1024, ge=1024, description="Largest request body, inflated."

@@ -18,8 +18,9 @@ from layer_kit.clock import epoch_milliseconds
 from layer_kit.service import service_frame
 from layer_vectorstore.adapters.data_directory import owned_directory
 from layer_vectorstore.adapters.index_builder import BackgroundIndexBuilder, yield_to_queries
+from layer_vectorstore.adapters.index_files import IndexFiles
 from layer_vectorstore.adapters.sqlite_log import SqliteChangeLog
-from layer_vectorstore.adapters.usearch_graph import UsearchGraph
+from layer_vectorstore.adapters.usearch_graph import UsearchGraphs
 from layer_vectorstore.application.freshness import Freshness
 from layer_vectorstore.application.managing import ManageNamespaces
 from layer_vectorstore.application.querying import QueryNamespace
@@ -32,6 +33,7 @@ from layer_vectorstore.http.routes import Routes
 from layer_vectorstore.http.server import HttpLimits, VectorstoreServer
 from layer_vectorstore.settings import VectorstoreSettings
 
+INDEXES_NAME: Final = "indexes"
 HEADER_BYTES_MAX: Final = 64 << 10
 """Of one line. Clients' opt-in telemetry outgrows the 8 KiB that servers usually take."""
 
@@ -50,11 +52,15 @@ async def serving(settings: VectorstoreSettings) -> AsyncIterator[Mapping[str, s
         directory = resources.enter_context(owned_directory(settings.data_directory))
         change_log = SqliteChangeLog.open(directory, frame.registry)
         resources.callback(change_log.close)
+        index_files = IndexFiles(directory / INDEXES_NAME, UsearchGraphs())
+        index_files.keep_only({stream.number for stream in change_log.streams()})
         index_builder = BackgroundIndexBuilder(
             _pool(resources, 1, "index", yield_to_queries),
-            UsearchGraph,
+            UsearchGraphs(),
+            index_files,
             frame.registry,
             rows_min=settings.index_rows_min,
+            namespace_bytes_max=settings.namespace_bytes_max,
         )
         resources.callback(index_builder.stop)
         namespaces = Registry(change_log, index_builder, memory_bytes_max=settings.memory_bytes_max)

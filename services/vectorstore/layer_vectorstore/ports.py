@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from layer_vectorstore.domain.changes import Change
+from layer_vectorstore.domain.schema import Schema
 from layer_vectorstore.domain.table import TableView
+from layer_vectorstore.domain.vectors import Metric
 
 
 @dataclass(slots=True, eq=False)
@@ -54,6 +56,14 @@ class ChangeLog(Protocol):
 class IndexBuilder(Protocol):
     """Gives large columns of vectors an approximate index, in the background."""
 
-    def consider(self, view: TableView) -> None:
+    def consider(self, stream: Stream, view: TableView) -> None:
         """Start an index for the rows of ``view``, or feed those it has, where that is due."""
+        ...
+
+    def drop(self, stream: Stream) -> None:
+        """Give up what is kept of the indexes of a stream that is gone."""
+        ...
+
+    def bytes_max(self, schema: Schema, metric: Metric | None, rows_count: int) -> int:
+        """Return how much memory the indexes of so many rows take at most."""
         ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -22,7 +23,7 @@ from layer_kit.clock import Monotonic
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
 from layer_wire.ids import IdKind
-from layer_wire.jsontext import Raw, RawObject
+from layer_wire.jsontext import ABSENT, Raw, RawObject
 from layer_wire.reserved import SHARD, UPSERTED_AT
 from layer_wire.rows import read_answer
 
@@ -32,11 +33,18 @@ REFRESHED_SHARE: Final = 0.5
 
 STAMP_TYPES: Final = {UPSERTED_AT: "int", SHARD: "int"}
 _OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
+_VECTOR_TYPE: Final = re.compile(r"(\[\])?(\[\d+\]f|\{\})")
+_FALSE: Final = Raw(b"false")
 _SAME_BOTH_WAYS: Final = frozenset({"string", "int", "uint", "float", "bool"})
 
 
 class _Typed(msgspec.Struct):
     type: str = ""
+    filterable: bool | None = None
+    full_text_search: Raw = ABSENT
+    regex: bool | None = None
+    glob: bool | None = None
+    fuzzy: bool | None = None
 
 
 _TYPE: Final[msgspec.json.Decoder[str | _Typed]] = msgspec.json.Decoder(str | _Typed)
@@ -53,6 +61,8 @@ class NamespaceFacts:
     """The type of each attribute, as the store spells it."""
     unmirrored: frozenset[str]
     """Attributes that read back in another form than they are written in."""
+    unfilterable: frozenset[str] = frozenset()
+    """Attributes without an index for filters."""
     sharding: Sharding
 
 
@@ -161,18 +171,29 @@ class Facts:
                 namespace=namespace,
                 status=answer.status,
             )
-        types = attribute_types(read_answer(_OBJECT, answer.body))
+        schema = bare_schema(read_answer(_OBJECT, answer.body))
+        types = attribute_types(schema)
         id_kind = _id_kind(types.get("id", "string"))
         return NamespaceFacts(
             exists=True,
             id_kind=id_kind,
             types=types,
             unmirrored=unmirrored_attributes(types),
+            unfilterable=frozenset(
+                name for name, value in schema.items() if _is_unfilterable(value)
+            ),
             # The marker's id is a string: where ids are numbers or UUIDs it cannot be there.
             sharding=await self._shards.of(namespace, types, caller)
             if id_kind is IdKind.STRING
             else self._shards.unsharded,
         )
+
+
+def bare_schema(schema: RawObject) -> RawObject:
+    """Return the attributes of a schema, also of one that comes wrapped in ``schema``."""
+    if schema.keys() != {"schema"} or _type(schema["schema"]):
+        return schema
+    return read_answer(_OBJECT, schema["schema"])
 
 
 def attribute_types(schema: RawObject) -> dict[str, str]:
@@ -191,11 +212,26 @@ def unmirrored_attributes(types: dict[str, str]) -> frozenset[str]:
 
 def _type(value: Raw) -> str:
     """Return the type out of a string or an object; empty for what upstream will refuse."""
+    return _typed(value).type
+
+
+def _is_unfilterable(value: Raw) -> bool:
+    """Tell whether an attribute has no index for filters, by the store's rules of default."""
+    found = _typed(value)
+    if _VECTOR_TYPE.match(found.type):
+        return True
+    if found.filterable is not None:
+        return not found.filterable
+    is_searched = found.full_text_search not in (ABSENT, _FALSE)
+    return bool(is_searched or found.regex or found.glob or found.fuzzy)
+
+
+def _typed(value: Raw) -> _Typed:
     try:
         found = _TYPE.decode(value)
     except msgspec.DecodeError:
-        return ""
-    return found if isinstance(found, str) else found.type
+        return _Typed()
+    return _Typed(type=found) if isinstance(found, str) else found
 
 
 def _id_kind(type_: str) -> IdKind:

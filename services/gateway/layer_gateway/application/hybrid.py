@@ -12,56 +12,41 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-import msgspec
-
 from layer_gateway.application.answers import HybridReport, QueryAnswer
+from layer_gateway.application.fused_rows import (
+    FUZZY,
+    RankedLeg,
+    by_nearness,
+    fused_rows,
+    in_order,
+)
 from layer_gateway.application.legs import Leg, LegAnswer, RunLegs, all_of
 from layer_gateway.application.watermarks import Cut, Watermarks
 from layer_gateway.domain.fusion import fuse
-from layer_gateway.domain.surfacing import nearest_first
 from layer_gateway.domain.tokens import (
     ENGLISH_STOP_WORDS,
     SearchTokens,
     search_tokens,
-    tokens_of,
 )
 from layer_gateway.ports import Caller
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace
 from layer_wire import filters
-from layer_wire.ids import JsonId
-from layer_wire.jsontext import Raw, RawObject, raw
+from layer_wire.jsontext import Raw, raw
 from layer_wire.queries import VECTOR_ATTRIBUTE
-from layer_wire.rows import RANK_KEY, row_id
+from layer_wire.rows import RANK_KEY
 from layer_wire.search_bodies import encode_offset, parse_offset
 from layer_wire.searches import TextSearch
 
 REQUESTS_AT_ONCE_MAX: Final = 16
 """Upstream requests of one search at a time: what the store lets a namespace have."""
 
-SURFACED_TEXT_LENGTH_MAX: Final = 8192
-"""Characters of a field in which the nearest word is looked for."""
-
-SCORE_KEY: Final = "$score"
-FUSED_KEY: Final = "$fused"
 BM25: Final = "bm25"
 SEMANTIC: Final = "semantic"
 
 _UNKNOWN_TO_STORE: Final = frozenset({HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_IMPLEMENTED})
 """How a store answers an operator that it has never heard of. That a field is not prepared for it
 is another answer, and for the caller to know."""
-
-_TEXTS: Final = msgspec.json.Decoder(str | list[str | None] | None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ranked:
-    """A leg's rows in its order."""
-
-    label: str
-    rows: Sequence[RawObject]
-    ids: Sequence[JsonId]
-    """Of the rows, in the order that counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +125,7 @@ class SearchText:
         refusal = next((a.refusal for a in heard.values() if a.refusal is not None), None)
         if refusal is not None:
             return QueryAnswer(refusal=refusal)
-        ranked = [_in_order(label, answer) for label, answer in heard.items()]
+        ranked = [in_order(label, answer) for label, answer in heard.items()]
         is_misspelt = not any(leg.rows for leg in ranked) and any(map(_is_fuzzy, heard))
         if is_misspelt and run.semantic is None:
             return await self._surfaced(run)
@@ -153,7 +138,7 @@ class SearchText:
         if refusal is not None:
             return QueryAnswer(refusal=refusal)
         # Measuring words is work for the processor: other requests go on meanwhile.
-        ranked = await asyncio.to_thread(_by_nearness, run.search.field, answers)
+        ranked = await asyncio.to_thread(by_nearness, run.search.field, answers)
         return _fused(run, ranked, _threads(run, answers), is_surfaced=True)
 
     async def _ask(self, run: _Search, legs: Mapping[str, Leg]) -> dict[str, LegAnswer]:
@@ -186,7 +171,7 @@ def _legs(run: _Search) -> dict[str, Leg]:
     by_text = raw([search.field, "BM25", search.text])
     legs = {BM25: _leg(run, by_text)}
     for token in run.tokens.tokens:
-        legs[f"fuzzy:{token}"] = _leg(run, by_text, token)
+        legs[FUZZY + token] = _leg(run, by_text, token)
     if run.semantic is not None:
         legs[SEMANTIC] = _leg(run, run.semantic)
     return legs
@@ -194,9 +179,7 @@ def _legs(run: _Search) -> dict[str, Leg]:
 
 def _surfacing_legs(run: _Search) -> dict[str, Leg]:
     by_id = raw(["id", "asc"])
-    return {
-        f"fuzzy:{token}": _leg(run, by_id, token, with_field=True) for token in run.tokens.tokens
-    }
+    return {FUZZY + token: _leg(run, by_id, token, with_field=True) for token in run.tokens.tokens}
 
 
 def _leg(run: _Search, rank_by: Raw, token: str | None = None, *, with_field: bool = False) -> Leg:
@@ -215,41 +198,11 @@ def _leg(run: _Search, rank_by: Raw, token: str | None = None, *, with_field: bo
 
 
 def _is_fuzzy(label: str) -> bool:
-    return label.startswith("fuzzy:")
+    return label.startswith(FUZZY)
 
 
 def _is_unknown(answer: LegAnswer) -> bool:
     return answer.refusal is not None and answer.refusal.status in _UNKNOWN_TO_STORE
-
-
-def _in_order(label: str, answer: LegAnswer) -> _Ranked:
-    return _Ranked(label=label, rows=answer.rows, ids=[row_id(row) for row in answer.rows])
-
-
-def _by_nearness(field: str, answers: Mapping[str, LegAnswer]) -> list[_Ranked]:
-    """Reorder each leg by how near the field's nearest word is to the leg's token."""
-    words: dict[JsonId, list[str]] = {}
-    ranked = []
-    for label, answer in answers.items():
-        leg = _in_order(label, answer)
-        for id_, row in zip(leg.ids, leg.rows, strict=True):
-            if id_ not in words:
-                words[id_] = _words(row.get(field))
-        token = label.removeprefix("fuzzy:")
-        ids = nearest_first(token, [(id_, words[id_]) for id_ in leg.ids])
-        ranked.append(_Ranked(label=label, rows=leg.rows, ids=ids))
-    return ranked
-
-
-def _words(value: Raw | None) -> list[str]:
-    if value is None:
-        return []
-    try:
-        found = _TEXTS.decode(value)
-    except msgspec.DecodeError:
-        return []  # no text, which no word of it can be near to
-    texts = [found] if isinstance(found, str) else (text for text in found or () if text)
-    return tokens_of("\n".join(texts)[:SURFACED_TEXT_LENGTH_MAX])
 
 
 def _threads(run: _Search, answers: Mapping[str, LegAnswer]) -> int | None:
@@ -259,28 +212,21 @@ def _threads(run: _Search, answers: Mapping[str, LegAnswer]) -> int | None:
 
 
 def _fused(
-    run: _Search, ranked: Sequence[_Ranked], threads: int | None, *, is_surfaced: bool = False
+    run: _Search, ranked: Sequence[RankedLeg], threads: int | None, *, is_surfaced: bool = False
 ) -> QueryAnswer:
     search = run.search
-    fused = fuse([leg.ids for leg in ranked], search.rank_constant)
-    found: dict[JsonId, RawObject] = {}
-    for leg in ranked:
-        for row in leg.rows:
-            found.setdefault(row_id(row), row)
-    page = fused[run.page_start : run.page_end]
-    breakdowns = _breakdowns(ranked, page) if search.scope.with_leg_breakdown else {}
+    fused = fuse([leg.order for leg in ranked], search.rank_constant)
     include = search.scope.include_attributes
     is_asked_for = include is True or (isinstance(include, list) and search.field in include)
     hidden = {RANK_KEY, VECTOR_ATTRIBUTE}
     if is_surfaced and not is_asked_for:
         hidden.add(search.field)
-    rows = []
-    for id_, score in page:
-        kept = {name: value for name, value in found[id_].items() if name not in hidden}
-        row = {"id": kept.pop("id"), SCORE_KEY: raw(score), **kept}
-        if id_ in breakdowns:
-            row[FUSED_KEY] = breakdowns[id_]
-        rows.append(row)
+    rows = fused_rows(
+        ranked,
+        fused[run.page_start : run.page_end],
+        hidden=hidden,
+        with_breakdown=search.scope.with_leg_breakdown,
+    )
     return QueryAnswer(
         rows=rows,
         next_cursor=encode_offset(run.page_end) if len(fused) > run.page_end else None,
@@ -298,25 +244,3 @@ def _fused(
             threads=threads,
         ),
     )
-
-
-def _breakdowns(
-    ranked: Sequence[_Ranked], page: Sequence[tuple[JsonId, float]]
-) -> dict[JsonId, Raw]:
-    """Return for each row of a page which place and which score each leg gave it."""
-    legs = []
-    for leg in ranked:
-        ranks = {id_: rank for rank, id_ in enumerate(leg.ids, start=1)}
-        scores = {row_id(row): row.get(RANK_KEY) for row in leg.rows}
-        legs.append((leg.label, ranks, scores))
-    return {
-        id_: raw(
-            {
-                "legs": [
-                    {"leg": label, "rank": ranks.get(id_), "score": scores.get(id_)}
-                    for label, ranks, scores in legs
-                ]
-            }
-        )
-        for id_, _ in page
-    }

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Final, Literal, TypeVar
 
 from layer_gateway.application.facts import Facts
+from layer_gateway.application.strong import StrongNamespaces
 from layer_gateway.application.watermarks import Cut, Watermarks
 from layer_gateway.ports import Caller, Store, StoreAnswer
 from layer_kit.errors import UpstreamError
@@ -20,7 +21,7 @@ from layer_kit.names import Namespace
 from layer_wire import filters
 from layer_wire.filters import Filter
 from layer_wire.jsontext import Raw, RawObject, encode
-from layer_wire.ranking import Ranking, RankKind, merged, parse_ranking
+from layer_wire.ranking import Ranking, merged, parse_ranking
 from layer_wire.reserved import MARKER_ID, RESERVED_PREFIX, UPSERTED_AT
 from layer_wire.rows import query_answer, read_answer, row_id
 
@@ -88,6 +89,7 @@ class RunLegs:
     store: Store
     facts: Facts
     watermarks: Watermarks
+    strong_namespaces: StrongNamespaces
 
     async def __call__(
         self,
@@ -108,6 +110,8 @@ class RunLegs:
         Raises:
             UpstreamError: The store's own, or ``UPSTREAM_UNREADABLE``.
         """
+        if namespace in self.strong_namespaces:
+            leg = replace(leg, consistency="strong")
         run = _Run(
             namespace=namespace, leg=leg, cut=cut, caller=caller, threads=threads, slots=slots
         )
@@ -149,10 +153,7 @@ class RunLegs:
         return await self._scattered(run, plan)
 
     async def _whole(self, run: _Run, plan: _Plan) -> LegAnswer:
-        kept = None
-        if plan.has_marker and parse_ranking(run.leg.rank_by).kind is RankKind.ATTRIBUTES:
-            # It has neither vector nor text, so that only an order of attributes can find it.
-            kept = filters.not_id(MARKER_ID)
+        kept = filters.not_id(MARKER_ID) if plan.has_marker else None
         answer = await self._ask(run, plan, kept)
         if answer.status != HTTPStatus.OK:
             return LegAnswer(refusal=answer)

@@ -7,30 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlencode
 
 import msgspec
 
 from layer_gateway.application.facts import Facts, attribute_types
+from layer_gateway.application.layer_state import DescribeLayer
 from layer_gateway.application.watermarks import Watermarks
-from layer_gateway.ports import Caller, HistoryArchive, RowCache, Store, StoreAnswer
+from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
 from layer_kit.errors import LayerError, NotFoundError, UpstreamError
 from layer_kit.names import Namespace, parse_namespace
+from layer_wire.federated import too_many_namespaces
 from layer_wire.jsontext import Raw, RawObject, raw
 from layer_wire.metadata import IndexStatus, index_status
 from layer_wire.rows import read_answer
 
 METADATA_CONCURRENCY: Final = 16
+LIST_PAGE_SIZE: Final = 1000
 SHADOW_SUFFIX: Final = "-shadow"
-NO_LAYER_STATE: Final = (
-    "indexed",
-    "index_lag_rows",
-    "schema_version",
-    "init_state",
-    "init_lag_rows",
-    "shard_state",
-    "shard_lag_rows",
-)
-"""Keys of the ``layer`` block that are always sent and that nothing has been learnt for yet."""
 
 
 class _Listed(msgspec.Struct):
@@ -92,7 +86,7 @@ class Namespaces:
     cache: RowCache
     facts: Facts
     watermarks: Watermarks
-    archive: HistoryArchive
+    describe_layer: DescribeLayer
 
     async def describe(self, namespace: Namespace, caller: Caller) -> RawObject | StoreAnswer:
         """Return the store's metadata with ``id`` and ``layer``, or its refusal.
@@ -114,12 +108,7 @@ class Namespaces:
         _index_status(fields.get("index", Raw(b"{}")))  # found out here if it cannot be read
         if index_status(answer.body) is not IndexStatus.UNKNOWN:
             self.watermarks.seen(namespace, caller)
-        layer = dict.fromkeys(NO_LAYER_STATE) | {
-            "stable_as_of": self.watermarks.cut(namespace).stable_as_of_ms,
-            "is_stable": self.watermarks.is_stable(namespace),
-            "shard_count": facts.sharding.shard_count,
-            "scatter_gather_active": False,
-        }
+        layer = await self.describe_layer(namespace, facts, caller)
         return {"id": raw(namespace), **fields, "layer": raw(layer)}
 
     async def list(self, query_string: str, caller: Caller) -> dict[str, object] | StoreAnswer:
@@ -159,12 +148,33 @@ class Namespaces:
         namespaces = await asyncio.gather(*(listed(entry.id) for entry in page.namespaces))
         return NamespacePage(namespaces=namespaces, next_cursor=page.next_cursor or None)
 
-    async def delete(self, namespace: Namespace, caller: Caller) -> int:
-        """Delete a namespace upstream and everything near it; return how many objects went.
+    async def names(self, caller: Caller, count_max: int) -> Sequence[Namespace] | StoreAnswer:
+        """Return the name of every namespace, or the store's refusal to list them.
 
         Raises:
-            UpstreamError: ``DELETE_FAILED``, or what the history fails with: the namespace is gone
-                upstream then, and to delete it once more deletes the rest.
+            InvalidRequestError: ``TOO_MANY_NAMESPACES`` when there are more than ``count_max``.
+            UpstreamError: The store's own, or ``UPSTREAM_UNREADABLE``.
+        """
+        found: tuple[Namespace, ...] = ()
+        place: dict[str, str] = {}
+        while True:
+            query_string = urlencode({"page_size": str(LIST_PAGE_SIZE), **place})
+            answer = await self.store.list_namespaces(query_string, caller)
+            if answer.status != HTTPStatus.OK:
+                return answer
+            page = read_answer(_LIST, answer.body)
+            found += tuple(Namespace(entry.id) for entry in page.namespaces)
+            if len(found) > count_max:
+                raise too_many_namespaces(count_max)
+            if not page.next_cursor:
+                return found
+            place = {"cursor": page.next_cursor}
+
+    async def delete(self, namespace: Namespace, caller: Caller) -> bool:
+        """Delete a namespace upstream and everything near it; tell whether it existed.
+
+        Raises:
+            UpstreamError: ``DELETE_FAILED``.
         """
         try:
             answer = await self.store.delete_namespace(namespace, caller)
@@ -180,7 +190,7 @@ class Namespaces:
                 namespace=namespace,
                 status=answer.status,
             )
-        return await self.archive.purge(namespace)
+        return answer.status != HTTPStatus.NOT_FOUND
 
     async def _listed(self, name: str, caller: Caller) -> ListedNamespace:
         try:

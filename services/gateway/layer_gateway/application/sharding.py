@@ -43,6 +43,14 @@ _SHARD_COUNT: Final[msgspec.json.Decoder[int]] = msgspec.json.Decoder(
 _VERSION: Final[msgspec.json.Decoder[int | None]] = msgspec.json.Decoder(int | None)
 
 
+class _Counted(msgspec.Struct):
+    aggregations: dict[str, int] = {}
+
+
+_LAG: Final = "lag"
+_COUNTED: Final[msgspec.json.Decoder[_Counted]] = msgspec.json.Decoder(_Counted)
+
+
 class _Manifest(msgspec.Struct):
     shard_count: Annotated[int, msgspec.Meta(ge=0, le=SHARD_COUNT_MAX)] = 0
 
@@ -64,9 +72,16 @@ class Sharding:
 
     shard_count: int
     """Into how many shards rows are stamped."""
-    scatter_count: int = 1
-    """How many shards have all rows between them; 1 until every row is known to be in one."""
+    is_initialised: bool = False
+    """Whether a marker or a manifest says so, and not the settings."""
+    is_complete: bool = False
+    """Whether every row is known to be in one of the shards."""
     marker: Marker | None = None
+
+    @property
+    def scatter_count(self) -> int:
+        """How many shards have all rows between them."""
+        return self.shard_count if self.is_complete else 1
 
 
 class Shards:
@@ -103,8 +118,27 @@ class Shards:
             count = marker.shard_count
         if count is None:
             return self.unsharded
-        is_complete = SHARD in types and await self._is_drained(namespace, count, caller)
-        return Sharding(shard_count=count, scatter_count=count if is_complete else 1, marker=marker)
+        return Sharding(
+            shard_count=count,
+            is_initialised=True,
+            is_complete=SHARD in types and await self._is_drained(namespace, count, caller),
+            marker=marker,
+        )
+
+    async def rows_outside(
+        self, namespace: Namespace, types: Mapping[str, str], sharding: Sharding, caller: Caller
+    ) -> int | None:
+        """Count the rows that are in none of the shards; None when the store does not say."""
+        outside = filters.outside_shards(sharding.shard_count)
+        body = {
+            "aggregate_by": {_LAG: ["Count"]},
+            "filters": outside if SHARD in types else filters.not_id(MARKER_ID),
+            "consistency": {"level": "strong"},
+        }
+        answer = await self._store.query(namespace, encode(body), caller)
+        if answer.status != HTTPStatus.OK:
+            return None
+        return read_answer(_COUNTED, answer.body).aggregations.get(_LAG)
 
     def initialised(self, namespace: Namespace, marker: Marker) -> None:
         """Rely on a marker that was written just now."""

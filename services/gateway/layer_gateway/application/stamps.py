@@ -3,7 +3,7 @@
 Two things must hold of a watermark: no write that begins after it was established is stamped at
 or before it, and no write stamped at or before it is still on its way. So stamps and the times
 of polls come from one clock that never goes back, and stamps in flight are known
-(docs/decisions/0018-stable-reads.md).
+(docs/decisions/0019-stable-reads.md).
 """
 
 from __future__ import annotations

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from aiohttp import web
+
 from layer_gateway.application.answers import HybridReport, QueryAnswer
-from layer_gateway.domain.routing import Routing
-from layer_gateway.domain.visits import Visit
+from layer_gateway.application.federating import FederatedAnswer
 from layer_gateway.http.answers import WholeAnswer, json_answer, relayed
-from layer_gateway.http.requests import VECTOR_WARNING
+from layer_gateway.http.requests import VECTOR_WARNING, traceparent
 from layer_wire.search_bodies import Query
 
 
-def query_response(visit: Visit, query: Query, answer: QueryAnswer) -> WholeAnswer:
+def query_response(request: web.BaseRequest, query: Query, answer: QueryAnswer) -> WholeAnswer:
     """Answer a query of one namespace, or relay what the store refused it with."""
-    headers = {"traceparent": visit.traceparent}
+    headers = {"traceparent": traceparent(request)}
     if answer.refusal is not None:
         return relayed(answer.refusal, headers=headers)
     if query.drops_vector:
@@ -27,23 +28,19 @@ def query_response(visit: Visit, query: Query, answer: QueryAnswer) -> WholeAnsw
     return json_answer(body, headers=headers)
 
 
-def reports(answer: QueryAnswer) -> dict[str, object]:
+def reports(answer: QueryAnswer | FederatedAnswer) -> dict[str, object]:
     """Return what is told of how a query was carried out."""
     found: dict[str, object] = {}
     if answer.hybrid is not None:
         found["hybrid"] = _hybrid(answer.hybrid)
     if answer.routing is not None:
-        found["routing"] = routing(answer.routing, is_executed=not answer.is_deferred)
+        found["routing"] = {
+            "route": answer.routing.route,
+            "policy": answer.routing.policy,
+            "tokens": answer.routing.tokens_count,
+            "executed": not answer.is_deferred,
+        }
     return found
-
-
-def routing(found: Routing, *, is_executed: bool) -> dict[str, object]:
-    return {
-        "route": found.route,
-        "policy": found.policy,
-        "tokens": found.tokens_count,
-        "executed": is_executed,
-    }
 
 
 def _hybrid(report: HybridReport) -> dict[str, object]:

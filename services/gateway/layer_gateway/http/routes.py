@@ -21,20 +21,18 @@ class Operation(StrEnum):
     LIST = auto()
     DESCRIBE = auto()
     WRITE = auto()
+    INIT = auto()
     DELETE = auto()
     QUERY = auto()
     QUERY_OLD_PATH = auto()
+    QUERY_MANY = auto()
+    SEARCH = auto()
     FETCH_ONE = auto()
     FETCH_MANY = auto()
     CHANGE_SCHEMA = auto()
     STORE_METADATA = auto()
     PUT_BLOB = auto()
     GET_BLOB = auto()
-    SEARCH_HISTORY = auto()
-    CLICKSTREAM = auto()
-    SEARCH_SESSION = auto()
-    GET_HISTORY_POLICY = auto()
-    SET_HISTORY_POLICY = auto()
 
 
 ROUTES: Final[Mapping[str, Operation]] = {
@@ -42,20 +40,15 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "GET /v2/namespaces/{namespace}/metadata": Operation.DESCRIBE,
     "POST /v2/namespaces/{namespace}": Operation.WRITE,
     "DELETE /v2/namespaces/{namespace}": Operation.DELETE,
+    "POST /v2/namespaces/{namespace}/init": Operation.INIT,
     "POST /v2/namespaces/{namespace}/query": Operation.QUERY,
+    "POST /v2/namespaces/{namespace}/search": Operation.SEARCH,
+    "POST /v2/query": Operation.QUERY_MANY,
     "GET /v2/namespaces/{namespace}/documents/{id}": Operation.FETCH_ONE,
     "POST /v2/namespaces/{namespace}/documents": Operation.FETCH_MANY,
     "PUT /v1/namespaces/{namespace}/blobs": Operation.PUT_BLOB,
     "GET /v1/namespaces/{namespace}/blobs/{sha256}": Operation.GET_BLOB,
     "HEAD /v1/namespaces/{namespace}/blobs/{sha256}": Operation.GET_BLOB,
-    "GET /v2/namespaces/{namespace}/search-history": Operation.SEARCH_HISTORY,
-    "GET /v1/namespaces/{namespace}/search-history": Operation.SEARCH_HISTORY,
-    "GET /v2/namespaces/{namespace}/search-history/{trace_id}": Operation.SEARCH_SESSION,
-    "GET /v1/namespaces/{namespace}/search-history/{trace_id}": Operation.SEARCH_SESSION,
-    "GET /v2/namespaces/{namespace}/clickstream": Operation.CLICKSTREAM,
-    "GET /v1/namespaces/{namespace}/clickstream": Operation.CLICKSTREAM,
-    "GET /v2/namespaces/{namespace}/history-policy": Operation.GET_HISTORY_POLICY,
-    "PUT /v2/namespaces/{namespace}/history-policy": Operation.SET_HISTORY_POLICY,
     # Passed on, with something before or after.
     "POST /v1/namespaces/{namespace}/query": Operation.QUERY_OLD_PATH,
     "POST /v1/namespaces/{namespace}/schema": Operation.CHANGE_SCHEMA,

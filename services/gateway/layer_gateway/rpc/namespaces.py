@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from layer.gateway.v1 import gateway_pb2
+from layer_gateway.application.layer_state import LayerState
 from layer_gateway.application.namespaces import ListedNamespace, Metadata, NamespacePage
 from layer_gateway.rpc.moments import epoch_ms
 from layer_gateway.rpc.reading import page_size
@@ -39,22 +40,8 @@ class _Index(msgspec.Struct, frozen=True):
     unindexed_bytes: int = 0
 
 
-class _Layer(msgspec.Struct, frozen=True):
-    stable_as_of: int | None = None
-    is_stable: bool | None = None
-    indexed: bool | None = None
-    index_lag_rows: int | None = None
-    schema_version: int | None = None
-    init_state: str | None = None
-    init_lag_rows: int | None = None
-    shard_count: int | None = None
-    shard_state: str | None = None
-    shard_lag_rows: int | None = None
-    scatter_gather_active: bool | None = None
-
-
 class _Described(Metadata):
-    layer: _Layer = _Layer()
+    layer: LayerState = LayerState()
 
 
 _DESCRIBED: Final[msgspec.json.Decoder[_Described]] = msgspec.json.Decoder(_Described)
@@ -84,7 +71,9 @@ def described(name: Namespace, found: RawObject) -> gateway_pb2.Namespace:
     """Return a namespace with what layer knows of it."""
     metadata = read_answer(_DESCRIBED, encode(found))
     message = gateway_pb2.Namespace(
-        name=name, is_shadow=ListedNamespace(name=name).is_shadow, layer=_layer(metadata.layer)
+        name=name,
+        is_shadow=ListedNamespace(name=name).is_shadow,
+        layer=layer_message(metadata.layer),
     )
     _fill_metadata(message, metadata)
     return message
@@ -120,17 +109,18 @@ def _index(text: Raw) -> gateway_pb2.IndexState:
     )
 
 
-def _layer(found: _Layer) -> gateway_pb2.LayerState:
+def layer_message(found: LayerState) -> gateway_pb2.LayerState:
+    """Return what layer knows of a namespace."""
     return gateway_pb2.LayerState(
         stable_as_of_ms=found.stable_as_of,
-        is_stable=bool(found.is_stable),
+        is_stable=found.is_stable,
         is_indexed=found.indexed,
         index_lag_row_count=found.index_lag_rows,
         schema_version=found.schema_version,
-        init_state=_INIT_STATES.get(found.init_state or "", gateway_pb2.INIT_STATE_UNSPECIFIED),
+        init_state=_INIT_STATES[found.init_state],
         init_lag_row_count=found.init_lag_rows,
         shard_count=found.shard_count,
-        shard_state=_SHARD_STATES.get(found.shard_state or "", gateway_pb2.SHARD_STATE_UNSPECIFIED),
+        shard_state=_SHARD_STATES[found.shard_state],
         shard_lag_row_count=found.shard_lag_rows,
-        is_scatter_gather_active=bool(found.scatter_gather_active),
+        is_scatter_gather_active=found.scatter_gather_active,
     )

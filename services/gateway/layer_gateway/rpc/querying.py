@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -10,41 +9,40 @@ import msgspec
 from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2
 from layer_gateway.application.answers import QueryAnswer
+from layer_gateway.application.fused_rows import SCORE_KEY
 from layer_gateway.rpc.filters import filter_json
 from layer_gateway.rpc.ids import id_json
 from layer_gateway.rpc.rows import RowReader
+from layer_gateway.rpc.searching import by_auto, by_hybrid_text, fill_places, fill_reports
 from layer_gateway.rpc.vectors import vector_json
 from layer_kit.errors import InvalidRequestError
-from layer_wire.jsontext import RawObject, encode
-from layer_wire.queries import (
-    UPSTREAM_ROWS_MAX,
-    VECTOR_ATTRIBUTE,
-    LayerQuery,
-    parse_layer_query,
-)
+from layer_wire.jsontext import Raw, RawObject, encode
+from layer_wire.queries import UPSTREAM_ROWS_MAX, VECTOR_ATTRIBUTE, decode_query
 from layer_wire.rows import RANK_KEY
+from layer_wire.search_bodies import Query, parse_query, with_consistency
 
 TEXT_LENGTH_MAX: Final = 8192
 SORT_KEYS_COUNT_MAX: Final = 8
 NEAREST_IDS_MAX: Final = 100
-_DISTANCE_RANKINGS: Final = frozenset({"vector", "nearest"})
+_DISTANCE_RANKINGS: Final = frozenset({"vector", "nearest", "auto"})
 
 
-def layer_query(request: gateway_pb2.QueryRowsRequest) -> LayerQuery:
+def typed_query(request: gateway_pb2.QueryRowsRequest) -> Query:
     """Return the checked query that a request means.
 
     Raises:
         InvalidRequestError: ``RANKING_INVALID``, ``TOP_K_RANGE``, ``ATTRIBUTES_AMBIGUOUS``,
             ``VECTOR_INVALID``, ``ID_INVALID``, ``FILTER_INVALID``, ``VALUE_INVALID``, or what
-            ``parse_layer_query`` finds.
+            ``parse_query`` finds.
     """
-    if not 0 <= request.top_k <= UPSTREAM_ROWS_MAX:
-        raise InvalidRequestError(
-            "TOP_K_RANGE", f"top_k is 1 to {UPSTREAM_ROWS_MAX}, or 0 for the default."
-        )
-    query = parse_layer_query(encode(_body(request)))
+    body = encode(query_body(request))
+    return consistent(request, parse_query(body, decode_query(body)))
+
+
+def consistent(request: gateway_pb2.QueryRowsRequest, query: Query) -> Query:
+    """Return ``query`` at the level of consistency that ``request`` asks for."""
     if request.consistency_level == common_pb2.CONSISTENCY_LEVEL_STRONG:
-        return replace(query, consistency="strong")
+        return with_consistency(query, "strong")
     return query
 
 
@@ -52,35 +50,46 @@ def query_response(
     request: gateway_pb2.QueryRowsRequest, answer: QueryAnswer, reader: RowReader
 ) -> gateway_pb2.QueryRowsResponse:
     """Return the rows found, each with its distance or its score."""
-    response = gateway_pb2.QueryRowsResponse(next_page_token=answer.next_cursor or "")
-    ranking = request.WhichOneof("ranking")
+    response = gateway_pb2.QueryRowsResponse(
+        next_page_token=answer.next_cursor or "", stable_as_of_ms=answer.stable_as_of_ms
+    )
+    fill_reports(response, answer)
     for found in answer.rows:
-        row = response.rows.add(row=reader.row(found))
-        rank = _rank(found)
-        if rank is None:
-            continue
-        if ranking in _DISTANCE_RANKINGS:
-            row.distance = rank
-        elif ranking == "text":
-            row.score = rank
+        fill_ranked_row(response.rows.add(), found, request, reader)
     return response
 
 
-def _body(request: gateway_pb2.QueryRowsRequest) -> dict[str, object]:
-    """Return the query as it would come over HTTP."""
+def fill_ranked_row(
+    target: gateway_pb2.RankedRow,
+    found: RawObject,
+    request: gateway_pb2.QueryRowsRequest,
+    reader: RowReader,
+) -> None:
+    """Set a row with its distance or its score, as the ranking has it."""
+    target.row.CopyFrom(reader.row(found))
+    fill_places(target, found)
+    ranking = request.WhichOneof("ranking")
+    if SCORE_KEY in found:
+        target.score = _number(found[SCORE_KEY])
+    elif RANK_KEY in found and ranking in _DISTANCE_RANKINGS:
+        target.distance = _number(found[RANK_KEY])
+    elif RANK_KEY in found and ranking == "text":
+        target.score = _number(found[RANK_KEY])
+
+
+def query_body(request: gateway_pb2.QueryRowsRequest) -> dict[str, object]:
+    """Return the query as it would come over HTTP; errors as for :func:`typed_query`."""
+    if not 0 <= request.top_k <= UPSTREAM_ROWS_MAX:
+        raise InvalidRequestError(
+            "TOP_K_RANGE", f"top_k is 1 to {UPSTREAM_ROWS_MAX}, or 0 for the default."
+        )
     body = _ranking(request)
     if request.HasField("filter"):
         body["filters"] = filter_json(request.filter, "filter")
     if request.top_k:
         body["top_k"] = request.top_k
-    if request.with_all_attributes:
-        if request.attribute_names:
-            raise InvalidRequestError(
-                "ATTRIBUTES_AMBIGUOUS", "Name attributes or ask for all of them, not both."
-            )
-        body["include_attributes"] = True
-    elif request.attribute_names:
-        body["include_attributes"] = list(request.attribute_names)
+    if (include := _included(request)) is not None:
+        body["include_attributes"] = include
     match request.WhichOneof("written"):
         case "as_of_ms":
             body["as_of"] = request.as_of_ms
@@ -90,7 +99,20 @@ def _body(request: gateway_pb2.QueryRowsRequest) -> dict[str, object]:
             pass
     if request.page_token:
         body["cursor"] = request.page_token
+    if request.with_leg_breakdown:
+        body["include_leg_breakdown"] = True
     return body
+
+
+def _included(request: gateway_pb2.QueryRowsRequest) -> bool | list[str] | None:
+    """Return which attributes are wanted; None leaves it to the store."""
+    if not request.with_all_attributes:
+        return list(request.attribute_names) or None
+    if request.attribute_names:
+        raise InvalidRequestError(
+            "ATTRIBUTES_AMBIGUOUS", "Name attributes or ask for all of them, not both."
+        )
+    return True
 
 
 def _ranking(request: gateway_pb2.QueryRowsRequest) -> dict[str, object]:
@@ -103,6 +125,10 @@ def _ranking(request: gateway_pb2.QueryRowsRequest) -> dict[str, object]:
             return {"rank_by": _by_text(request.text)}
         case "attributes":
             return {"rank_by": _by_attributes(request.attributes)}
+        case "hybrid_text":
+            return {"rank_by": by_hybrid_text(request.hybrid_text)}
+        case "auto":
+            return {"rank_by": by_auto(request.auto)}
         case _:
             return {}  # which is no query: it is refused as over HTTP
 
@@ -138,9 +164,8 @@ def _by_attributes(ranking: gateway_pb2.AttributeRanking) -> list[object]:
     return list(keys[0]) if len(keys) == 1 else list(keys)
 
 
-def _rank(row: RawObject) -> float | None:
-    found = row.get(RANK_KEY)
-    return None if found is None else msgspec.json.decode(found, type=float)
+def _number(text: Raw) -> float:
+    return msgspec.json.decode(text, type=float)
 
 
 def _invalid(rule: str) -> InvalidRequestError:

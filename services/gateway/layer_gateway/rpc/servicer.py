@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,18 +12,21 @@ from typing import Any
 import grpc.aio
 
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from layer_gateway.application.asking import AnswerQuery
 from layer_gateway.application.facts import Facts
+from layer_gateway.application.federating import QueryNamespaces
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.inbound import InboundAuth
+from layer_gateway.application.initialising import InitNamespace
 from layer_gateway.application.namespaces import NamespacePage, Namespaces
-from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.refusals import accepted, refusal
 from layer_gateway.application.streaming import StreamRows
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.ports import Caller
 from layer_gateway.rpc.callers import admitted
-from layer_gateway.rpc.namespaces import described, list_query, list_response
-from layer_gateway.rpc.querying import layer_query, query_response
+from layer_gateway.rpc.federating import federated_query, federated_response, namespace_of
+from layer_gateway.rpc.namespaces import described, layer_message, list_query, list_response
+from layer_gateway.rpc.querying import query_response, typed_query
 from layer_gateway.rpc.reading import (
     asked_ids,
     asked_names,
@@ -45,10 +49,12 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     auth: InboundAuth
     facts: Facts
     write_rows: WriteRows
-    query_rows: QueryRows
+    answer_query: AnswerQuery
+    query_namespaces: QueryNamespaces
     fetch_rows: FetchRows
     stream_rows: StreamRows
     namespaces: Namespaces
+    init_namespace: InitNamespace
 
     async def WriteRows(
         self, request: gateway_pb2.WriteRowsRequest, context: Context
@@ -67,11 +73,29 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     ) -> gateway_pb2.QueryRowsResponse:
         caller = admitted(self.auth, context)
         namespace = parse_namespace(request.namespace)
-        found = await self.query_rows(namespace, layer_query(request), caller)
+        found = await self.answer_query(namespace, typed_query(request), caller)
         if found.refusal is not None:
             raise refusal(found.refusal, namespace)
         reader = await self._reader(namespace, found.rows, caller)
         return query_response(request, found, reader)
+
+    async def QueryNamespaces(
+        self, request: gateway_pb2.QueryNamespacesRequest, context: Context
+    ) -> gateway_pb2.QueryNamespacesResponse:
+        caller = admitted(self.auth, context)
+        count_max = self.query_namespaces.namespaces_count_max
+        query = federated_query(request, namespaces_count_max=count_max)
+        found = await self.query_namespaces(query, caller)
+        if found.refusal is not None:
+            raise refusal(found.refusal)
+        by_namespace: defaultdict[Namespace, list[RawObject]] = defaultdict(list)
+        for row in found.rows:
+            by_namespace[namespace_of(row)].append(row)
+        readers = {
+            namespace: await self._reader(namespace, rows, caller)
+            for namespace, rows in by_namespace.items()
+        }
+        return federated_response(request, found, readers)
 
     async def LookupRows(
         self, request: gateway_pb2.LookupRowsRequest, context: Context
@@ -119,6 +143,18 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         if not isinstance(found, dict):
             raise refusal(found, namespace)
         return gateway_pb2.GetNamespaceResponse(namespace=described(namespace, found))
+
+    async def InitNamespace(
+        self, request: gateway_pb2.InitNamespaceRequest, context: Context
+    ) -> gateway_pb2.InitNamespaceResponse:
+        caller = admitted(self.auth, context)
+        layer = await self.init_namespace(
+            parse_namespace(request.namespace),
+            schema_version=request.schema_version or 1,
+            shard_count=request.shard_count or None,
+            caller=caller,
+        )
+        return gateway_pb2.InitNamespaceResponse(layer=layer_message(layer))
 
     async def DeleteNamespace(
         self, request: gateway_pb2.DeleteNamespaceRequest, context: Context

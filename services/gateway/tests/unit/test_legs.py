@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from layer_gateway.application.facts import Facts
 from layer_gateway.application.legs import Leg, LegAnswer, RunLegs
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
+from layer_gateway.application.strong import StrongNamespaces
 from layer_gateway.application.watermarks import Cut, WatchSettings, Watermarks
 from layer_gateway.ports import Caller, Headers, Store, StoreAnswer
 from layer_kit.errors import DeadlineError, LayerError, UpstreamError
@@ -68,7 +70,12 @@ class World:
         shards = Shards(store, None, shard_count_default=16, monotonic=clock)
         self.watermarks = Watermarks(store, Stamps(lambda: 0), WatchSettings(), monotonic=clock)
         facts = Facts(store, shards, ttl_s=30.0, monotonic=clock)
-        self.run_legs = RunLegs(store=store, facts=facts, watermarks=self.watermarks)
+        self.run_legs = RunLegs(
+            store=store,
+            facts=facts,
+            watermarks=self.watermarks,
+            strong_namespaces=StrongNamespaces(""),
+        )
 
     async def schema(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
         self.schemas_count += 1
@@ -128,6 +135,19 @@ async def test_only_an_index_that_is_behind_is_cut(
     await world.run(cut=cut, consistency=consistency)
     assert world.filters() == [filter_]
     assert world.asked[0]["consistency"] == {"level": consistency}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "level"),
+    [("", "eventual"), ("tool", "eventual"), ("others, tools", "strong"), ("t*s", "strong")],
+)
+async def test_chosen_namespaces_are_read_strongly_and_never_cut(patterns: str, level: str) -> None:
+    world = World()
+    chosen = StrongNamespaces(patterns)
+    world.run_legs = dataclasses.replace(world.run_legs, strong_namespaces=chosen)
+    await world.run(cut=BEHIND)
+    assert world.asked[0]["consistency"] == {"level": level}
+    assert world.filters() == [WATERMARK if level == "eventual" else None]
 
 
 class TestBackpressure:
@@ -260,7 +280,7 @@ class TestScatter:
     async def test_a_row_outside_of_all_shards_makes_queries_whole(self) -> None:
         world = World(marker=MARKER, stray=True)
         answer = await world.run()
-        assert (world.filters(), answer.scatter_count) == ([None], 1)
+        assert (world.filters(), answer.scatter_count) == ([["id", "NotEq", MARKER["id"]]], 1)
 
     async def test_what_is_known_of_shards_is_renewed(self) -> None:
         world = World(marker=MARKER)
@@ -402,8 +422,3 @@ class TestMarker:
         answer = await world.run(["id", "asc"], filter=USER)
         assert world.filters() == [["And", [USER, ["id", "NotEq", MARKER["id"]]]]]
         assert ids(answer) == ["a"]
-
-    async def test_a_search_that_cannot_find_it_is_sent_as_it_is(self) -> None:
-        world = World(marker=MARKER, stray=True)
-        await world.run()
-        assert world.filters() == [None]

@@ -91,5 +91,7 @@ def test_a_namespace_is_described_with_what_is_known_of_it() -> None:
         status=gateway_pb2.INDEX_STATUS_UPDATING, unindexed_bytes=7
     )
     assert found.layer == gateway_pb2.LayerState(
-        shard_count=16, init_state=gateway_pb2.INIT_STATE_READY
+        shard_count=16,
+        init_state=gateway_pb2.INIT_STATE_READY,
+        shard_state=gateway_pb2.SHARD_STATE_UNSHARDED,
     )

@@ -18,7 +18,7 @@ from layer_gateway.application.facts import NamespaceFacts
 from layer_gateway.application.fetching import CacheResult, Fetched
 from layer_gateway.application.sharding import Sharding
 from layer_gateway.ports import CachedRow, Headers
-from layer_gateway.rpc.querying import layer_query, query_response
+from layer_gateway.rpc.querying import query_response, typed_query
 from layer_gateway.rpc.reading import (
     STREAMED_BYTES_MAX,
     asked_ids,
@@ -32,6 +32,7 @@ from layer_gateway.rpc.writing import write_body, write_response
 from layer_kit.errors import InvalidRequestError
 from layer_wire.ids import IdKind
 from layer_wire.jsontext import RawObject, encode
+from layer_wire.queries import LayerQuery
 
 FACTS = NamespaceFacts(
     exists=True,
@@ -50,6 +51,12 @@ class Answer:
     body: bytes
     status: int = 200
     headers: Headers = ()
+
+
+def layer_query(request: gateway_pb2.QueryRowsRequest) -> LayerQuery:
+    query = typed_query(request)
+    assert isinstance(query, LayerQuery)
+    return query
 
 
 def string_id(text: str) -> common_pb2.DocumentId:

@@ -121,6 +121,7 @@ class ManageNamespaces:
                 raise namespace_missing(name)
             self.registry.wait(entry, self.registry.change_log.drop(entry.stream))
             self.registry.remove(name)
+            self.registry.index_builder.drop(entry.stream)
 
     def start_copy(self, name: str, request: WriteRequest) -> str:
         """Copy at once, and keep the result for whoever asks with the returned token."""

@@ -128,7 +128,7 @@ class Registry:
                 raise namespace_missing(name)
             entry.namespace = restored
             self._make_room(entry)
-            self.index_builder.consider(restored.latest)
+            self.index_builder.consider(entry.stream, restored.latest)
             return restored
 
     def _make_room(self, needed: Entry | None) -> None:

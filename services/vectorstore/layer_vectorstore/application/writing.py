@@ -10,7 +10,7 @@ from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import ForbiddenError
 from layer_vectorstore.application.freshness import Freshness
 from layer_vectorstore.application.registry import Entry, Registry
-from layer_vectorstore.domain.changes import Change, Put, Settings
+from layer_vectorstore.domain.changes import Change, Patch, Put, Settings, Step
 from layer_vectorstore.domain.errors import RefusedError, namespace_missing
 from layer_vectorstore.domain.namespace import Namespace, rows_as_changes
 from layer_vectorstore.domain.preparing import PreparedWrite, prepare
@@ -185,16 +185,35 @@ class WriteNamespace:
 
     def _refuse_when_too_large(self, namespace: Namespace, prepared: PreparedWrite) -> None:
         """Refuse rows that would not fit, rather than run out of memory later."""
-        rows = prepared.upserts
-        if rows is None:
+        table = namespace.table
+        added_bytes = self._added_bytes(prepared, table)
+        if not added_bytes:
             return
-        added_bytes = written_bytes([Put(rows.ids, rows.columns)], prepared.schema)
-        if namespace.table.memory_bytes + added_bytes > self.limits.namespace_bytes_max:
+        rows_count = table.rows_count + (len(prepared.upserts.ids) if prepared.upserts else 0)
+        index_bytes = max(
+            table.index_bytes,
+            self.registry.index_builder.bytes_max(prepared.schema, prepared.metric, rows_count),
+        )
+        if table.logical_bytes + added_bytes + index_bytes > self.limits.namespace_bytes_max:
+            index = f", {index_bytes} of them for its index of vectors" if index_bytes else ""
             raise RefusedError(
                 "NAMESPACE_TOO_LARGE",
                 f"💔 namespace '{namespace.name}' would grow over the limit of "
-                f"{self.limits.namespace_bytes_max} bytes that this server keeps per namespace",
+                f"{self.limits.namespace_bytes_max} bytes that this server keeps per "
+                f"namespace{index}",
             )
+
+    def _added_bytes(self, prepared: PreparedWrite, table: Table) -> int:
+        """Return how many bytes a write adds at most; what it replaces is not known yet."""
+        steps: list[Step] = [Patch(patch.ids, patch.columns) for patch in prepared.patches]
+        if prepared.upserts is not None:
+            steps.append(Put(prepared.upserts.ids, prepared.upserts.columns))
+        added_bytes = written_bytes(steps, prepared.schema)
+        if prepared.patch_by_filter is not None:
+            rows_count = min(table.rows_count, self.limits.by_filter.patched_rows_max)
+            one = Patch((), prepared.patch_by_filter.columns)
+            added_bytes += rows_count * written_bytes([one], prepared.schema)
+        return added_bytes
 
     def _log(self, entry: Entry, namespace: Namespace, change: Change) -> _Written:
         namespace.settings = change.settings
@@ -245,7 +264,7 @@ class WriteNamespace:
             rows_count=written.rows_count,
             written_bytes=written.written_bytes,
         )
-        self.registry.index_builder.consider(written.view)
+        self.registry.index_builder.consider(written.entry.stream, written.view)
 
 
 def _start_over(namespace: Namespace, changes: Sequence[Change]) -> None:

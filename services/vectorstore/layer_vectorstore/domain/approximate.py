@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
@@ -30,7 +31,7 @@ ROWS_PER_CANDIDATE_MIN: Final = 40
 
 
 class Graph(Protocol):
-    """The structure itself; calls never overlap."""
+    """The structure itself; of its calls only a search and saving may overlap."""
 
     @property
     def size_bytes(self) -> int: ...
@@ -41,12 +42,34 @@ class Graph(Protocol):
         """Return up to ``count`` slots that are probably the nearest, in any order."""
         ...
 
+    def save(self, path: Path) -> None:
+        """Write it to a file.
+
+        Raises:
+            OSError: When it cannot be written.
+        """
+        ...
+
+
+class Graphs(Protocol):
+    """Makes graphs."""
+
+    def new(self, dimensions: int, metric: Metric) -> Graph: ...
+
+    def load(self, path: Path, dimensions: int, metric: Metric) -> Graph:
+        """Return what was saved; whatever follows it in the file does not matter."""
+        ...
+
+    def bytes_max(self, rows_count: int, dimensions: int, metric: Metric) -> int:
+        """Return how much memory a graph of so many rows takes at most."""
+        ...
+
 
 class ApproximateIndex:
     """One thread adds; any number search."""
 
     def __init__(self, graph: Graph, metric: Metric) -> None:
-        self._graph = graph
+        self.graph = graph
         self._access = threading.Lock()
         self._next = threading.Lock()
         self.metric = metric
@@ -59,6 +82,16 @@ class ApproximateIndex:
         self.rows_count = 0
         self.size_bytes = 0
 
+    @classmethod
+    def restored(
+        cls, graph: Graph, metric: Metric, *, slots_count: int, rows_count: int, left_out: Slots
+    ) -> ApproximateIndex:
+        """Return an index as it was saved; rows may be missing, so it is not ready yet."""
+        index = cls(graph, metric)
+        index.slots_count, index.rows_count = slots_count, rows_count
+        index.left_out, index.size_bytes = left_out, graph.size_bytes
+        return index
+
     def leave_out(self, slots: Slots) -> None:
         """Note the dead slots from ``slots_count`` on, before the rows between them are added."""
         known_count = int(np.searchsorted(self.left_out, self.slots_count))
@@ -67,8 +100,8 @@ class ApproximateIndex:
     def add(self, slots: Slots, vectors: Float32s) -> None:
         """Add rows whose slots ascend and follow those added before."""
         with self._alone():
-            self._graph.add(slots, vectors)
-            self.size_bytes = self._graph.size_bytes
+            self.graph.add(slots, vectors)
+            self.size_bytes = self.graph.size_bytes
         self.rows_count += len(slots)
         self.slots_count = int(slots[-1]) + 1
 
@@ -96,7 +129,7 @@ class ApproximateIndex:
         asked_count = math.ceil(asked_count * max(1.0, self.rows_count / len(slots)))
         while asked_count * ROWS_PER_CANDIDATE_MIN <= self.rows_count:
             with self._alone():
-                found = np.sort(self._graph.search(query, asked_count))
+                found = np.sort(self.graph.search(query, asked_count))
             kept = found[are_in(slots, found)]
             if len(kept) >= count:
                 return kept

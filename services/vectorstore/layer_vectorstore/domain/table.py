@@ -121,10 +121,14 @@ class Table:
     @property
     def memory_bytes(self) -> int:
         """Logical bytes of the live rows with those of approximate indexes."""
-        columns = list(self._columns.values())
-        return self.logical_bytes + sum(
+        return self.logical_bytes + self.index_bytes
+
+    @property
+    def index_bytes(self) -> int:
+        """Of the approximate indexes."""
+        return sum(
             column.index.size_bytes
-            for column in columns
+            for column in list(self._columns.values())
             if isinstance(column, DenseColumn) and column.index is not None
         )
 

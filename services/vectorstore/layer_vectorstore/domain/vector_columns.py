@@ -49,6 +49,10 @@ class DenseColumn:
         self.dimensions = dimensions
         self.index: ApproximateIndex | None = None
 
+    @property
+    def slots_count(self) -> int:
+        return self._matrix.count
+
     def extend(self, values: Float32s) -> None:
         with np.errstate(over="ignore"):
             squares = np.einsum("ij,ij->i", values, values)

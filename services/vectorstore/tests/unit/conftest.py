@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import shutil
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from random import Random
+from tempfile import mkdtemp
 from typing import Any
 
 import msgspec
@@ -10,8 +14,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from layer_vectorstore.adapters.index_builder import BackgroundIndexBuilder
+from layer_vectorstore.adapters.index_files import IndexFiles
 from layer_vectorstore.adapters.memory_log import MemoryChangeLog
-from layer_vectorstore.adapters.usearch_graph import UsearchGraph
+from layer_vectorstore.adapters.usearch_graph import UsearchGraphs
 from layer_vectorstore.application.freshness import Freshness
 from layer_vectorstore.application.managing import ManageNamespaces
 from layer_vectorstore.application.querying import QueryNamespace
@@ -43,14 +48,22 @@ class Store:
             namespace_bytes_max=limits.get("namespace_bytes_max", 1 << 30),
         )
         self._memory_bytes_max = limits.get("memory_bytes_max", 1 << 30)
+        self.index_directory = _directory_of(self)
         self._index_rows_min = limits.get("index_rows_min", 200_000)
         self.restart()
 
     def restart(self) -> None:
         self.metrics = CollectorRegistry()
         self._background = ThreadPoolExecutor(1)
+        files = IndexFiles(self.index_directory, UsearchGraphs())
+        files.keep_only({stream.number for stream in self.change_log.streams()})
         index_builder = BackgroundIndexBuilder(
-            self._background, UsearchGraph, self.metrics, rows_min=self._index_rows_min
+            self._background,
+            UsearchGraphs(),
+            files,
+            self.metrics,
+            rows_min=self._index_rows_min,
+            namespace_bytes_max=self._limits.namespace_bytes_max,
         )
         registry = Registry(self.change_log, index_builder, memory_bytes_max=self._memory_bytes_max)
         self.writes = WriteNamespace(
@@ -96,6 +109,13 @@ class Store:
 
     def ids(self, filters: Any = None, **fields: Any) -> list[Any]:
         return [row["id"] for row in self.rows(filters=filters, **fields)]
+
+
+def _directory_of(store: Store) -> Path:
+    """Return a directory that lives as long as the store."""
+    path = mkdtemp()
+    weakref.finalize(store, shutil.rmtree, path, ignore_errors=True)
+    return Path(path)
 
 
 def _as_json(body: Mapping[str, Any]) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layer_vectorstore.domain.errors import RefusedError
 from layer_vectorstore.domain.query import Query
 from layer_vectorstore.domain.query_parsing import parse_query, parse_query_request
 from layer_vectorstore.domain.ranking import ByVector
@@ -223,15 +222,6 @@ def test_a_rebuilt_namespace_gets_a_new_index(store: Any) -> None:
     assert nearest_ids(store, VECTORS[5])[0] == 5
 
 
-def test_a_loaded_namespace_gets_its_index_back(store: Any) -> None:
-    store.restart()
-    assert nearest_ids(store, VECTORS[7])[0] == 7
-    store.finish_indexes()
-
-    assert index_of(store).is_ready
-    assert nearest_ids(store, VECTORS[7])[0] == 7
-
-
 def test_rows_that_the_index_spared_a_query_are_not_counted(store: Any) -> None:
     def counts() -> list[int]:
         vector = QUERIES[0].tolist()
@@ -263,14 +253,6 @@ def test_few_rows_get_no_index(new_store: Callable[..., Any]) -> None:
     store = filled(new_store, index_rows_min=ROWS_COUNT + 1)
 
     assert index_of(store) is None
-
-
-def test_the_memory_of_the_index_counts_for_the_namespace(new_store: Callable[..., Any]) -> None:
-    logical_bytes = ROWS_COUNT * (8 + 4 * DIMENSIONS + 8)
-    store = filled(new_store, namespace_bytes_max=logical_bytes + 10_000)
-
-    with pytest.raises(RefusedError, match="would grow over the limit"):
-        store.write(body_of(clustered(10, 5), ROWS_COUNT, Metric.COSINE))
 
 
 def test_readers_see_every_acknowledged_row_while_the_index_is_fed(

