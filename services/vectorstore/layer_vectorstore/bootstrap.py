@@ -124,7 +124,12 @@ def _build(
         readers=_pool(resources, settings.query_threads, "query"),
         writers=_pool(resources, settings.write_threads, "write"),
         faults=FaultInjector(
-            Faults(settings.fault_latency_ms, settings.fault_error_rate, settings.fault_drop_rate),
+            Faults(
+                latency_ms=settings.fault_latency_ms,
+                error_rate=settings.fault_error_rate,
+                drop_rate=settings.fault_drop_rate,
+                drop_answer_rate=settings.fault_drop_answer_rate,
+            ),
             freshness,
             random,
             is_changeable=settings.faults_enabled,

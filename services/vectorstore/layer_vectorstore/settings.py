@@ -60,3 +60,6 @@ class VectorstoreSettings(ServiceSettings):
     fault_drop_rate: float = Field(
         0, ge=0, le=1, description="Share of requests whose connection is closed unanswered."
     )
+    fault_drop_answer_rate: float = Field(
+        0, ge=0, le=1, description="Share of requests carried out whose answer is dropped."
+    )

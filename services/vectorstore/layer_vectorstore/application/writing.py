@@ -12,10 +12,11 @@ from layer_vectorstore.application.freshness import Freshness
 from layer_vectorstore.application.registry import Entry, Registry
 from layer_vectorstore.domain.changes import Change, Patch, Put, Settings, Step
 from layer_vectorstore.domain.errors import RefusedError, namespace_missing
+from layer_vectorstore.domain.limits import DOCUMENT_BYTES_MAX
 from layer_vectorstore.domain.namespace import Namespace, rows_as_changes
 from layer_vectorstore.domain.preparing import PreparedWrite, prepare
 from layer_vectorstore.domain.schema import EMPTY
-from layer_vectorstore.domain.table import Table, TableView, written_bytes
+from layer_vectorstore.domain.table import Table, TableView, largest_row_bytes, written_bytes
 from layer_vectorstore.domain.write import WriteOutcome, WriteRequest
 from layer_vectorstore.domain.writing import ByFilterLimits, carry_out
 
@@ -189,6 +190,10 @@ class WriteNamespace:
         added_bytes = self._added_bytes(prepared, table)
         if not added_bytes:
             return
+        # A request that is no larger than a row may be has no row that is.
+        if prepared.upserts and added_bytes > DOCUMENT_BYTES_MAX:
+            rows = Put(prepared.upserts.ids, prepared.upserts.columns)
+            _refuse_large_rows(largest_row_bytes(rows, prepared.schema))
         rows_count = table.rows_count + (len(prepared.upserts.ids) if prepared.upserts else 0)
         index_bytes = max(
             table.index_bytes,
@@ -265,6 +270,14 @@ class WriteNamespace:
             written_bytes=written.written_bytes,
         )
         self.registry.index_builder.consider(written.entry.stream, written.view)
+
+
+def _refuse_large_rows(row_bytes: int) -> None:
+    if row_bytes > DOCUMENT_BYTES_MAX:
+        raise RefusedError(
+            "DOCUMENT_TOO_LARGE",
+            f"💔 a document has {row_bytes} bytes, but can have at most {DOCUMENT_BYTES_MAX}",
+        )
 
 
 def _start_over(namespace: Namespace, changes: Sequence[Change]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,6 +24,12 @@ from layer_vectorstore.domain.values import ValueMismatchError, convert, infer_t
 from layer_vectorstore.domain.vectors import Float32s, decode_matrix, decode_vector, rounded
 
 VECTOR = "vector"
+
+_JSON_ELEMENTS: Final = {
+    Element.UUID: Element.STRING,
+    Element.DATETIME: Element.STRING,
+    Element.UINT: Element.INT,
+}
 
 
 def infer_types(columns: Mapping[str, Sequence[Any]], schema: Schema) -> dict[str, AttributeType]:
@@ -100,9 +107,14 @@ def _converted(name: str, value: object, found: AttributeType) -> Any:
             other = infer_type(value)
         except ValueMismatchError:
             other = None
-        if other is None or other == found:
+        if other is None or other == _json_form(found):
             raise attribute_value_invalid(name, found, value) from error
         raise attribute_type_changed(name, found, other) from error
+
+
+def _json_form(found: AttributeType) -> AttributeType:
+    """Return the type that JSON values of ``found`` look like."""
+    return replace(found, element=_JSON_ELEMENTS.get(found.element, found.element))
 
 
 def _check_filterable(name: str, values: Sequence[Any]) -> None:

@@ -268,6 +268,14 @@ def written_bytes(steps: Sequence[Step], schema: Schema) -> int:
     return total
 
 
+def largest_row_bytes(step: Put | Patch, schema: Schema) -> int:
+    """Return the logical bytes of the largest row of a step."""
+    sizes = np.full(len(step.ids), ID_BYTES, dtype=np.int64)
+    for name, values in step.columns.items():
+        sizes += sizes_of(values, schema.attributes[name].type)
+    return int(sizes.max(initial=0))
+
+
 def _new_column(name: str, attribute_type: AttributeType) -> Column:
     if name == ID:
         return new_id_column(attribute_type)

@@ -110,7 +110,7 @@ def shown(value: Value, element: Element) -> object:
     if isinstance(value, list):
         return [shown(item, element) for item in value]
     moment = _EPOCH + int(value) * _MILLISECOND
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06d}000Z"
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}000Z"
 
 
 def parse_uuid(text: object) -> str:
@@ -129,8 +129,8 @@ def parse_datetime(text: object) -> int:
         raise ValueMismatchError
     try:
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
+        # In UTC it must be in a year that can be shown, too.
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         # Floor division, since a moment before 1970 must not round up.
         return (moment - _EPOCH) // _MILLISECOND
     except (ValueError, OverflowError) as error:

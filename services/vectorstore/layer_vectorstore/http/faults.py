@@ -29,7 +29,9 @@ class Faults:
     error_rate: float = 0
     """Share of requests answered with 503, from 0 to 1."""
     drop_rate: float = 0
-    """Share of requests whose connection is closed without an answer, from 0 to 1."""
+    """Share of requests whose connection is closed without doing anything, from 0 to 1."""
+    drop_answer_rate: float = 0
+    """Share of requests that are carried out and whose connection is closed all the same."""
 
 
 class FaultInjector:
@@ -52,11 +54,19 @@ class FaultInjector:
         if faults.latency_ms:
             await asyncio.sleep(faults.latency_ms / 1000)
         if faults.drop_rate and self._random.random() < faults.drop_rate:
-            if request.transport is not None:
-                request.transport.abort()
-            raise ConnectionResetError("dropped on demand")
+            _drop(request)
         if faults.error_rate and self._random.random() < faults.error_rate:
             raise UnavailableError("FAULT_INJECTED", "injected fault")
+
+    def strike_answer(self, request: web.BaseRequest) -> None:
+        """Drop the answer to a request as configured: its caller cannot know what was done.
+
+        Raises:
+            ConnectionResetError: After it closed the connection.
+        """
+        rate = self._faults.drop_answer_rate
+        if rate and self._random.random() < rate:
+            _drop(request)
 
     def is_admin(self, segments: tuple[str, ...]) -> bool:
         return self._is_changeable and segments == ADMIN_PATH
@@ -75,6 +85,7 @@ class FaultInjector:
                 "latency_ms": self._faults.latency_ms,
                 "error_rate": self._faults.error_rate,
                 "drop_rate": self._faults.drop_rate,
+                "drop_answer_rate": self._faults.drop_answer_rate,
                 "index_lag_ms": self._freshness.index_lag_ms,
                 "unindexed_bytes_max": self._freshness.unindexed_bytes_max,
             }
@@ -88,8 +99,15 @@ class FaultInjector:
         self._faults.latency_ms = wanted.latency_ms
         self._faults.error_rate = wanted.error_rate
         self._faults.drop_rate = wanted.drop_rate
+        self._faults.drop_answer_rate = wanted.drop_answer_rate
         self._freshness.index_lag_ms = wanted.index_lag_ms
         self._freshness.unindexed_bytes_max = wanted.unindexed_bytes_max
+
+
+def _drop(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+    raise ConnectionResetError("dropped on demand")
 
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -101,5 +119,6 @@ class FaultSettings(msgspec.Struct, forbid_unknown_fields=True):
     latency_ms: Annotated[float, msgspec.Meta(ge=0, le=LATENCY_MS_MAX)] = 0
     error_rate: Share = 0
     drop_rate: Share = 0
+    drop_answer_rate: Share = 0
     index_lag_ms: Annotated[int, msgspec.Meta(ge=0, le=LAG_MS_MAX)] = 0
     unindexed_bytes_max: Annotated[int, msgspec.Meta(ge=0)] = 2 << 30

@@ -75,6 +75,7 @@ class VectorstoreServer:
             route = found.name
             await self._faults.strike(request)
             response = await self._run(found, values, request)
+            self._faults.strike_answer(request)
         except InvalidNamespaceError as error:
             response = web.Response(status=400, text=str(error))
         except LayerError as error:

@@ -125,6 +125,12 @@ async def test_faults_can_be_switched_while_it_runs(http: aiohttp.ClientSession)
     await set_faults(drop_rate=1)
     with pytest.raises(aiohttp.ClientError):
         await http.get("/v1/namespaces")
+    await set_faults(drop_answer_rate=1)
+    with pytest.raises(aiohttp.ClientError):
+        await post(http, "/v2/namespaces/done", ROW)
+    await set_faults()
+    async with http.get("/v1/namespaces") as response:
+        assert (await response.json())["namespaces"] == [{"id": "done"}]
     await set_faults(latency_ms=30)
     loop = asyncio.get_running_loop()
     started_at = loop.time()

@@ -28,6 +28,17 @@ def test_a_namespace_over_its_memory_limit_is_refused(new_store: Callable[..., A
     assert store.ids() == [2]
 
 
+def test_a_document_over_its_limit_is_refused(store: Any) -> None:
+    value = "x" * (8 << 20)
+    unfiltered = {f"s{i}": {"type": "string", "filterable": False} for i in range(9)}
+    large = dict.fromkeys(unfiltered, value)
+
+    with pytest.raises(RefusedError, match="a document has 75497480 bytes"):
+        store.upsert({"id": 1}, {"id": 2, **large}, schema=unfiltered)
+    store.upsert(*({"id": i, name: value} for i, name in enumerate(large)), schema=unfiltered)
+    assert len(store.ids()) == 9
+
+
 def test_patches_count_as_well(new_store: Callable[..., Any]) -> None:
     store = new_store(namespace_bytes_max=1000)
     store.upsert({"id": 1, "s": "x" * 100}, {"id": 2, "s": "x" * 100})

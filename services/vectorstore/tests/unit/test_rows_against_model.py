@@ -22,7 +22,8 @@ SCHEMA = {
     "tags": "[]string",
     "nums": "[]int",
 }
-SCALARS = ("s", "n", "u", "f", "b")
+SCALARS = ("s", "n", "u", "f", "b", "t")
+MOMENTS = ("1969-12-31T23:59:59.999", "1970-01-01T00:00:00.000", "2024-01-02T03:04:05.678")
 ARRAYS = ("tags", "nums")
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -31,6 +32,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "u": st.integers(0, 3) | st.just(2**64 - 1),
     "f": st.sampled_from([-1.5, 0.0, 0.25, 2.0]),
     "b": st.booleans(),
+    # As they are shown, so that the model need not know about dates.
+    "t": st.sampled_from([f"{moment}000000Z" for moment in MOMENTS]),
     "tags": st.lists(st.sampled_from(["a", "b", "c"]), max_size=3),
     "nums": st.lists(st.integers(0, 3), max_size=3),
 }
@@ -156,22 +159,24 @@ class Model:
             counts["rows_patched"] = len(found)
         for row in body.get("upsert_rows", ()):
             stored = self.rows.get(row["id"])
-            condition = body.get("upsert_condition")
-            if condition is None or stored is None or holds(resolved(condition, row), stored):
+            if stored is None or may_change(stored, body.get("upsert_condition"), row):
                 self.rows[row["id"]] = {k: v for k, v in row.items() if v is not None}
                 counts["rows_upserted"] = counts.get("rows_upserted", 0) + 1
         for row in body.get("patch_rows", ()):
             stored = self.rows.get(row["id"])
-            condition = body.get("patch_condition")
-            if stored is not None and (
-                condition is None or holds(resolved(condition, row), stored)
-            ):
+            if stored is not None and may_change(stored, body.get("patch_condition"), row):
                 merge(stored, row)
                 counts["rows_patched"] = counts.get("rows_patched", 0) + 1
         for key in body.get("deletes", ()):
-            counts["rows_deleted"] = counts.get("rows_deleted", 0) + (key in self.rows)
-            self.rows.pop(key, None)
+            stored = self.rows.get(key)
+            if stored is not None and may_change(stored, body.get("delete_condition"), {}):
+                counts["rows_deleted"] = counts.get("rows_deleted", 0) + 1
+                del self.rows[key]
         return counts
+
+
+def may_change(stored: Row, condition: list[Any] | None, written: Row) -> bool:
+    return condition is None or holds(resolved(condition, written), stored)
 
 
 def merge(row: Row, patch: Row) -> None:
@@ -182,10 +187,32 @@ def merge(row: Row, patch: Row) -> None:
 
 def resolved(node: list[Any], row: Row) -> list[Any]:
     match node:
+        case ["And" | "Or" as combine, [*children]]:
+            return [combine, [resolved(child, row) for child in children]]
+        case ["Not", child]:
+            return ["Not", resolved(child, row)]
         case [name, operator, {"$ref_new": reference}]:
             return [name, operator, row.get(reference)]
         case _:
             return node
+
+
+@st.composite
+def references(draw: st.DrawFn) -> list[Any]:
+    """A condition that compares what is stored with what the write would put there."""
+    name = draw(st.sampled_from(["n", "s", "u", "t"]))
+    operator = draw(st.sampled_from(["Lt", "Lte", "Gt", "Gte", "Eq", "NotEq"]))
+    return [name, operator, {"$ref_new": name}]
+
+
+write_conditions = st.recursive(
+    references() | conditions() | st.just(["id", "Eq", None]),
+    lambda inner: st.one_of(
+        st.tuples(st.sampled_from(["And", "Or"]), st.lists(inner, max_size=2)).map(list),
+        inner.map(lambda child: ["Not", child]),
+    ),
+    max_leaves=3,
+)
 
 
 @st.composite
@@ -198,11 +225,9 @@ def writes(draw: st.DrawFn) -> dict[str, Any]:
     body["deletes"] = [
         key for key in draw(st.lists(IDS, unique=True, max_size=2)) if key not in used
     ]
-    if draw(st.booleans()):
-        name = draw(st.sampled_from(["n", "s", "u"]))
-        operator = draw(st.sampled_from(["Lt", "Lte", "Gt", "Eq", "NotEq"]))
-        condition = [name, operator, {"$ref_new": name}]
-        body[draw(st.sampled_from(["upsert_condition", "patch_condition"]))] = condition
+    for kind in ("upsert", "patch", "delete"):
+        if draw(st.booleans()):
+            body[f"{kind}_condition"] = draw(write_conditions)
     if draw(st.booleans()):
         body["delete_by_filter"] = draw(conditions())
     if draw(st.booleans()):

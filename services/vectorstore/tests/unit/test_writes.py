@@ -141,3 +141,15 @@ def test_datetimes_are_read_in_any_form_and_shown_in_utc(store: Any) -> None:
         None,
     ]
     assert store.ids(["t", "Gt", "2024-01-02T01:00:00Z"]) == [2]
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00"])
+def test_a_moment_before_or_after_all_years_is_refused(store: Any, moment: str) -> None:
+    earliest = {"id": 1, "t": "0001-01-01"}
+    store.upsert(earliest, schema={"t": "datetime"})
+
+    with pytest.raises(RefusedError, match="invalid value for attribute 't'"):
+        store.upsert({"id": 2, "t": moment})
+    with pytest.raises(RefusedError, match="expects datetime"):
+        store.ids(["t", "Gt", moment])
+    assert store.rows() == [{"id": 1, "t": "0001-01-01T00:00:00.000000000Z"}]
