@@ -73,6 +73,7 @@ def holding(store: ScriptedStore, name: str, ranked: list[tuple[str, float]]) ->
         name,
         rows=tuple({"id": id_, "$dist": distance} for id_, distance in ranked),
         vector="[2]f32",
+        _hevlayer_upserted_at="int",
         kind="string",
         rating="int",
         text="string",
@@ -401,3 +402,33 @@ async def test_the_route_for_reranking_says_that_it_is_not_offered(
     assert received.json["error"] == "UnsupportedByStore"
     assert received.json["route"] == "searchNamespace"
     assert bothered(store) == []
+
+
+async def test_every_leg_is_cut_at_the_watermark_of_its_namespace(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    names = ["tools", "parts"]
+    search = {"vector": None, "rank_by": ["text", "HybridText", "hand saw"], "namespaces": names}
+
+    async def known() -> bool:
+        received = await query(edge, **search)
+        return all("stable_as_of" in one for one in received.json["namespaces"])
+
+    await eventually(known)
+    for name in names:
+        metadata = {"index": {"status": "updating", "unindexed_bytes": 7}}
+        store.answers[f"GET /v2/namespaces/{name}/metadata"] = answer(metadata)
+
+    async def all_cut() -> EdgeAnswer | None:
+        store.requests.clear()
+        received = await query(edge, **search)
+        legs = [body for name in names for body in asked(store, name)]
+        return received if all("_upserted_at" in str(leg.get("filters")) for leg in legs) else None
+
+    received = await eventually(all_cut)
+    assert received is not None
+    for one in received.json["namespaces"]:
+        cut = ["_hevlayer_upserted_at", "Lte", one["stable_as_of"]]
+        filters = [leg["filters"] for leg in asked(store, one["namespace"])]
+        assert len(filters) == 3
+        assert all(found == cut or found[1][-1] == cut for found in filters)
