@@ -82,7 +82,7 @@ def local_system(
         defaults["LOG_LEVEL"] = options.log_level
     plan = _Plan(home=home, options=options, environment=environment, defaults=defaults)
     stores = [] if options.upstream else [plan.vectorstore()]
-    middle = [plan.cache(), *(plan.on_socket(name) for name in ON_SOCKETS if name != "cache")]
+    middle = [plan.cache(), plan.on_socket("snapshots"), plan.history(), plan.on_socket("runtime")]
     before = tuple(spec.name for spec in (*stores, *middle))
     gateways = [plan.gateway(index, after=before) for index in range(options.gateway_count)]
     return (*stores, *middle, *gateways)
@@ -120,6 +120,13 @@ class _Plan:
     def cache(self) -> ProcessSpec:
         return self.on_socket("cache", DATA_DIRECTORY=str(self.home.path / "cache"))
 
+    def history(self) -> ProcessSpec:
+        return self.on_socket(
+            "history",
+            DATA_DIRECTORY=str(self.home.path / "history"),
+            OBJECTS_DIRECTORY=str(self.home.path / "objects"),
+        )
+
     def on_socket(self, service: str, **defaults: str) -> ProcessSpec:
         address = self.home.socket_address(service)
         listens = [Listen(kind="grpc", variable="GRPC_ADDRESS", address=address)]
@@ -128,23 +135,30 @@ class _Plan:
     def gateway(self, index: int, *, after: tuple[str, ...]) -> ProcessSpec:
         http_port = self.options.http_port and self.options.http_port + index
         grpc_port = self.options.grpc_port and self.options.grpc_port + index
-        variables = {"LAYER_GATEWAY_CACHE_ADDRESS": self.home.socket_address("cache")}
+        variables = {
+            "LAYER_GATEWAY_CACHE_ADDRESS": self.home.socket_address("cache"),
+            "LAYER_GATEWAY_HISTORY_ADDRESS": self.home.socket_address("history"),
+        }
         upstream = "LAYER_GATEWAY_UPSTREAM_URL"
         links: tuple[Link, ...] = ()
         if self.options.upstream:
             variables[upstream] = self.options.upstream
         else:
             links = (Link(variable=upstream, process="vectorstore", kind="http", scheme="http://"),)
+        name = "gateway" if index == 0 else f"gateway-{index + 1}"
         return self._spec(
             "gateway",
-            name="gateway" if index == 0 else f"gateway-{index + 1}",
+            name=name,
             listens=[
                 Listen(kind="http", variable="HTTP_ADDRESS", address=f"{LOOPBACK}:{http_port}"),
                 Listen(kind="grpc", variable="GRPC_ADDRESS", address=f"{LOOPBACK}:{grpc_port}"),
             ],
             links=links,
             variables=variables,
-            defaults={"OBJECTS_DIRECTORY": str(self.home.path / "objects")},
+            defaults={
+                "OBJECTS_DIRECTORY": str(self.home.path / "objects"),
+                "HISTORY_SPOOL_DIRECTORY": str(self.home.path / "history-spool" / name),
+            },
             after=after,
         )
 

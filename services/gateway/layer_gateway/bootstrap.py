@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from layer.cache.v1 import cache_pb2_grpc
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from layer.history.v1 import history_pb2_grpc
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.embedding_profiles import read_profiles
+from layer_gateway.adapters.history_archive import HistoryArchiveService
+from layer_gateway.adapters.history_queue import HistoryQueue
+from layer_gateway.adapters.history_spool import DirectorySpool, MemorySpool
+from layer_gateway.adapters.history_stream import HistoryStream
 from layer_gateway.adapters.membership import RENEW_INTERVAL_S, Membership
 from layer_gateway.adapters.no_cache import NoCache
+from layer_gateway.adapters.no_history import NoHistory
 from layer_gateway.adapters.store import HttpStore
 from layer_gateway.application.asking import AnswerQuery
 from layer_gateway.application.auto import SearchAuto
@@ -19,6 +27,7 @@ from layer_gateway.application.blobs import Blobs
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.federating import QueryNamespaces
 from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.history import History
 from layer_gateway.application.hybrid import SearchText
 from layer_gateway.application.inbound import InboundAuth
 from layer_gateway.application.initialising import BackfillSettings, InitNamespace
@@ -36,12 +45,13 @@ from layer_gateway.application.writing import WriteRows
 from layer_gateway.http.edge import Edge, http_edge
 from layer_gateway.http.handlers.blobs import BlobHandlers
 from layer_gateway.http.handlers.documents import DocumentHandlers
+from layer_gateway.http.handlers.history import HistoryHandlers
 from layer_gateway.http.handlers.namespaces import NamespaceHandlers
 from layer_gateway.http.handlers.rows import RowHandlers
 from layer_gateway.http.handlers.searches import SearchHandlers
 from layer_gateway.http.passthrough import Passthrough
-from layer_gateway.metrics import EdgeMetrics, WatermarkMetrics
-from layer_gateway.ports import RowCache
+from layer_gateway.metrics import EdgeMetrics, HistoryMetrics, WatermarkMetrics
+from layer_gateway.ports import HistoryArchive, HistoryRecorder, RowCache
 from layer_gateway.rpc.servicer import GatewayServicer
 from layer_gateway.settings import GatewaySettings
 from layer_kit.clock import epoch_milliseconds, monotonic
@@ -50,6 +60,9 @@ from layer_kit.rpc.client import open_channel
 from layer_kit.service import ServiceFrame, service_frame
 from layer_objects import ObjectStore
 from layer_upstream import UpstreamClient, UpstreamLimits
+
+HISTORY_PAUSE_S: Final = 0.001
+"""Between two steps of the queue, each of which waits for work itself."""
 
 
 @asynccontextmanager
@@ -84,6 +97,8 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             search_text=search,
             search_auto=SearchAuto(search_text=search, query_rows=query),
         )
+        recorder, archive = _open_history(settings, frame)
+        history = History(recorder=recorder, now_ns=time.time_ns)
         describe_layer = DescribeLayer(shards=shards, watermarks=watermarks)
         namespaces = Namespaces(
             store=store,
@@ -91,6 +106,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             facts=facts,
             watermarks=watermarks,
             describe_layer=describe_layer,
+            archive=archive,
         )
         init_namespace = InitNamespace(
             store=store,
@@ -109,9 +125,12 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             write_rows=write,
             answer_query=ask,
             passthrough=passthrough,
+            history=history,
             body_bytes_max=settings.body_bytes_max,
         )
-        documents = DocumentHandlers(fetch_rows=fetch, body_bytes_max=settings.body_bytes_max)
+        documents = DocumentHandlers(
+            fetch_rows=fetch, history=history, body_bytes_max=settings.body_bytes_max
+        )
         administration = NamespaceHandlers(
             namespaces=namespaces,
             init_namespace=init_namespace,
@@ -139,6 +158,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
                 **documents.table(),
                 **administration.table(),
                 **blobs.table(),
+                **HistoryHandlers(archive=archive).table(),
             },
             cache=cache,
             auth=auth,
@@ -191,6 +211,30 @@ def _open_objects(settings: GatewaySettings, frame: ServiceFrame) -> ObjectStore
     if objects is not None:
         frame.resources.push_async_callback(objects.aclose)
     return objects
+
+
+def _open_history(
+    settings: GatewaySettings, frame: ServiceFrame
+) -> tuple[HistoryRecorder, HistoryArchive]:
+    if not settings.history_address:
+        none = NoHistory()
+        return none, none
+    channel = open_channel(settings.history_address)
+    frame.resources.push_async_callback(channel.close)
+    stub = history_pb2_grpc.HistoryServiceStub(channel)
+    bytes_max = settings.history_spool_bytes_max
+    directory = settings.history_spool_directory
+    metrics = HistoryMetrics(frame.registry)
+    queue = HistoryQueue(
+        HistoryStream(stub),
+        DirectorySpool(Path(directory), bytes_max) if directory else MemorySpool(bytes_max),
+        metrics,
+        clock=monotonic,
+    )
+    metrics.watch(lambda: queue.queued_count, lambda: queue.spooled_bytes)
+    frame.loops.every(HISTORY_PAUSE_S, queue.step, name="history")
+    frame.resources.push_async_callback(queue.close, settings.shutdown_grace_s / 2)
+    return queue, HistoryArchiveService(stub, timeout_s=settings.history_timeout_s)
 
 
 def _open_watermarks(

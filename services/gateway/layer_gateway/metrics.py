@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from collections.abc import Callable
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from layer_kit.telemetry.metrics import SECONDS_BUCKETS
 
@@ -46,3 +49,33 @@ class WatermarkMetrics:
     def polled(self, result: str) -> None:
         """Count one look."""
         self._polls.labels(result=result).inc()
+
+
+class HistoryMetrics:
+    """Counts what becomes of events, and tells how many wait."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._events = Counter(
+            "layer_history_edge_events_total",
+            "Searches and clicks, by what became of them.",
+            ["result"],
+            registry=registry,
+        )
+        self._queued = Gauge(
+            "layer_history_edge_queued_events",
+            "Events that wait in memory.",
+            registry=registry,
+        )
+        self._spooled = Gauge(
+            "layer_history_edge_spooled_bytes",
+            "Batches that wait for the history service to come back.",
+            registry=registry,
+        )
+
+    def watch(self, queued: Callable[[], int], spooled: Callable[[], int]) -> None:
+        """Take the figures at each scrape."""
+        self._queued.set_function(queued)
+        self._spooled.set_function(spooled)
+
+    def count(self, result: Literal["delivered", "refused", "dropped"], count: int) -> None:
+        self._events.labels(result).inc(count)

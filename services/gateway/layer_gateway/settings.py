@@ -46,6 +46,22 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
     cache_timeout_s: float = Field(
         0.2, gt=0, le=10, description="Longest wait for the cache before a read goes upstream."
     )
+    history_address: str = Field(
+        "", description="gRPC address of the history service. Empty: run without history."
+    )
+    history_timeout_s: float = Field(
+        30.0, gt=0, le=300, description="Longest wait for a page of history."
+    )
+    history_spool_directory: str = Field(
+        "",
+        description="Folder where searches and clicks wait while the history service is away; one "
+        "process each. Empty: they wait in memory and go with the process.",
+    )
+    history_spool_bytes_max: int = Field(
+        256 * 1024**2,
+        ge=0,
+        description="Bytes that may wait there, or in memory; then new ones are dropped.",
+    )
     shard_count: int = Field(
         16,
         ge=1,

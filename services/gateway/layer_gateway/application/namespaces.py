@@ -14,7 +14,7 @@ import msgspec
 from layer_gateway.application.facts import Facts, attribute_types
 from layer_gateway.application.layer_state import DescribeLayer
 from layer_gateway.application.watermarks import Watermarks
-from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
+from layer_gateway.ports import Caller, HistoryArchive, RowCache, Store, StoreAnswer
 from layer_kit.errors import LayerError, NotFoundError, UpstreamError
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.federated import too_many_namespaces
@@ -87,6 +87,7 @@ class Namespaces:
     facts: Facts
     watermarks: Watermarks
     describe_layer: DescribeLayer
+    archive: HistoryArchive
 
     async def describe(self, namespace: Namespace, caller: Caller) -> RawObject | StoreAnswer:
         """Return the store's metadata with ``id`` and ``layer``, or its refusal.
@@ -170,11 +171,12 @@ class Namespaces:
                 return found
             place = {"cursor": page.next_cursor}
 
-    async def delete(self, namespace: Namespace, caller: Caller) -> bool:
-        """Delete a namespace upstream and everything near it; tell whether it existed.
+    async def delete(self, namespace: Namespace, caller: Caller) -> int:
+        """Delete a namespace upstream and everything near it; return how many objects went.
 
         Raises:
-            UpstreamError: ``DELETE_FAILED``.
+            UpstreamError: ``DELETE_FAILED``, or what the history fails with: the namespace is gone
+                upstream then, and to delete it once more deletes the rest.
         """
         try:
             answer = await self.store.delete_namespace(namespace, caller)
@@ -190,7 +192,7 @@ class Namespaces:
                 namespace=namespace,
                 status=answer.status,
             )
-        return answer.status != HTTPStatus.NOT_FOUND
+        return await self.archive.purge(namespace)
 
     async def _listed(self, name: str, caller: Caller) -> ListedNamespace:
         try:

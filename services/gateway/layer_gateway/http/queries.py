@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-
 from layer_gateway.application.answers import HybridReport, QueryAnswer
 from layer_gateway.application.federating import FederatedAnswer
+from layer_gateway.domain.visits import Visit
 from layer_gateway.http.answers import WholeAnswer, json_answer, relayed
-from layer_gateway.http.requests import VECTOR_WARNING, traceparent
+from layer_gateway.http.requests import VECTOR_WARNING
 from layer_wire.search_bodies import Query
 
 
-def query_response(request: web.BaseRequest, query: Query, answer: QueryAnswer) -> WholeAnswer:
+def query_response(visit: Visit, query: Query, answer: QueryAnswer) -> WholeAnswer:
     """Answer a query of one namespace, or relay what the store refused it with."""
-    headers = {"traceparent": traceparent(request)}
+    headers = {"traceparent": visit.traceparent}
     if answer.refusal is not None:
         return relayed(answer.refusal, headers=headers)
     if query.drops_vector:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import secrets
+import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
 
 from layer_gateway.application.inbound import SENT_ON
+from layer_gateway.domain.visits import Visit, read_visit
 from layer_gateway.http.routes import Route
 from layer_gateway.ports import Caller
 from layer_wire.queries import VECTOR_ATTRIBUTE
@@ -17,9 +18,7 @@ from layer_wire.queries import VECTOR_ATTRIBUTE
 Handler = Callable[[web.BaseRequest, Route], Awaitable[web.StreamResponse]]
 
 VECTOR_WARNING: Final = {"x-layer-warning": "vector_attribute_dropped"}
-_TRACEPARENT: Final = re.compile(
-    r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}", re.IGNORECASE
-)
+_numbers: Final = random.Random()  # noqa: S311 -- unlike, not secret; the system's cost more
 
 
 def caller_of(request: web.BaseRequest) -> Caller:
@@ -38,13 +37,15 @@ def query_string(request: web.BaseRequest) -> str:
     return request.raw_path.partition("?")[2]
 
 
-def traceparent(request: web.BaseRequest) -> str:
-    """Echo a valid traceparent, or mint one so that clicks can be joined to this query."""
-    offered = request.headers.get("traceparent", "")
-    found = _TRACEPARENT.fullmatch(offered)
-    if found and set(found[1]) != {"0"} and set(found[2]) != {"0"}:
-        return offered
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+def visit_of(request: web.BaseRequest) -> Visit:
+    """Return what the request says of its session, with a trace of layer's where it has none.
+
+    Raises:
+        InvalidRequestError: ``TAG_INVALID`` or ``TOO_MANY_TAGS``.
+    """
+    return read_visit(
+        request.headers.get, epoch_s=lambda: int(time.time()), random_bits=_numbers.getrandbits
+    )
 
 
 def without_vector(names: list[str] | None) -> tuple[list[str] | None, dict[str, str]]:

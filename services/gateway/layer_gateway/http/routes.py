@@ -33,6 +33,11 @@ class Operation(StrEnum):
     STORE_METADATA = auto()
     PUT_BLOB = auto()
     GET_BLOB = auto()
+    SEARCH_HISTORY = auto()
+    CLICKSTREAM = auto()
+    SEARCH_SESSION = auto()
+    GET_HISTORY_POLICY = auto()
+    SET_HISTORY_POLICY = auto()
 
 
 ROUTES: Final[Mapping[str, Operation]] = {
@@ -49,6 +54,14 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "PUT /v1/namespaces/{namespace}/blobs": Operation.PUT_BLOB,
     "GET /v1/namespaces/{namespace}/blobs/{sha256}": Operation.GET_BLOB,
     "HEAD /v1/namespaces/{namespace}/blobs/{sha256}": Operation.GET_BLOB,
+    "GET /v2/namespaces/{namespace}/search-history": Operation.SEARCH_HISTORY,
+    "GET /v1/namespaces/{namespace}/search-history": Operation.SEARCH_HISTORY,
+    "GET /v2/namespaces/{namespace}/search-history/{trace_id}": Operation.SEARCH_SESSION,
+    "GET /v1/namespaces/{namespace}/search-history/{trace_id}": Operation.SEARCH_SESSION,
+    "GET /v2/namespaces/{namespace}/clickstream": Operation.CLICKSTREAM,
+    "GET /v1/namespaces/{namespace}/clickstream": Operation.CLICKSTREAM,
+    "GET /v2/namespaces/{namespace}/history-policy": Operation.GET_HISTORY_POLICY,
+    "PUT /v2/namespaces/{namespace}/history-policy": Operation.SET_HISTORY_POLICY,
     # Passed on, with something before or after.
     "POST /v1/namespaces/{namespace}/query": Operation.QUERY_OLD_PATH,
     "POST /v1/namespaces/{namespace}/schema": Operation.CHANGE_SCHEMA,

@@ -11,9 +11,10 @@ import msgspec
 from aiohttp import web
 
 from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.history import History
 from layer_gateway.http.answers import json_answer
 from layer_gateway.http.bodies import read_json_body
-from layer_gateway.http.requests import Handler, caller_of, query_string, without_vector
+from layer_gateway.http.requests import Handler, caller_of, query_string, visit_of, without_vector
 from layer_gateway.http.routes import Operation, Route
 from layer_gateway.ports import CachedRow
 from layer_kit.errors import InvalidRequestError, NotFoundError
@@ -34,6 +35,7 @@ class DocumentHandlers:
     """One document, or a batch of them."""
 
     fetch_rows: FetchRows
+    history: History
     body_bytes_max: int
 
     def table(self) -> Mapping[Operation, Handler]:
@@ -41,6 +43,7 @@ class DocumentHandlers:
 
     async def fetch_one(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         name, document_id = parse_namespace(route.namespace), route.names["id"]
+        visit = visit_of(request)
         listed = dict(parse_qsl(query_string(request), keep_blank_values=True))
         names, headers = _wanted(listed.get("include_attributes"))
         found = await self.fetch_rows.by_text(name, [document_id], caller_of(request), names=names)
@@ -51,18 +54,21 @@ class DocumentHandlers:
                 namespace=name,
                 id=document_id,
             )
+        self.history.clicked(name, [document_id], visit, found, is_batch=False)
         headers["x-layer-cache"] = found.result.value
         return json_answer(_document(document_id, found.rows[0]), headers=headers)
 
     async def fetch_many(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         body = await read_json_body(request, self.body_bytes_max)
         name = parse_namespace(route.namespace)
+        visit = visit_of(request)
         asked = decode(_FETCH_BODY, body)
         if not asked.ids:
             raise InvalidRequestError("NO_IDS", "ids is empty; name at least one.", field="ids")
         ids = list(dict.fromkeys(str(id_) for id_ in asked.ids))
         names, headers = without_vector(asked.include_attributes)
         found = await self.fetch_rows.by_text(name, ids, caller_of(request), names=names)
+        self.history.clicked(name, ids, visit, found, is_batch=True)
         headers["x-layer-cache"] = found.result.value
         documents = [_document(ids[at], found.rows[at]) for at in sorted(found.rows)]
         missing = [id_ for at, id_ in enumerate(ids) if at not in found.rows]

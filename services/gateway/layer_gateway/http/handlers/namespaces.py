@@ -79,8 +79,8 @@ class NamespaceHandlers:
         return json_answer({"namespace": name, "layer": layer})
 
     async def delete(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        await self.namespaces.delete(parse_namespace(route.namespace), caller_of(request))
-        message = "namespace deleted; purged 0 S3 object(s)"
+        count = await self.namespaces.delete(parse_namespace(route.namespace), caller_of(request))
+        message = f"namespace deleted; purged {count} S3 object(s)"
         return json_answer({"status": "OK", "message": message})
 
     async def change_schema(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:

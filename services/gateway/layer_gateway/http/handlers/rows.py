@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from layer_gateway.application.asking import AnswerQuery
+from layer_gateway.application.history import History
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.http.answers import relayed
 from layer_gateway.http.bodies import read_json_body
 from layer_gateway.http.passthrough import Passthrough
-from layer_gateway.http.queries import query_response
-from layer_gateway.http.requests import Handler, caller_of
+from layer_gateway.http.queries import query_response, reports
+from layer_gateway.http.requests import Handler, caller_of, visit_of
 from layer_gateway.http.routes import Operation, Route
 from layer_kit.names import parse_namespace
 from layer_wire.queries import decode_query, is_native
@@ -27,6 +28,7 @@ class RowHandlers:
     write_rows: WriteRows
     answer_query: AnswerQuery
     passthrough: Passthrough
+    history: History
     body_bytes_max: int
 
     def table(self) -> Mapping[Operation, Handler]:
@@ -47,10 +49,11 @@ class RowHandlers:
         fields = decode_query(body)
         if is_native(fields) and not is_search(fields):
             return await self.passthrough(request, body=body)
+        visit = visit_of(request)
         query = parse_query(body, fields)
-        return query_response(
-            request, query, await self.answer_query(name, query, caller_of(request))
-        )
+        answer = await self.answer_query(name, query, caller_of(request))
+        self.history.queried(name, fields, visit, answer, reports(answer))
+        return query_response(visit, query, answer)
 
     async def query_old_path(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         target = request.raw_path.replace("/v1/", "/v2/", 1)

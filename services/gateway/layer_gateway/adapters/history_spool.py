@@ -1,0 +1,146 @@
+"""Batches that wait for the history service: on disk within a budget, or in memory.
+
+A spool outlives the process, not the machine: its files are not synced, since what is in them was
+never promised to anyone. Each file holds one batch behind its CRC-32.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import zlib
+from collections import deque
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+
+from layer_kit.configuration import ConfigurationError
+
+log = structlog.get_logger(__name__)
+
+SUFFIX: Final = ".batch"
+_CHECKSUM_BYTES: Final = 4
+
+
+class Spool(Protocol):
+    """Batches in the order in which they came."""
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    @property
+    def is_empty(self) -> bool: ...
+
+    def append(self, batch: bytes) -> bool:
+        """Keep a batch; False when the budget, or the disk, has no room for it."""
+        ...
+
+    def oldest(self) -> bytes:
+        """Return the oldest batch; empty when it cannot be read. There must be one."""
+        ...
+
+    def drop_oldest(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class MemorySpool:
+    """A spool that is lost with the process."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._batches: deque[bytes] = deque()
+        self.size_bytes = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._batches
+
+    def append(self, batch: bytes) -> bool:
+        if self.size_bytes + len(batch) > self._bytes_max:
+            return False
+        self._batches.append(batch)
+        self.size_bytes += len(batch)
+        return True
+
+    def oldest(self) -> bytes:
+        return self._batches[0]
+
+    def drop_oldest(self) -> None:
+        self.size_bytes -= len(self._batches.popleft())
+
+    def close(self) -> None:
+        pass
+
+
+class DirectorySpool:
+    """A spool in a directory of its own, which is created."""
+
+    def __init__(self, directory: Path, bytes_max: int) -> None:
+        """Take over what an earlier process left.
+
+        Raises:
+            ConfigurationError: When the directory cannot be written, or another process has it.
+        """
+        self._directory = directory
+        self._bytes_max = bytes_max
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock_file = (directory / "lock").open("w")
+            found = sorted(directory.glob(f"*{SUFFIX}"))
+            self._files = deque((int(path.stem), path.stat().st_size) for path in found)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"history spool {directory} is unusable: {error}") from error
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(
+                f"history spool {directory} is in use by another process; give each its own"
+            ) from error
+        self.size_bytes = sum(size for _, size in self._files)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._files
+
+    def append(self, batch: bytes) -> bool:
+        body = zlib.crc32(batch).to_bytes(_CHECKSUM_BYTES, "little") + batch
+        if self.size_bytes + len(body) > self._bytes_max:
+            return False
+        number = self._files[-1][0] + 1 if self._files else 1
+        path = self._path(number)
+        try:
+            with path.with_suffix(".new").open("wb") as file:
+                file.write(body)
+            path.with_suffix(".new").replace(path)
+        except OSError as error:
+            log.warning("history_spool_failed", cause=os.strerror(error.errno or 0))
+            return False
+        self._files.append((number, len(body)))
+        self.size_bytes += len(body)
+        return True
+
+    def oldest(self) -> bytes:
+        path = self._path(self._files[0][0])
+        try:
+            body = path.read_bytes()
+        except OSError:
+            body = b""
+        checksum, batch = body[:_CHECKSUM_BYTES], body[_CHECKSUM_BYTES:]
+        if zlib.crc32(batch).to_bytes(_CHECKSUM_BYTES, "little") == checksum:
+            return batch
+        log.warning("history_spool_damaged", file=path.name)
+        return b""
+
+    def drop_oldest(self) -> None:
+        number, size_bytes = self._files.popleft()
+        self._path(number).unlink(missing_ok=True)
+        self.size_bytes -= size_bytes
+
+    def close(self) -> None:
+        """Let another process have the directory."""
+        self._lock_file.close()
+
+    def _path(self, number: int) -> Path:
+        return self._directory / f"{number:012d}{SUFFIX}"

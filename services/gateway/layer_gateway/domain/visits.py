@@ -1,0 +1,84 @@
+"""What a request says of the search session it belongs to: its trace, its text, its tags."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from layer_kit.errors import InvalidRequestError
+from layer_wire.traces import RANDOM_BITS, mint_trace_id, trace_id_of
+
+TAGS_MAX: Final = 32
+TAG_BYTES_MAX: Final = 128
+SEARCH_QUERY_HEADER: Final = "x-hevlayer-search-query"
+TAG_HEADERS: Final = ("x-hevlayer-tags", "x-hevlayer-tag")
+SPAN_BITS: Final = 64
+
+_TAG: Final = re.compile(r"[A-Za-z0-9:_\-./=+]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request of a session."""
+
+    traceparent: str
+    """The caller's, or one of layer's making."""
+    trace_id: str
+    """In lower case."""
+    is_minted: bool
+    """Whether the caller brought no valid trace, so that nobody can know this one yet."""
+    raw_query: str
+    """What the user typed; empty when the caller did not say."""
+    tags: Sequence[str]
+
+
+def read_visit(
+    header: Callable[[str], str | None],
+    *,
+    epoch_s: Callable[[], int],
+    random_bits: Callable[[int], int],
+) -> Visit:
+    """Read a request's headers, or its metadata.
+
+    Raises:
+        InvalidRequestError: ``TAG_INVALID`` or ``TOO_MANY_TAGS``.
+    """
+    raw_query = (header(SEARCH_QUERY_HEADER) or "").strip()
+    tags = parse_tags(header(name) for name in TAG_HEADERS)
+    traceparent = header("traceparent") or ""
+    trace_id = trace_id_of(traceparent) if traceparent else None
+    if trace_id is not None:
+        return Visit(traceparent, trace_id, False, raw_query, tags)  # noqa: FBT003
+    trace_id = mint_trace_id(epoch_s(), random_bits(RANDOM_BITS))
+    span_id = random_bits(SPAN_BITS) or 1
+    return Visit(f"00-{trace_id}-{span_id:016x}-01", trace_id, True, raw_query, tags)  # noqa: FBT003
+
+
+def parse_tags(lists: Iterable[str | None]) -> Sequence[str]:
+    """Return the tags of comma-separated lists: trimmed, sorted, each once.
+
+    Raises:
+        InvalidRequestError: ``TAG_INVALID`` or ``TOO_MANY_TAGS``.
+    """
+    found = {tag for text in lists if text for part in text.split(",") if (tag := part.strip())}
+    if not found:
+        return ()
+    if len(found) > TAGS_MAX:
+        raise InvalidRequestError(
+            "TOO_MANY_TAGS",
+            f"{len(found)} tags; the limit is {TAGS_MAX}.",
+            field="tags",
+            count=len(found),
+            count_max=TAGS_MAX,
+        )
+    for tag in found:
+        if len(tag) > TAG_BYTES_MAX or _TAG.fullmatch(tag) is None:
+            raise InvalidRequestError(
+                "TAG_INVALID",
+                f"Tag {tag[:TAG_BYTES_MAX]!r} is not 1 to {TAG_BYTES_MAX} of [A-Za-z0-9:_-./=+].",
+                field="tags",
+                tag=tag[:TAG_BYTES_MAX],
+            )
+    return sorted(found)
