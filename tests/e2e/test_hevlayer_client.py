@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hevlayer import AsyncHevlayer, HevlayerError, LayerResponse
 
+from layer_testing.edge_calls import eventually
 from layer_testing.system import LocalSystem
 
 Client = Any
@@ -174,10 +175,39 @@ async def test_namespaces_are_listed_and_described(layer: Client, tools: str) ->
     assert [(entry.name, entry.row_count) for entry in listed.namespaces] == [(tools, 3)]
     described = await layer.get_namespace_metadata(tools)
     assert described.layer is not None
-    assert described.layer.is_stable is True
+    assert (described.layer.shard_state, described.layer.init_state) == ("unsharded", "ready")
     with pytest.raises(HevlayerError) as missing:
         await layer.get_namespace_metadata("no-such-namespace")
     assert missing.value.status_code == 404
+
+
+async def test_a_namespace_becomes_stable_and_queries_tell_since_when(
+    layer: Client, tools: str
+) -> None:
+    async def watermark() -> int | None:
+        described = (await layer.get_namespace_metadata(tools)).layer
+        return described.stable_as_of if described.is_stable else None
+
+    known = await eventually(watermark)
+    queried = await layer.query_namespace(tools, {"vector": [1.0, 0.1]})
+    assert queried.stable_as_of is not None
+    assert queried.stable_as_of >= (known or 0)
+
+
+async def test_a_namespace_is_spread_over_shards(layer: Client, tools: str) -> None:
+    answer = await layer.init_namespace(tools, {"shard_count": 4})
+    assert (answer.namespace, answer.layer.shard_count) == (tools, 4)
+    assert (answer.layer.init_state, answer.layer.scatter_gather_active) == ("ready", True)
+    found = await layer.query_namespace(tools, {"vector": [1.0, 0.1]})
+    assert [row["id"] for row in found.rows] == ["t-1", "t-3", "t-2"]
+
+
+async def test_several_legs_are_answered_in_order(layer: Client, tools: str) -> None:
+    legs = [{"vector": [1.0, 0.1], "top_k": 1}, {"rank_by": ["id", "desc"], "top_k": 1}]
+    for _ in range(2):
+        answer = await layer.batch_query_namespace(tools, {"queries": legs})
+        assert [result.rows[0]["id"] for result in answer.results] == ["t-1", "t-3"]
+        await layer.init_namespace(tools, {"shard_count": 2})
 
 
 async def test_native_operations_validate(layer: Client, tools: str) -> None:
@@ -187,7 +217,7 @@ async def test_native_operations_validate(layer: Client, tools: str) -> None:
     assert (
         (
             await layer.batch_query_namespace(
-                tools, {"queries": [{"rank_by": ["id", "asc"], "top_k": 1}]}
+                tools, {"queries": [{"rank_by": ["id", "asc"], "top_k": 1}] * 2}
             )
         )
         .results[0]

@@ -55,9 +55,17 @@ class _LayerBody(msgspec.Struct):
     between: tuple[int, int] | None = None
     include_attributes: bool | list[str] | None = None
     cursor: str | None = None
+    consistency: Raw = ABSENT
 
 
 _LAYER_BODY: Final[msgspec.json.Decoder[_LayerBody]] = msgspec.json.Decoder(_LayerBody)
+
+
+class _Consistency(msgspec.Struct):
+    level: Literal["eventual", "strong"] = "eventual"
+
+
+_CONSISTENCY: Final[msgspec.json.Decoder[_Consistency]] = msgspec.json.Decoder(_Consistency)
 
 
 class _CursorBody(msgspec.Struct):
@@ -148,7 +156,19 @@ def parse_layer_query(body: bytes) -> LayerQuery:
         include_attributes=include,
         drops_vector=names_vector,
         cursor=None if found.cursor is None else parse_cursor(found.cursor),
+        consistency=consistency_level(found.consistency),
     )
+
+
+def consistency_level(consistency: Raw) -> Literal["eventual", "strong"]:
+    """Read how recent rows must be: eventual unless the caller insists.
+
+    Raises:
+        InvalidRequestError: ``JSON_SHAPE``.
+    """
+    if is_null(consistency):
+        return "eventual"
+    return decode(_CONSISTENCY, consistency, what="consistency").level
 
 
 def parse_cursor(text: str) -> Cursor:

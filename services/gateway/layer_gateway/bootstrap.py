@@ -24,6 +24,7 @@ from layer_gateway.adapters.store import HttpStore
 from layer_gateway.application.asking import AnswerQuery
 from layer_gateway.application.auto import SearchAuto
 from layer_gateway.application.blobs import Blobs
+from layer_gateway.application.examples import RankByExample
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.federating import QueryNamespaces
 from layer_gateway.application.fetching import FetchRows
@@ -34,7 +35,9 @@ from layer_gateway.application.initialising import BackfillSettings, InitNamespa
 from layer_gateway.application.joined_reads import JoinedReads
 from layer_gateway.application.layer_state import DescribeLayer
 from layer_gateway.application.legs import RunLegs
+from layer_gateway.application.multi_querying import QueryLegs
 from layer_gateway.application.namespaces import Namespaces
+from layer_gateway.application.plans import MakePlans
 from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
@@ -84,13 +87,12 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         write = WriteRows(
             store=store, cache=cache, facts=facts, stamps=stamps, watermarks=watermarks
         )
-        run_legs = RunLegs(
-            store=store,
-            facts=facts,
-            watermarks=watermarks,
-            strong_namespaces=StrongNamespaces(settings.strong_namespaces),
+        plans = MakePlans(
+            facts=facts, strong_namespaces=StrongNamespaces(settings.strong_namespaces)
         )
-        query = QueryRows(run_legs=run_legs, watermarks=watermarks, fetch=fetch)
+        run_legs = RunLegs(store=store, plans=plans, watermarks=watermarks)
+        rank_by_example = RankByExample(fetch=fetch)
+        query = QueryRows(run_legs=run_legs, watermarks=watermarks, rank_by_example=rank_by_example)
         search = SearchText(run_legs=run_legs, watermarks=watermarks)
         ask = AnswerQuery(
             query_rows=query,
@@ -124,6 +126,13 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         rows = RowHandlers(
             write_rows=write,
             answer_query=ask,
+            query_legs=QueryLegs(
+                store=store,
+                plans=plans,
+                run_legs=run_legs,
+                watermarks=watermarks,
+                rank_by_example=rank_by_example,
+            ),
             passthrough=passthrough,
             history=history,
             body_bytes_max=settings.body_bytes_max,

@@ -17,8 +17,9 @@ from layer_gateway.application.answers import HybridReport, QueryAnswer
 from layer_gateway.application.asking import AnswerQuery
 from layer_gateway.application.auto import routed
 from layer_gateway.application.facts import Facts
-from layer_gateway.application.legs import UNREADABLE, all_of
+from layer_gateway.application.legs import all_of
 from layer_gateway.application.namespaces import Namespaces
+from layer_gateway.application.plans import UNREADABLE
 from layer_gateway.application.profiles import (
     check_dimension,
     check_profiles,

@@ -8,30 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, TypeVar
 
-from layer_gateway.application.facts import Facts
-from layer_gateway.application.strong import StrongNamespaces
+from layer_gateway.application.plans import Consistency, MakePlans, Plan
 from layer_gateway.application.watermarks import Cut, Watermarks
 from layer_gateway.ports import Caller, Store, StoreAnswer
-from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
 from layer_wire import filters
 from layer_wire.filters import Filter
 from layer_wire.jsontext import Raw, RawObject, encode
 from layer_wire.ranking import Ranking, merged, parse_ranking
-from layer_wire.reserved import MARKER_ID, RESERVED_PREFIX, UPSERTED_AT
+from layer_wire.reserved import MARKER_ID
 from layer_wire.rows import query_answer, read_answer, row_id
 
 T = TypeVar("T")
-
-Consistency = Literal["eventual", "strong"]
-
-UNREADABLE: Final = frozenset({"SCHEMA_UNREADABLE", "MARKER_UNREADABLE"})
-UNSTAMPED_AGE_S_MAX: Final = 1.0
-"""How old the knowledge may be, while an index is behind, that rows have no stamps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +53,6 @@ class LegAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """How a namespace is to be asked, as far as that depends on what is known of it."""
-
-    scatter_count: int = 1
-    is_stamped: bool = True
-    """Whether rows have stamps to filter by; the store refuses a filter on nothing."""
-    has_marker: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
     """One leg on its way."""
 
@@ -87,9 +69,8 @@ class RunLegs:
     """Asks the store, shard by shard where it can, and merges what it answers."""
 
     store: Store
-    facts: Facts
+    plans: MakePlans
     watermarks: Watermarks
-    strong_namespaces: StrongNamespaces
 
     async def __call__(
         self,
@@ -110,51 +91,27 @@ class RunLegs:
         Raises:
             UpstreamError: The store's own, or ``UPSTREAM_UNREADABLE``.
         """
-        if namespace in self.strong_namespaces:
-            leg = replace(leg, consistency="strong")
         run = _Run(
             namespace=namespace, leg=leg, cut=cut, caller=caller, threads=threads, slots=slots
         )
-        plan = await self._plan(run)
-        answer = await self._answer(run, plan)
-        if answer.refusal is not None and _blames_layer(answer.refusal):
-            # The schema has changed under what is remembered of it: look again, once.
-            self.facts.forget(namespace)
-            renewed = await self._plan(run)
-            if renewed != plan:
-                answer = await self._answer(run, renewed)
+        answer = await self.plans.carry_out(
+            namespace,
+            cut,
+            caller,
+            work=lambda plan: self._answer(run, plan),
+            refusal=lambda done: done.refusal,
+        )
         if answer.refusal is None:
             self.watermarks.seen(namespace, caller)
         return answer
 
-    async def _plan(self, run: _Run) -> _Plan:
-        try:
-            facts = await self.facts.get(run.namespace, run.caller)
-            if run.cut.is_updating and UPSERTED_AT not in facts.types:
-                # Another gateway may have written the first stamps meanwhile.
-                facts = await self.facts.get(
-                    run.namespace, run.caller, age_s_max=UNSTAMPED_AGE_S_MAX
-                )
-        except UpstreamError as error:
-            if error.reason not in UNREADABLE:
-                raise
-            return _Plan()  # the store says itself what it has against this caller
-        if not facts.exists:
-            return _Plan()
-        return _Plan(
-            scatter_count=facts.sharding.scatter_count,
-            is_stamped=UPSERTED_AT in facts.types,
-            has_marker=facts.sharding.marker is not None,
-        )
-
-    async def _answer(self, run: _Run, plan: _Plan) -> LegAnswer:
+    async def _answer(self, run: _Run, plan: Plan) -> LegAnswer:
         if plan.scatter_count == 1:
             return await self._whole(run, plan)
         return await self._scattered(run, plan)
 
-    async def _whole(self, run: _Run, plan: _Plan) -> LegAnswer:
-        kept = filters.not_id(MARKER_ID) if plan.has_marker else None
-        answer = await self._ask(run, plan, kept)
+    async def _whole(self, run: _Run, plan: Plan) -> LegAnswer:
+        answer = await self._ask(run, plan, plan.unmarked)
         if answer.status != HTTPStatus.OK:
             return LegAnswer(refusal=answer)
         rows = read_answer(query_answer, answer.body).rows
@@ -162,7 +119,7 @@ class RunLegs:
             rows = [row for row in rows if row_id(row) != MARKER_ID]
         return LegAnswer(rows=rows)
 
-    async def _scattered(self, run: _Run, plan: _Plan) -> LegAnswer:
+    async def _scattered(self, run: _Run, plan: Plan) -> LegAnswer:
         ranking = parse_ranking(run.leg.rank_by)
         added = _missing_names(ranking, run.leg)
         slots = asyncio.Semaphore(run.threads or plan.scatter_count)
@@ -183,17 +140,16 @@ class RunLegs:
         return LegAnswer(rows=rows, scatter_count=plan.scatter_count)
 
     async def _ask(
-        self, run: _Run, plan: _Plan, kept: Filter | None, added: Sequence[str] = ()
+        self, run: _Run, plan: Plan, kept: Filter | None, added: Sequence[str] = ()
     ) -> StoreAnswer:
         """Send one request; one that the store has no time for is cut and sent once more."""
-        is_cuttable = plan.is_stamped and run.leg.consistency == "eventual"
-        cut_filter = run.cut.filter if is_cuttable else None
-        body = _body(run.leg, cut_filter, kept, added)
-        answer = await self._send(run, body)
-        if answer.status != HTTPStatus.TOO_MANY_REQUESTS or cut_filter is not None:
-            return answer
-        lighter = _body(run.leg, run.cut.at_watermark if is_cuttable else None, kept, added)
-        return await self._send(run, lighter)
+        level = plan.level(run.leg.consistency)
+        first, *again = plan.cuts(run.cut, run.leg.consistency)
+        answer = await self._send(run, _body(run.leg, level, first, kept, added))
+        for cut_filter in again:
+            if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+                answer = await self._send(run, _body(run.leg, level, cut_filter, kept, added))
+        return answer
 
     async def _send(self, run: _Run, body: bytes) -> StoreAnswer:
         if run.slots is None:
@@ -202,13 +158,19 @@ class RunLegs:
             return await self.store.query(run.namespace, body, run.caller)
 
 
-def _body(leg: Leg, cut_filter: Filter | None, kept: Filter | None, added: Sequence[str]) -> bytes:
+def _body(
+    leg: Leg,
+    level: Consistency,
+    cut_filter: Filter | None,
+    kept: Filter | None,
+    added: Sequence[str],
+) -> bytes:
     """Return the upstream query; filters nest from the caller's own outwards."""
     body: dict[str, object] = {
         **leg.extra,
         "rank_by": leg.rank_by,
         "top_k": leg.row_count,
-        "consistency": {"level": leg.consistency},
+        "consistency": {"level": level},
     }
     if (found := filters.both(filters.both(leg.filter, cut_filter), kept)) is not None:
         body["filters"] = found
@@ -218,11 +180,6 @@ def _body(leg: Leg, cut_filter: Filter | None, kept: Filter | None, added: Seque
     if include is not None:
         body["include_attributes"] = include
     return encode(body)
-
-
-def _blames_layer(refusal: StoreAnswer) -> bool:
-    """Tell whether the store refuses an attribute that only layer uses."""
-    return refusal.status == HTTPStatus.BAD_REQUEST and RESERVED_PREFIX.encode() in refusal.body
 
 
 def _missing_names(ranking: Ranking, leg: Leg) -> list[str]:

@@ -7,31 +7,26 @@ seen here: the edge passes it on.
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from layer_gateway.application.answers import QueryAnswer
-from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.examples import RankByExample
 from layer_gateway.application.legs import Leg, RunLegs
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports import Caller
-from layer_kit.errors import InvalidRequestError, NotFoundError
+from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace
-from layer_wire.ids import JsonId
-from layer_wire.jsontext import Raw, RawObject, raw
+from layer_wire.jsontext import RawObject
 from layer_wire.queries import (
     UPSTREAM_ROWS_MAX,
     VECTOR_ATTRIBUTE,
     Cursor,
     LayerQuery,
-    rank_by_vector,
 )
 from layer_wire.ranking import id_order
 from layer_wire.rows import RANK_KEY, row_id
-from layer_wire.vectors import stored_vector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +35,7 @@ class QueryRows:
 
     run_legs: RunLegs
     watermarks: Watermarks
-    fetch: FetchRows
+    rank_by_example: RankByExample
 
     async def __call__(
         self,
@@ -70,7 +65,7 @@ class QueryRows:
             )
         cut = self.watermarks.cut(namespace)
         leg = Leg(
-            rank_by=query.rank_by or rank_by_vector(await self._vector(namespace, query, caller)),
+            rank_by=await self.rank_by_example(namespace, query, caller),
             row_count=_row_count(query),
             filter=query.filter,
             include_attributes=query.include_attributes,
@@ -90,36 +85,6 @@ class QueryRows:
             next_cursor=_next_cursor(query, page),
             stable_as_of_ms=cut.stable_as_of_ms,
         )
-
-    async def _vector(self, namespace: Namespace, query: LayerQuery, caller: Caller) -> Raw:
-        if query.vector is not None:
-            return query.vector
-        if query.nearest_to_id is None:
-            raise AssertionError("a checked query has one source of rank")
-        return await self._mean_vector(namespace, query.nearest_to_id, caller)
-
-    async def _mean_vector(
-        self, namespace: Namespace, ids: Sequence[JsonId], caller: Caller
-    ) -> Raw:
-        """Return the component-wise mean of the stored vectors of ``ids``."""
-        texts = [str(id_) for id_ in ids]
-        fetched = await self.fetch.by_text(namespace, texts, caller, names=[], with_vectors=True)
-        found = {at: stored_vector(row.vectors) for at, row in fetched.rows.items()}
-        missing = [text for at, text in enumerate(texts) if not found.get(at)]
-        if missing:
-            raise NotFoundError(
-                "EXAMPLES_NOT_FOUND",
-                f"No vector is stored for {', '.join(missing)}.",
-                ids=",".join(missing),
-            )
-        vectors = [found[at] or [] for at in range(len(texts))]
-        if len({len(vector) for vector in vectors}) != 1:
-            raise InvalidRequestError(
-                "VECTORS_DIFFER",
-                "The rows of nearest_to_id have vectors of different lengths.",
-                field="nearest_to_id",
-            )
-        return raw([math.fsum(parts) / len(parts) for parts in zip(*vectors, strict=True)])
 
 
 def _row_count(query: LayerQuery) -> int:

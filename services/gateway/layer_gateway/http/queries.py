@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from layer_gateway.application.answers import HybridReport, QueryAnswer
 from layer_gateway.application.federating import FederatedAnswer
+from layer_gateway.application.multi_querying import MultiQueryAnswer
 from layer_gateway.domain.visits import Visit
 from layer_gateway.http.answers import WholeAnswer, json_answer, relayed
 from layer_gateway.http.requests import VECTOR_WARNING
+from layer_wire.multi_queries import MultiQuery
 from layer_wire.search_bodies import Query
 
 
@@ -17,14 +21,28 @@ def query_response(visit: Visit, query: Query, answer: QueryAnswer) -> WholeAnsw
         return relayed(answer.refusal, headers=headers)
     if query.drops_vector:
         headers |= VECTOR_WARNING
-    if answer.stable_as_of_ms is not None:
-        headers["x-layer-stable-as-of"] = str(answer.stable_as_of_ms)
+    headers |= stable_as_of(answer.stable_as_of_ms)
     if answer.next_cursor is not None:
         headers["x-layer-next-cursor"] = answer.next_cursor
     body: dict[str, object] = {"rows": answer.rows, **reports(answer)}
     if not answer.is_deferred:
         body["next_cursor"] = answer.next_cursor
     return json_answer(body, headers=headers)
+
+
+def multi_query_response(visit: Visit, query: MultiQuery, answer: MultiQueryAnswer) -> WholeAnswer:
+    """Answer a multi-query; what the store said to all of it is relayed."""
+    headers = {"traceparent": visit.traceparent, **stable_as_of(answer.stable_as_of_ms)}
+    if query.drops_vector and (answer.relay is None or answer.relay.status == HTTPStatus.OK):
+        headers |= VECTOR_WARNING
+    if answer.relay is not None:
+        return relayed(answer.relay, headers=headers)
+    return json_answer({"results": [{"rows": rows} for rows in answer.results]}, headers=headers)
+
+
+def stable_as_of(watermark_ms: int | None) -> dict[str, str]:
+    """Return the header that tells the watermark, where one is known."""
+    return {} if watermark_ms is None else {"x-layer-stable-as-of": str(watermark_ms)}
 
 
 def reports(answer: QueryAnswer | FederatedAnswer) -> dict[str, object]:

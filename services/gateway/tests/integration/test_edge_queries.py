@@ -101,7 +101,9 @@ async def test_the_vector_goes_on_as_it_is_spelt(edge: EdgeCaller, store: Script
         b'{"vector":[1.0],"distance_metric":"cosine_distance"}',
         b'{"vector":[1.0],"vector_encoding":"base64"}',
         b'{"rank_by":["id","asc"],"top_k":1,"rerank_by":{}}',
-        b'{"queries":[{"rank_by":["id","asc"],"top_k":1}] }',
+        b'{"queries":[{"rank_by":["id","asc"],"top_k":1}],"rerank_by":["RRF"] }',
+        b'{"queries":[{"rank_by":["id","asc"],"top_k":1},{"aggregate_by":{"n":["Count"]}}] }',
+        b'{"queries":[{"rank_by":["id","asc"],"top_k":1,"rerank_by":{}}] }',
     ],
 )
 async def test_a_query_of_the_stores_own_is_passed_on(
@@ -116,6 +118,18 @@ async def test_a_query_of_the_stores_own_is_passed_on(
     assert received.json == told
     assert received["x-theirs"] == "1"
     assert "traceparent" not in received
+
+
+async def test_strong_consistency_is_for_callers_who_insist(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    store.namespace("tools")
+    await query(edge, "tools", vector=[1], consistency={"level": "strong"})
+    await query(edge, "tools", vector=[1], consistency={"level": "eventual"})
+    levels = [one.json["consistency"]["level"] for one in queries(store, "tools")]
+    assert levels == ["strong", "eventual"]
+    received = await query(edge, "tools", vector=[1], consistency={"level": "any"})
+    assert (received.status, "consistency" in received.json["message"]) == (422, True)
 
 
 async def test_pages_go_on_after_ties(edge: EdgeCaller, store: ScriptedStore) -> None:

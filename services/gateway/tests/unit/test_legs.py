@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import pytest
 
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.legs import Leg, LegAnswer, RunLegs
+from layer_gateway.application.plans import MakePlans
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.strong import StrongNamespaces
@@ -56,6 +56,7 @@ class World:
     schema_status: int = 200
     marker: dict[str, Any] | None = None
     stray: bool = False
+    strong_patterns: str = ""
     now_s: float = 0.0
     asked: list[dict[str, Any]] = field(default_factory=list)
     """The queries of legs."""
@@ -70,12 +71,8 @@ class World:
         shards = Shards(store, None, shard_count_default=16, monotonic=clock)
         self.watermarks = Watermarks(store, Stamps(lambda: 0), WatchSettings(), monotonic=clock)
         facts = Facts(store, shards, ttl_s=30.0, monotonic=clock)
-        self.run_legs = RunLegs(
-            store=store,
-            facts=facts,
-            watermarks=self.watermarks,
-            strong_namespaces=StrongNamespaces(""),
-        )
+        plans = MakePlans(facts=facts, strong_namespaces=StrongNamespaces(self.strong_patterns))
+        self.run_legs = RunLegs(store=store, plans=plans, watermarks=self.watermarks)
 
     async def schema(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
         self.schemas_count += 1
@@ -142,9 +139,7 @@ async def test_only_an_index_that_is_behind_is_cut(
     [("", "eventual"), ("tool", "eventual"), ("others, tools", "strong"), ("t*s", "strong")],
 )
 async def test_chosen_namespaces_are_read_strongly_and_never_cut(patterns: str, level: str) -> None:
-    world = World()
-    chosen = StrongNamespaces(patterns)
-    world.run_legs = dataclasses.replace(world.run_legs, strong_namespaces=chosen)
+    world = World(strong_patterns=patterns)
     await world.run(cut=BEHIND)
     assert world.asked[0]["consistency"] == {"level": level}
     assert world.filters() == [WATERMARK if level == "eventual" else None]

@@ -9,14 +9,17 @@ from aiohttp import web
 
 from layer_gateway.application.asking import AnswerQuery
 from layer_gateway.application.history import History
+from layer_gateway.application.multi_querying import QueryLegs
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.http.answers import relayed
 from layer_gateway.http.bodies import read_json_body
 from layer_gateway.http.passthrough import Passthrough
-from layer_gateway.http.queries import query_response, reports
+from layer_gateway.http.queries import multi_query_response, query_response, reports
 from layer_gateway.http.requests import Handler, caller_of, visit_of
 from layer_gateway.http.routes import Operation, Route
-from layer_kit.names import parse_namespace
+from layer_kit.names import Namespace, parse_namespace
+from layer_wire.jsontext import RawObject
+from layer_wire.multi_queries import is_multi_query, parse_multi_query
 from layer_wire.queries import decode_query, is_native
 from layer_wire.search_bodies import is_search, parse_query
 
@@ -27,6 +30,7 @@ class RowHandlers:
 
     write_rows: WriteRows
     answer_query: AnswerQuery
+    query_legs: QueryLegs
     passthrough: Passthrough
     history: History
     body_bytes_max: int
@@ -47,6 +51,8 @@ class RowHandlers:
         body = await read_json_body(request, self.body_bytes_max)
         name = parse_namespace(route.namespace)
         fields = decode_query(body)
+        if is_multi_query(fields):
+            return await self._multi_query(request, name, body, fields)
         if is_native(fields) and not is_search(fields):
             return await self.passthrough(request, body=body)
         visit = visit_of(request)
@@ -54,6 +60,15 @@ class RowHandlers:
         answer = await self.answer_query(name, query, caller_of(request))
         self.history.queried(name, fields, visit, answer, reports(answer))
         return query_response(visit, query, answer)
+
+    async def _multi_query(
+        self, request: web.BaseRequest, name: Namespace, body: bytes, fields: RawObject
+    ) -> web.StreamResponse:
+        visit = visit_of(request)
+        query = parse_multi_query(body, fields)
+        answer = await self.query_legs(name, query, caller_of(request))
+        self.history.queried(name, fields, visit, answer.as_one(), {})
+        return multi_query_response(visit, query, answer)
 
     async def query_old_path(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         target = request.raw_path.replace("/v1/", "/v2/", 1)

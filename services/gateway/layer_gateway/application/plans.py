@@ -1,0 +1,109 @@
+"""How a namespace is to be asked, as far as that depends on what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, Literal, TypeVar
+
+from layer_gateway.application.facts import Facts
+from layer_gateway.application.strong import StrongNamespaces
+from layer_gateway.application.watermarks import Cut
+from layer_gateway.ports import Caller, StoreAnswer
+from layer_kit.errors import UpstreamError
+from layer_kit.names import Namespace
+from layer_wire import filters
+from layer_wire.filters import Filter
+from layer_wire.reserved import MARKER_ID, RESERVED_PREFIX, UPSERTED_AT
+
+T = TypeVar("T")
+
+Consistency = Literal["eventual", "strong"]
+
+UNREADABLE: Final = frozenset({"SCHEMA_UNREADABLE", "MARKER_UNREADABLE"})
+UNSTAMPED_AGE_S_MAX: Final = 1.0
+"""How old the knowledge may be, while an index is behind, that rows have no stamps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the requests to one namespace look like."""
+
+    scatter_count: int = 1
+    is_stamped: bool = True
+    """Whether rows have stamps to filter by; the store refuses a filter on nothing."""
+    has_marker: bool = False
+    is_strong: bool = False
+    """Whether the namespace is read at strong consistency whatever a query says."""
+
+    @property
+    def unmarked(self) -> Filter | None:
+        """What keeps the marker out of a request for all shards."""
+        return filters.not_id(MARKER_ID) if self.has_marker else None
+
+    def level(self, asked: Consistency) -> Consistency:
+        return "strong" if self.is_strong else asked
+
+    def cuts(self, cut: Cut, asked: Consistency) -> Sequence[Filter | None]:
+        """Return what cuts a request, and what cuts it when the store has no time for that.
+
+        A request that is cut already is not sent again.
+        """
+        if not self.is_stamped or self.level(asked) == "strong":
+            return (None, None)
+        return (cut.filter,) if cut.filter is not None else (None, cut.at_watermark)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakePlans:
+    """Plans requests, and plans them anew when a store shows that the plan was out of date."""
+
+    facts: Facts
+    strong_namespaces: StrongNamespaces
+
+    async def __call__(self, namespace: Namespace, cut: Cut, caller: Caller) -> Plan:
+        """Plan for what is known of a namespace; raises the store's own errors."""
+        is_strong = namespace in self.strong_namespaces
+        try:
+            facts = await self.facts.get(namespace, caller)
+            if cut.is_updating and UPSERTED_AT not in facts.types:
+                # Another gateway may have written the first stamps meanwhile.
+                facts = await self.facts.get(namespace, caller, age_s_max=UNSTAMPED_AGE_S_MAX)
+        except UpstreamError as error:
+            if error.reason not in UNREADABLE:
+                raise
+            return Plan(is_strong=is_strong)  # the store says itself what it has against the caller
+        if not facts.exists:
+            return Plan(is_strong=is_strong)
+        return Plan(
+            scatter_count=facts.sharding.scatter_count,
+            is_stamped=UPSERTED_AT in facts.types,
+            has_marker=facts.sharding.marker is not None,
+            is_strong=is_strong,
+        )
+
+    async def carry_out(
+        self,
+        namespace: Namespace,
+        cut: Cut,
+        caller: Caller,
+        *,
+        work: Callable[[Plan], Awaitable[T]],
+        refusal: Callable[[T], StoreAnswer | None],
+    ) -> T:
+        """Do ``work`` by a plan, once more if the schema has changed under what is remembered."""
+        plan = await self(namespace, cut, caller)
+        done = await work(plan)
+        refused = refusal(done)
+        if refused is not None and _blames_layer(refused):
+            self.facts.forget(namespace)
+            renewed = await self(namespace, cut, caller)
+            if renewed != plan:
+                done = await work(renewed)
+        return done
+
+
+def _blames_layer(refusal: StoreAnswer) -> bool:
+    """Tell whether the store refuses an attribute that only layer uses."""
+    return refusal.status == HTTPStatus.BAD_REQUEST and RESERVED_PREFIX.encode() in refusal.body
