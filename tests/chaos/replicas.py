@@ -15,7 +15,10 @@ from prometheus_client import CollectorRegistry
 from layer.cache.v1 import cache_pb2_grpc
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.membership import Membership
+from layer_gateway.adapters.no_history import NoHistory
 from layer_gateway.adapters.store import HttpStore
+from layer_gateway.adapters.warmth import NoWarmth
+from layer_gateway.application.cache_states import CacheStates
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.joined_reads import JoinedReads
@@ -98,6 +101,8 @@ class Replica:
             facts=facts,
             watermarks=watermarks,
             describe_layer=DescribeLayer(shards=shards, watermarks=watermarks),
+            archive=NoHistory(),
+            states=CacheStates(cache, NoWarmth()),
         )
         self._joined = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None

@@ -94,9 +94,11 @@ class WithoutDrops(CachedRows):
 class BackfillingUnderFreshTokens(CachedRows):
     """Asks for the permission after the read that it is for."""
 
-    async def backfill(self, namespace: Namespace, read_token: bytes, rows: CacheRows) -> None:
+    async def backfill(
+        self, namespace: Namespace, read_token: bytes, rows: CacheRows, *, is_patient: bool = False
+    ) -> int:
         fresh = await self.lookup(namespace, rows.ids)
-        await super().backfill(namespace, fresh.read_token, rows)
+        return await super().backfill(namespace, fresh.read_token, rows)
 
 
 class TakingTheAnswerUnderWay(JoinedReads):

@@ -16,6 +16,7 @@
     ├── QuotaExceededError           RESOURCE_EXHAUSTED   429   rate_limited
     ├── UpstreamError                UNAVAILABLE          502   upstream_error
     ├── UnavailableError             UNAVAILABLE          503   service_unavailable
+    │   └── CacheColdError           UNAVAILABLE          503   cache_cold
     │   └── NotConfiguredError       FAILED_PRECONDITION  503   service_unavailable
     ├── DeadlineError                DEADLINE_EXCEEDED    504   gateway_timeout
     └── InternalError                INTERNAL             500   internal
@@ -188,6 +189,15 @@ class UnavailableError(LayerError):
     http_status = 503
     http_error = "service_unavailable"
     retryable = True
+
+
+class CacheColdError(UnavailableError):
+    """What can only come from the document cache was asked for while it is away."""
+
+    http_error = "cache_cold"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason, message, cache_state="cold")
 
 
 class NotConfiguredError(UnavailableError):

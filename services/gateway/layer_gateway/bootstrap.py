@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +22,11 @@ from layer_gateway.adapters.membership import RENEW_INTERVAL_S, Membership
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.no_history import NoHistory
 from layer_gateway.adapters.store import HttpStore
+from layer_gateway.adapters.warmth import NoWarmth, RecordsClient, WarmthClient
 from layer_gateway.application.asking import AnswerQuery
 from layer_gateway.application.auto import SearchAuto
 from layer_gateway.application.blobs import Blobs
+from layer_gateway.application.cache_states import CacheStates
 from layer_gateway.application.examples import RankByExample
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.federating import QueryNamespaces
@@ -32,9 +35,11 @@ from layer_gateway.application.history import History
 from layer_gateway.application.hybrid import SearchText
 from layer_gateway.application.inbound import InboundAuth
 from layer_gateway.application.initialising import BackfillSettings, InitNamespace
+from layer_gateway.application.jobs import Jobs
 from layer_gateway.application.joined_reads import JoinedReads
 from layer_gateway.application.layer_state import DescribeLayer
 from layer_gateway.application.legs import RunLegs
+from layer_gateway.application.mirroring import MirrorSnapshot
 from layer_gateway.application.multi_querying import QueryLegs
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.plans import MakePlans
@@ -43,6 +48,8 @@ from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.streaming import StreamRows
 from layer_gateway.application.strong import StrongNamespaces
+from layer_gateway.application.warm_jobs import WarmJobs
+from layer_gateway.application.warming import WarmNamespace
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.http.edge import Edge, http_edge
@@ -52,9 +59,16 @@ from layer_gateway.http.handlers.history import HistoryHandlers
 from layer_gateway.http.handlers.namespaces import NamespaceHandlers
 from layer_gateway.http.handlers.rows import RowHandlers
 from layer_gateway.http.handlers.searches import SearchHandlers
+from layer_gateway.http.handlers.warming import WarmHandlers
 from layer_gateway.http.passthrough import Passthrough
-from layer_gateway.metrics import EdgeMetrics, HistoryMetrics, WatermarkMetrics
-from layer_gateway.ports import HistoryArchive, HistoryRecorder, RowCache
+from layer_gateway.metrics import EdgeMetrics, HistoryMetrics, WarmMetrics, WatermarkMetrics
+from layer_gateway.ports import (
+    CacheWarmth,
+    HistoryArchive,
+    HistoryRecorder,
+    RecordCache,
+    RowCache,
+)
 from layer_gateway.rpc.servicer import GatewayServicer
 from layer_gateway.settings import GatewaySettings
 from layer_kit.clock import epoch_milliseconds, monotonic
@@ -66,6 +80,7 @@ from layer_upstream import UpstreamClient, UpstreamLimits
 
 HISTORY_PAUSE_S: Final = 0.001
 """Between two steps of the queue, each of which waits for work itself."""
+STATES_INTERVAL_S: Final = 1.0
 
 
 @asynccontextmanager
@@ -79,13 +94,25 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             store, objects, shard_count_default=settings.shard_count, monotonic=monotonic
         )
         facts = Facts(store, shards, ttl_s=settings.facts_ttl_s, monotonic=monotonic)
-        fetch = FetchRows(
-            cache=cache, facts=facts, reads=JoinedReads(store=store, cache=cache, facts=facts)
-        )
         stamps = Stamps(epoch_milliseconds)
         watermarks = _open_watermarks(settings, frame, store, stamps)
+        reads = JoinedReads(store=store, cache=cache.rows, facts=facts)
+        states = CacheStates(cache.rows, cache.warmth)
+        warm_namespace = WarmNamespace(
+            store=store,
+            hints=store,
+            cache=cache.rows,
+            warmth=cache.warmth,
+            facts=facts,
+            watermarks=watermarks,
+            stream_rows=StreamRows(store=store, facts=facts),
+            reads=reads,
+            mirror=MirrorSnapshot(objects=objects, records=cache.records),
+        )
+        warm_jobs = _open_warm_jobs(settings, frame, warm_namespace, objects, states)
+        fetch = FetchRows(cache=cache.rows, facts=facts, reads=reads, missed=warm_jobs.missed)
         write = WriteRows(
-            store=store, cache=cache, facts=facts, stamps=stamps, watermarks=watermarks
+            store=store, cache=cache.rows, facts=facts, stamps=stamps, watermarks=watermarks
         )
         plans = MakePlans(
             facts=facts, strong_namespaces=StrongNamespaces(settings.strong_namespaces)
@@ -104,15 +131,16 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         describe_layer = DescribeLayer(shards=shards, watermarks=watermarks)
         namespaces = Namespaces(
             store=store,
-            cache=cache,
+            cache=cache.rows,
             facts=facts,
             watermarks=watermarks,
             describe_layer=describe_layer,
             archive=archive,
+            states=states,
         )
         init_namespace = InitNamespace(
             store=store,
-            cache=cache,
+            cache=cache.rows,
             facts=facts,
             shards=shards,
             describe_layer=describe_layer,
@@ -144,7 +172,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             namespaces=namespaces,
             init_namespace=init_namespace,
             facts=facts,
-            cache=cache,
+            cache=cache.rows,
             passthrough=passthrough,
             body_bytes_max=settings.body_bytes_max,
         )
@@ -159,6 +187,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         )
         searches = SearchHandlers(query_namespaces=federate, body_bytes_max=settings.body_bytes_max)
         blobs = BlobHandlers(blobs=Blobs(objects=objects))
+        warming = WarmHandlers(warm_jobs=warm_jobs, passthrough=passthrough)
         auth = InboundAuth(settings.inbound_auth, settings.upstream_api_key.get_secret_value())
         edge = Edge(
             {
@@ -168,8 +197,9 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
                 **administration.table(),
                 **blobs.table(),
                 **HistoryHandlers(archive=archive).table(),
+                **warming.table(),
             },
-            cache=cache,
+            cache_states=states,
             auth=auth,
             health=frame.health,
             registry=frame.registry,
@@ -246,6 +276,26 @@ def _open_history(
     return queue, HistoryArchiveService(stub, timeout_s=settings.history_timeout_s)
 
 
+def _open_warm_jobs(
+    settings: GatewaySettings,
+    frame: ServiceFrame,
+    warm_namespace: WarmNamespace,
+    objects: ObjectStore | None,
+    states: CacheStates,
+) -> WarmJobs:
+    warm_jobs = WarmJobs(
+        warm=warm_namespace,
+        jobs=Jobs("warm", objects, now_ms=epoch_milliseconds),
+        states=states,
+        is_reactive=settings.reactive_warm,
+        monotonic=monotonic,
+        ended=WarmMetrics(frame.registry, lambda: states.known).ended,
+    )
+    frame.resources.push_async_callback(warm_jobs.aclose)
+    frame.loops.every(STATES_INTERVAL_S, states.refresh, name="cache_states")
+    return warm_jobs
+
+
 def _open_watermarks(
     settings: GatewaySettings, frame: ServiceFrame, store: HttpStore, stamps: Stamps
 ) -> Watermarks:
@@ -266,9 +316,18 @@ def _open_watermarks(
     return watermarks
 
 
-async def _open_cache(settings: GatewaySettings, frame: ServiceFrame) -> RowCache:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cache:
+    """What there is of the cache."""
+
+    rows: RowCache
+    warmth: CacheWarmth
+    records: RecordCache
+
+
+async def _open_cache(settings: GatewaySettings, frame: ServiceFrame) -> _Cache:
     if not settings.cache_address:
-        return NoCache()
+        return _Cache(rows=NoCache(), warmth=NoWarmth(), records=RecordsClient(()))
     # A read has somewhere better to go than a second attempt, and a fence must not be doubled.
     channel = open_channel(settings.cache_address, retries=False)
     frame.resources.push_async_callback(channel.close)
@@ -277,10 +336,14 @@ async def _open_cache(settings: GatewaySettings, frame: ServiceFrame) -> RowCach
     await membership.keep()
     frame.loops.every(RENEW_INTERVAL_S, membership.keep, name="cache_membership")
     frame.resources.push_async_callback(membership.close)
-    return CachedRows(
-        stub,
-        membership,
-        lookup_timeout_s=settings.cache_timeout_s,
-        write_timeout_s=settings.upstream_timeout_s,
-        registry=frame.registry,
+    return _Cache(
+        rows=CachedRows(
+            stub,
+            membership,
+            lookup_timeout_s=settings.cache_timeout_s,
+            write_timeout_s=settings.upstream_timeout_s,
+            registry=frame.registry,
+        ),
+        warmth=WarmthClient([cache_pb2_grpc.WarmthServiceStub(channel)]),
+        records=RecordsClient([cache_pb2_grpc.RecordServiceStub(channel)]),
     )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-from layer_kit.telemetry.metrics import SECONDS_BUCKETS
+from layer_gateway.domain.warmth import NamespaceWarmth
+from layer_kit.names import Namespace
+from layer_kit.telemetry.metrics import SECONDS_BUCKETS, BoundedLabel
+
+STORE_KIND: Final = "turbopuffer"
 
 
 class EdgeMetrics:
@@ -32,6 +38,51 @@ class EdgeMetrics:
             child = self._seconds.labels(operation=operation, status=f"{status // 100}xx")
             self._children[key] = child
         child.observe(seconds)
+
+
+class WarmMetrics(Collector):
+    """Counts warmings, and tells at each scrape how warm namespaces are.
+
+    Args:
+        known: Returns the states of the namespaces that are not cold.
+        namespace_count_max: Namespaces told apart; others are ``other``.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        known: Callable[[], Mapping[Namespace, NamespaceWarmth]],
+        *,
+        namespace_count_max: int = 5000,
+    ) -> None:
+        self._known = known
+        self._namespace = BoundedLabel(namespace_count_max)
+        self._ended = Counter(
+            "layer_warmings_total",
+            "Namespaces brought into the cache as a whole, or not: completed, failed.",
+            ["result"],
+            registry=registry,
+        )
+        registry.register(self)
+
+    def ended(self, result: str) -> None:
+        """Count one warming."""
+        self._ended.labels(result=result).inc()
+
+    def describe(self) -> list[Metric]:
+        """Return nothing, so that registering needs no states yet."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield a gauge that is 1 for the state that each namespace is in."""
+        gauge = GaugeMetricFamily(
+            "hevlayer_cache_state",
+            "1 for the state of a namespace in the document cache; cold ones are left out.",
+            labels=["namespace", "store_kind", "state"],
+        )
+        for namespace, warmth in self._known().items():
+            gauge.add_metric([self._namespace(namespace), STORE_KIND, warmth.state.value], 1.0)
+        yield gauge
 
 
 class WatermarkMetrics:

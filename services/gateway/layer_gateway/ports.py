@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from layer_gateway.domain.federation import EmbeddingProfile
 from layer_gateway.domain.history import Clicked, HistoryPage, HistoryPolicy, HistoryWanted, Queried
+from layer_gateway.domain.warmth import NamespaceWarmth
 from layer_kit.names import Namespace
 from layer_wire.stamping import CacheRows
 
@@ -63,6 +65,14 @@ class Forwarder(Protocol):
         Args:
             stream: Whether a large answer may be handed over before it is complete.
         """
+        ...
+
+
+class StoreHints(Protocol):
+    """What the store may be told beforehand; errors as for ``Store``."""
+
+    async def hint_cache_warm(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
+        """Have the store bring a namespace into its own cache."""
         ...
 
 
@@ -123,6 +133,17 @@ class CacheLookup:
     """False when the cache could not be asked, so that the misses say nothing."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheConnection:
+    """How the gateway stands with the cache."""
+
+    is_connected: bool = False
+    generation: int = 0
+    """Grows each time that it was connected, or connected anew."""
+    last_error: str = ""
+    """Why it was last disconnected; empty if it never was."""
+
+
 class Fence(Protocol):
     """Rows hidden from every reader while they are written upstream."""
 
@@ -143,6 +164,11 @@ class RowCache(Protocol):
         """Tell whether the cache answered last."""
         ...
 
+    @property
+    def connection(self) -> CacheConnection:
+        """Tell how the gateway stands with the cache."""
+        ...
+
     async def lookup(
         self,
         namespace: Namespace,
@@ -154,8 +180,17 @@ class RowCache(Protocol):
         """Look up at most ``LOOKUP_IDS_MAX`` canonical ids; ``names`` None means all attributes."""
         ...
 
-    async def backfill(self, namespace: Namespace, read_token: bytes, rows: CacheRows) -> None:
-        """Offer rows read upstream after a miss; the cache refuses what may be stale."""
+    async def backfill(
+        self, namespace: Namespace, read_token: bytes, rows: CacheRows, *, is_patient: bool = False
+    ) -> int:
+        """Offer rows read upstream after a miss; the cache refuses what may be stale.
+
+        Args:
+            is_patient: Whether nobody waits for it, so that many rows may take their time.
+
+        Returns:
+            How many rows the cache took.
+        """
         ...
 
     async def fence(self, namespace: Namespace, ids: Sequence[bytes]) -> Fence:
@@ -253,4 +288,62 @@ class HistoryArchive(Protocol):
 
     async def purge(self, namespace: Namespace) -> int:
         """Delete the history of a namespace; return how many objects went."""
+        ...
+
+
+class Warming(Protocol):
+    """A namespace that is being brought in."""
+
+    @property
+    def namespace(self) -> Namespace: ...
+
+
+class CacheWarmth(Protocol):
+    """Which namespaces the cache holds as a whole, and bringing one in.
+
+    All methods raise ``UnavailableError`` or ``DeadlineError`` while the cache is away.
+    """
+
+    async def begin(self, namespace: Namespace) -> Warming | None:
+        """Begin to bring a namespace in; None while someone else is at it."""
+        ...
+
+    async def report(self, warming: Warming) -> None:
+        """Keep a warming alive; it is given up when it is silent for 30 s.
+
+        Raises:
+            NotFoundError: ``WARM_UNKNOWN``: it was given up, or what it stored was dropped.
+        """
+        ...
+
+    async def finish(self, warming: Warming, warmed_through_ms: int) -> bool:
+        """End a warming that stored every row; tell whether the namespace is warm.
+
+        Raises:
+            NotFoundError: ``WARM_UNKNOWN``.
+        """
+        ...
+
+    async def give_up(self, warming: Warming) -> None:
+        """End a warming that did not come to its end."""
+        ...
+
+    async def states(
+        self, namespaces: Sequence[Namespace] = ()
+    ) -> dict[Namespace, NamespaceWarmth]:
+        """Return the states of namespaces, or with none named of all that are not cold."""
+        ...
+
+
+class RecordKind(StrEnum):
+    """What a record in the cache is."""
+
+    SNAPSHOT = "snapshot"
+
+
+class RecordCache(Protocol):
+    """Near copies of what lives in the object store. All methods raise while it is away."""
+
+    async def put(self, kind: RecordKind, scope: str, key: bytes, value: bytes) -> None:
+        """Keep a record, or replace it."""
         ...

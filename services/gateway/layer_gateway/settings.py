@@ -62,6 +62,11 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         ge=0,
         description="Bytes that may wait there, or in memory; then new ones are dropped.",
     )
+    reactive_warm: bool = Field(
+        default=True,
+        description="Whether the first miss of a namespace, since the cache was connected, brings "
+        "all of it into the cache in the background.",
+    )
     shard_count: int = Field(
         16,
         ge=1,

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_gateway.adapters.joined_lookups import JoinedLookups, LookupKind
 from layer_gateway.adapters.membership import Membership
-from layer_gateway.ports import CachedRow, CacheLookup, Fence
+from layer_gateway.ports import CacheConnection, CachedRow, CacheLookup, Fence
 from layer_kit.errors import LayerError
 from layer_kit.names import Namespace
 from layer_kit.rpc.client import invoke
@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 ANNOUNCE_TIMEOUT_S: Final = 1.0
 """For what a write waits on; longer than a lookup's, since giving up costs a whole lease."""
+
+PATIENT_TIMEOUT_S: Final = 5.0
+"""For many rows that nobody waits for; as long as their read token is good."""
 
 FENCE_MARGIN_S: Final = 30.0
 SETTLED_BYTES_MAX: Final = 32 * 1024 * 1024
@@ -74,6 +77,10 @@ class CachedRows:
     def is_available(self) -> bool:
         return self._membership.is_confirmed
 
+    @property
+    def connection(self) -> CacheConnection:
+        return self._membership.connection
+
     async def lookup(
         self,
         namespace: Namespace,
@@ -107,10 +114,12 @@ class CachedRows:
             read_token=answer.read_token,
         )
 
-    async def backfill(self, namespace: Namespace, read_token: bytes, rows: CacheRows) -> None:
+    async def backfill(
+        self, namespace: Namespace, read_token: bytes, rows: CacheRows, *, is_patient: bool = False
+    ) -> int:
         kept = _first_bytes(rows, BACKFILL_BYTES_MAX)
         if not kept.ids or not self.is_available:
-            return
+            return 0
         request = cache_pb2.BackfillRowsRequest(
             namespace=namespace,
             read_token=read_token,
@@ -118,10 +127,13 @@ class CachedRows:
             bodies=kept.bodies,
             vectors=kept.vectors,
         )
+        timeout_s = PATIENT_TIMEOUT_S if is_patient else self._lookup_timeout_s
         try:
-            await invoke(self._stub.BackfillRows, request, timeout_s=self._lookup_timeout_s)
+            answer = await invoke(self._stub.BackfillRows, request, timeout_s=timeout_s)
         except LayerError as error:
             log.info("backfill_refused", namespace=namespace, reason=error.reason)
+            return 0
+        return answer.stored_count
 
     async def fence(self, namespace: Namespace, ids: Sequence[bytes]) -> Fence:
         fence_id = secrets.token_bytes(16)

@@ -19,6 +19,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer_gateway.ports import CacheConnection
 from layer_kit.clock import Monotonic
 from layer_kit.errors import InvalidRequestError, LayerError, NotFoundError
 from layer_kit.names import Namespace
@@ -84,6 +85,8 @@ class Membership:
         self._is_confirmed = False
         self._is_closed = False
         self._has_been_member = False
+        self._generation = 0
+        self._last_error = ""
         self._dirty = DirtyRows()
         self._open_count = 0
         self._sent_at = 0.0
@@ -111,6 +114,15 @@ class Membership:
     def is_confirmed(self) -> bool:
         """Whether the cache may be asked for rows: it has heard from us and owes us nothing."""
         return self._is_confirmed
+
+    @property
+    def connection(self) -> CacheConnection:
+        """How this gateway stands with the cache."""
+        return CacheConnection(
+            is_connected=self._is_confirmed,
+            generation=self._generation,
+            last_error=self._last_error,
+        )
 
     async def keep(self) -> None:
         """Open or renew the session; called every ``RENEW_INTERVAL_S``.
@@ -140,6 +152,7 @@ class Membership:
 
     def lose(self, error: LayerError) -> None:
         """Stop using and renewing the session, because a call on it failed."""
+        self._last_error = error.message
         if self._is_confirmed:
             self._losses.inc()
             log.warning("cache_session_lost", reason=error.reason, message=error.message)
@@ -217,6 +230,7 @@ class Membership:
         if session_id != self._session_id:
             return  # lost while the answer was on its way
         self._answered(sent_at, answer.renewal_number, answer.lease_ms)
+        self._generation += not self._is_confirmed
         self._is_confirmed = True
         self._connected.set(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from layer_gateway.ports import CacheLookup, Fence
+from layer_gateway.ports import CacheConnection, CacheLookup, Fence
 from layer_kit.names import Namespace
 from layer_wire.stamping import CacheRows
 
@@ -21,6 +21,7 @@ class NoCache:
     """Implements ``RowCache`` by keeping nothing, which is always coherent."""
 
     is_available = False
+    connection = CacheConnection()
 
     async def lookup(
         self,
@@ -32,8 +33,10 @@ class NoCache:
     ) -> CacheLookup:
         return CacheLookup()
 
-    async def backfill(self, namespace: Namespace, read_token: bytes, rows: CacheRows) -> None:
-        return
+    async def backfill(
+        self, namespace: Namespace, read_token: bytes, rows: CacheRows, *, is_patient: bool = False
+    ) -> int:
+        return 0
 
     async def fence(self, namespace: Namespace, ids: Sequence[bytes]) -> Fence:
         return NoFence(ids=ids)

@@ -49,6 +49,10 @@ class HttpStore:
     async def metadata(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
         return await self._get(b"/v2/namespaces/" + _segment(namespace) + b"/metadata", caller)
 
+    async def hint_cache_warm(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
+        target = b"/v1/namespaces/" + _segment(namespace) + b"/hint_cache_warm"
+        return await self._get(target, caller)
+
     async def list_namespaces(self, query_string: str, caller: Caller) -> StoreAnswer:
         suffix = f"?{query_string}".encode() if query_string else b""
         return await self._get(b"/v1/namespaces" + suffix, caller)

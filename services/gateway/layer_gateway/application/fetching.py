@@ -6,7 +6,7 @@ everyone: an eventual read could put a row older than an acknowledged write in f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -59,6 +59,8 @@ class FetchRows:
     cache: RowCache
     facts: Facts
     reads: JoinedReads
+    missed: Callable[[Namespace, Caller], None] = lambda _, __: None
+    """Told of rows that the cache could have held and did not; nobody waits for it."""
 
     async def by_text(
         self,
@@ -170,6 +172,8 @@ class FetchRows:
             result = CacheResult.HIT
         else:
             result = CacheResult.MISS if lookup.is_available else CacheResult.MISS_ON_ERROR
+            if result is CacheResult.MISS:
+                self.missed(namespace, caller)
             read = await self.reads(namespace, missed, kind, caller, lookup.read_token)
             for at, key in enumerate(keys):
                 if at not in rows and key in read.positions:

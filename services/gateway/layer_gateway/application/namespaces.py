@@ -11,9 +11,11 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from layer_gateway.application.cache_states import COLD, CacheStates, shown
 from layer_gateway.application.facts import Facts, attribute_types
 from layer_gateway.application.layer_state import DescribeLayer
 from layer_gateway.application.watermarks import Watermarks
+from layer_gateway.domain.warmth import NamespaceWarmth
 from layer_gateway.ports import Caller, HistoryArchive, RowCache, Store, StoreAnswer
 from layer_kit.errors import LayerError, NotFoundError, UpstreamError
 from layer_kit.names import Namespace, parse_namespace
@@ -58,6 +60,7 @@ class ListedNamespace:
     name: str
     metadata: Metadata | None = None
     metadata_error: str = ""
+    warmth: NamespaceWarmth = COLD
 
     @property
     def is_shadow(self) -> bool:
@@ -88,6 +91,7 @@ class Namespaces:
     watermarks: Watermarks
     describe_layer: DescribeLayer
     archive: HistoryArchive
+    states: CacheStates
 
     async def describe(self, namespace: Namespace, caller: Caller) -> RawObject | StoreAnswer:
         """Return the store's metadata with ``id`` and ``layer``, or its refusal.
@@ -205,7 +209,9 @@ class Namespaces:
             _index_status(metadata.index)  # so that it is found out here if it cannot be read
         except LayerError as error:
             return ListedNamespace(name=name, metadata_error=error.message)
-        return ListedNamespace(name=name, metadata=metadata)
+        return ListedNamespace(
+            name=name, metadata=metadata, warmth=self.states.of(parse_namespace(name))
+        )
 
 
 def _entry(listed: ListedNamespace) -> dict[str, object]:
@@ -213,7 +219,7 @@ def _entry(listed: ListedNamespace) -> dict[str, object]:
         "name": listed.name,
         "shadow": listed.is_shadow,
         "labels": {},
-        "cache_state": {"state": "cold", "warm_inflight": False},
+        "cache_state": shown(listed.warmth),
     }
     found = listed.metadata
     if found is None:

@@ -20,13 +20,13 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from prometheus_client import CollectorRegistry, generate_latest
 
+from layer_gateway.application.cache_states import CacheStates, shown
 from layer_gateway.application.inbound import InboundAuth
 from layer_gateway.http.answers import WholeAnswer, error_answer, json_answer
 from layer_gateway.http.protocol import EdgeServer
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import PUBLIC_PATHS, Operation, Route, route
 from layer_gateway.metrics import EdgeMetrics
-from layer_gateway.ports import RowCache
 from layer_gateway.version import VERSION
 from layer_kit.addresses import bind_site
 from layer_kit.errors import InternalError, LayerError
@@ -56,7 +56,7 @@ class Edge:
         self,
         table: Mapping[Operation, Handler],
         *,
-        cache: RowCache,
+        cache_states: CacheStates,
         auth: InboundAuth,
         health: Health,
         registry: CollectorRegistry,
@@ -64,7 +64,7 @@ class Edge:
         drain_marker: Path | None,
     ) -> None:
         self._table = table
-        self._cache = cache
+        self._cache_states = cache_states
         self._auth = auth
         self._health = health
         self._registry = registry
@@ -137,15 +137,24 @@ class Edge:
                 body = {"status": "starting", "version": VERSION, "components": components}
                 return json_answer(body, status=503)
             case _:
-                connected = self._cache.is_available
-                return json_answer(
-                    {
-                        "status": "ok",
-                        "version": VERSION,
-                        "aerospike": {"connected": connected, "generation": 0},
-                        "cache_state": [],
-                    }
-                )
+                return json_answer({"status": "ok", "version": VERSION, **self._cache_health()})
+
+    def _cache_health(self) -> dict[str, object]:
+        """Return how the cache is, under the names that the contract has for it."""
+        connection = self._cache_states.connection
+        aerospike: dict[str, object] = {
+            "connected": connection.is_connected,
+            "generation": connection.generation,
+        }
+        if connection.last_error:
+            aerospike["last_error"] = connection.last_error
+        states = []
+        for namespace, warmth in sorted(self._cache_states.known.items()):
+            state = shown(warmth)
+            if (through_ms := state.pop("warmed_through_ms", None)) is not None:
+                state["warmed_through"] = through_ms
+            states.append({"namespace": namespace, **state})
+        return {"aerospike": aerospike, "cache_state": states}
 
     @property
     def _is_draining(self) -> bool:

@@ -38,6 +38,10 @@ class Operation(StrEnum):
     SEARCH_SESSION = auto()
     GET_HISTORY_POLICY = auto()
     SET_HISTORY_POLICY = auto()
+    WARM = auto()
+    LIST_WARM_JOBS = auto()
+    GET_WARM_JOB = auto()
+    HINT_CACHE_WARM = auto()
 
 
 ROUTES: Final[Mapping[str, Operation]] = {
@@ -62,6 +66,10 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "GET /v1/namespaces/{namespace}/clickstream": Operation.CLICKSTREAM,
     "GET /v2/namespaces/{namespace}/history-policy": Operation.GET_HISTORY_POLICY,
     "PUT /v2/namespaces/{namespace}/history-policy": Operation.SET_HISTORY_POLICY,
+    "POST /v2/namespaces/{namespace}/warm": Operation.WARM,
+    "GET /v2/namespaces/{namespace}/warm-jobs": Operation.LIST_WARM_JOBS,
+    "GET /v2/namespaces/{namespace}/warm-jobs/{id}": Operation.GET_WARM_JOB,
+    "GET /v1/namespaces/{namespace}/hint_cache_warm": Operation.HINT_CACHE_WARM,
     # Passed on, with something before or after.
     "POST /v1/namespaces/{namespace}/query": Operation.QUERY_OLD_PATH,
     "POST /v1/namespaces/{namespace}/schema": Operation.CHANGE_SCHEMA,

@@ -10,6 +10,7 @@ import msgspec
 from layer.gateway.v1 import gateway_pb2
 from layer_gateway.application.layer_state import LayerState
 from layer_gateway.application.namespaces import ListedNamespace, Metadata, NamespacePage
+from layer_gateway.domain.warmth import NamespaceWarmth, WarmState
 from layer_gateway.rpc.moments import epoch_ms
 from layer_gateway.rpc.reading import page_size
 from layer_gateway.rpc.schema import fill_schema
@@ -32,6 +33,11 @@ _SHARD_STATES: Final = {
     "unsharded": gateway_pb2.SHARD_STATE_UNSHARDED,
     "backfilling": gateway_pb2.SHARD_STATE_BACKFILLING,
     "ready": gateway_pb2.SHARD_STATE_READY,
+}
+_WARMTH: Final = {
+    WarmState.COLD: gateway_pb2.CACHE_WARMTH_COLD,
+    WarmState.WARMING: gateway_pb2.CACHE_WARMTH_WARMING,
+    WarmState.WARM: gateway_pb2.CACHE_WARMTH_WARM,
 }
 
 
@@ -67,7 +73,7 @@ def list_response(page: NamespacePage) -> gateway_pb2.ListNamespacesResponse:
     )
 
 
-def described(name: Namespace, found: RawObject) -> gateway_pb2.Namespace:
+def described(name: Namespace, found: RawObject, warmth: NamespaceWarmth) -> gateway_pb2.Namespace:
     """Return a namespace with what layer knows of it."""
     metadata = read_answer(_DESCRIBED, encode(found))
     message = gateway_pb2.Namespace(
@@ -76,6 +82,7 @@ def described(name: Namespace, found: RawObject) -> gateway_pb2.Namespace:
         layer=layer_message(metadata.layer),
     )
     _fill_metadata(message, metadata)
+    message.cache.CopyFrom(_cache(warmth))
     return message
 
 
@@ -85,7 +92,16 @@ def _listed(listed: ListedNamespace) -> gateway_pb2.Namespace:
     )
     if listed.metadata is not None:
         _fill_metadata(message, listed.metadata)
+    message.cache.CopyFrom(_cache(listed.warmth))
     return message
+
+
+def _cache(found: NamespaceWarmth) -> gateway_pb2.CacheState:
+    return gateway_pb2.CacheState(
+        warmth=_WARMTH[found.state],
+        warmed_through_ms=found.warmed_through_ms,
+        is_warming=found.state is WarmState.WARMING,
+    )
 
 
 def _fill_metadata(target: gateway_pb2.Namespace, metadata: Metadata) -> None:

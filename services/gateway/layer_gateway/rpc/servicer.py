@@ -142,7 +142,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         found = await self.namespaces.describe(namespace, caller)
         if not isinstance(found, dict):
             raise refusal(found, namespace)
-        return gateway_pb2.GetNamespaceResponse(namespace=described(namespace, found))
+        warmth = self.namespaces.states.of(namespace)
+        return gateway_pb2.GetNamespaceResponse(namespace=described(namespace, found, warmth))
 
     async def InitNamespace(
         self, request: gateway_pb2.InitNamespaceRequest, context: Context

@@ -98,11 +98,14 @@ class Cache(NoCache):
         hits = {at: self.rows[id_] for at, id_ in enumerate(ids) if id_ in self.rows}
         return CacheLookup(hits=hits, read_token=b"%d" % self.tokens_count)
 
-    async def backfill(self, namespace: Namespace, read_token: bytes, rows: CacheRows) -> None:
+    async def backfill(
+        self, namespace: Namespace, read_token: bytes, rows: CacheRows, *, is_patient: bool = False
+    ) -> int:
         self.backfills.append(list(rows.ids))
         if int(read_token) > self.refused_below:
             for id_, body in zip(rows.ids, rows.bodies, strict=True):
                 self.rows[id_] = CachedRow(body=body, vectors=b"")
+        return len(self.rows)
 
     def written(self) -> None:
         """A write of every row was acknowledged: nothing read before may come in any more."""

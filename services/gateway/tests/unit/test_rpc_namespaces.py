@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from layer.gateway.v1 import gateway_pb2
+from layer_gateway.domain.warmth import NamespaceWarmth, WarmState
 from layer_gateway.rpc.namespaces import described, list_query
 from layer_gateway.rpc.schema import fill_schema, schema_json
 from layer_kit.errors import InvalidRequestError
@@ -84,6 +85,7 @@ def test_a_namespace_is_described_with_what_is_known_of_it() -> None:
             index={"status": "updating", "unindexed_bytes": 7},
             layer={"shard_count": 16, "is_stable": False, "init_state": "ready", "indexed": None},
         ),
+        NamespaceWarmth(state=WarmState.WARMING, warmed_through_ms=5),
     )
     assert (found.is_shadow, found.row_count, found.HasField("logical_bytes")) == (True, 3, False)
     assert (found.create_time.ToMilliseconds(), found.HasField("update_time")) == (1500, False)

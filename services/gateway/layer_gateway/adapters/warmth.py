@@ -1,0 +1,153 @@
+"""Warmth and records of the cache over gRPC. A namespace is as warm as the coldest replica."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer_gateway.domain.warmth import NamespaceWarmth, WarmState
+from layer_gateway.ports import RecordKind, Warming
+from layer_kit.names import Namespace
+from layer_kit.rpc.client import invoke
+
+TIMEOUT_S: Final = 2.0
+RECORD_TIMEOUT_S: Final = 5.0
+
+_STATES: Final[Mapping[int, WarmState]] = {
+    cache_pb2.WARM_STATE_COLD: WarmState.COLD,
+    cache_pb2.WARM_STATE_WARMING: WarmState.WARMING,
+    cache_pb2.WARM_STATE_WARM: WarmState.WARM,
+}
+_KINDS: Final = {RecordKind.SNAPSHOT: cache_pb2.RECORD_KIND_SNAPSHOT}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmingEverywhere:
+    """A warming under its id on each replica."""
+
+    namespace: Namespace
+    warm_ids: Sequence[str]
+
+
+class WarmthClient:
+    """Implements ``CacheWarmth`` over every replica of the cache."""
+
+    def __init__(self, stubs: Sequence[cache_pb2_grpc.WarmthServiceStub]) -> None:
+        self._stubs = stubs
+
+    async def begin(self, namespace: Namespace) -> WarmingEverywhere | None:
+        request = cache_pb2.BeginWarmingRequest(namespace=namespace)
+        answers = await asyncio.gather(
+            *(invoke(stub.BeginWarming, request, timeout_s=TIMEOUT_S) for stub in self._stubs)
+        )
+        warming = WarmingEverywhere(
+            namespace=namespace, warm_ids=[answer.warm_id for answer in answers]
+        )
+        if all(warming.warm_ids):
+            return warming
+        await self.give_up(warming)
+        return None
+
+    async def report(self, warming: Warming) -> None:
+        await asyncio.gather(
+            *(
+                invoke(
+                    stub.ReportWarming,
+                    cache_pb2.ReportWarmingRequest(namespace=warming.namespace, warm_id=warm_id),
+                    timeout_s=TIMEOUT_S,
+                )
+                for stub, warm_id in self._each(warming)
+            )
+        )
+
+    async def finish(self, warming: Warming, warmed_through_ms: int) -> bool:
+        return await self._finish(warming, warmed_through_ms)
+
+    async def give_up(self, warming: Warming) -> None:
+        await self._finish(warming, None)
+
+    async def states(
+        self, namespaces: Sequence[Namespace] = ()
+    ) -> dict[Namespace, NamespaceWarmth]:
+        request = cache_pb2.GetWarmthRequest(namespaces=namespaces)
+        answers = await asyncio.gather(
+            *(invoke(stub.GetWarmth, request, timeout_s=TIMEOUT_S) for stub in self._stubs)
+        )
+        found: dict[Namespace, list[cache_pb2.NamespaceWarmth]] = {}
+        for answer in answers:
+            for one in answer.namespaces:
+                found.setdefault(Namespace(one.namespace), []).append(one)
+        return {namespace: _joined(states, len(self._stubs)) for namespace, states in found.items()}
+
+    async def _finish(self, warming: Warming, warmed_through_ms: int | None) -> bool:
+        answers = await asyncio.gather(
+            *(
+                invoke(
+                    stub.FinishWarming,
+                    cache_pb2.FinishWarmingRequest(
+                        namespace=warming.namespace,
+                        warm_id=warm_id,
+                        warmed_through_ms=warmed_through_ms,
+                    ),
+                    timeout_s=TIMEOUT_S,
+                )
+                for stub, warm_id in self._each(warming)
+            )
+        )
+        return all(answer.is_warm for answer in answers)
+
+    def _each(self, warming: Warming) -> list[tuple[cache_pb2_grpc.WarmthServiceStub, str]]:
+        if not isinstance(warming, WarmingEverywhere):
+            raise TypeError("a warming ends at the adapter that began it")
+        return list(zip(self._stubs, warming.warm_ids, strict=True))
+
+
+class NoWarmth:
+    """Implements ``CacheWarmth`` where there is no cache: everything is cold."""
+
+    async def begin(self, namespace: Namespace) -> Warming | None:
+        return None
+
+    async def report(self, warming: Warming) -> None:
+        return
+
+    async def finish(self, warming: Warming, warmed_through_ms: int) -> bool:
+        return False
+
+    async def give_up(self, warming: Warming) -> None:
+        return
+
+    async def states(
+        self, namespaces: Sequence[Namespace] = ()
+    ) -> dict[Namespace, NamespaceWarmth]:
+        return {}
+
+
+class RecordsClient:
+    """Implements ``RecordCache``; each scope has its records on one replica."""
+
+    def __init__(self, stubs: Sequence[cache_pb2_grpc.RecordServiceStub]) -> None:
+        self._stubs = stubs
+
+    async def put(self, kind: RecordKind, scope: str, key: bytes, value: bytes) -> None:
+        request = cache_pb2.PutRecordsRequest(
+            kind=_KINDS[kind], scope=scope, keys=[key], values=[value]
+        )
+        for stub in self._stubs[:1]:
+            await invoke(stub.PutRecords, request, timeout_s=RECORD_TIMEOUT_S)
+
+
+def _joined(states: Sequence[cache_pb2.NamespaceWarmth], replicas_count: int) -> NamespaceWarmth:
+    warm = [one.warmed_through_ms for one in states if one.HasField("warmed_through_ms")]
+    is_warm = len(warm) == replicas_count
+    state = WarmState.WARM if is_warm else WarmState.COLD
+    if any(_STATES[one.state] is WarmState.WARMING for one in states):
+        state = WarmState.WARMING
+    return NamespaceWarmth(
+        state=state,
+        warmed_through_ms=min(warm) if is_warm else None,
+        numbers=tuple(one.warm_number for one in states),
+    )
