@@ -60,6 +60,16 @@ def test_the_guide_to_grpc_works(system: LocalSystem) -> None:
     assert "written: 2" in printed[0]
 
 
+def test_the_guide_to_searching_works(system: LocalSystem) -> None:
+    printed = [run(system, language, text) for language, text in examples("docs/guides/search.md")]
+    written, hybrid, pages, routes, federated = printed
+    assert '"rows_affected":4' in written
+    assert hybrid.startswith('{"rows":[{"id":"t-1",')
+    assert pages == "['t-1', 't-2']\n['t-5']\n"
+    assert routes == "hybrid_text t-2\nfused t-3\nsemantic t-3\n"
+    assert '"$namespace":"parts","$rank":1' in federated
+
+
 @pytest.mark.parametrize("page", ["README.md", *map(str, sorted(Path("docs").rglob("*.md")))])
 def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", Path(page).read_text(encoding="utf-8"))
