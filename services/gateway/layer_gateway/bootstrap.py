@@ -61,7 +61,13 @@ from layer_gateway.http.handlers.rows import RowHandlers
 from layer_gateway.http.handlers.searches import SearchHandlers
 from layer_gateway.http.handlers.warming import WarmHandlers
 from layer_gateway.http.passthrough import Passthrough
-from layer_gateway.metrics import EdgeMetrics, HistoryMetrics, WarmMetrics, WatermarkMetrics
+from layer_gateway.metrics import (
+    EdgeMetrics,
+    HistoryMetrics,
+    SearchMetrics,
+    WarmMetrics,
+    WatermarkMetrics,
+)
 from layer_gateway.ports import (
     CacheWarmth,
     HistoryArchive,
@@ -120,11 +126,12 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         run_legs = RunLegs(store=store, plans=plans, watermarks=watermarks)
         rank_by_example = RankByExample(fetch=fetch)
         query = QueryRows(run_legs=run_legs, watermarks=watermarks, rank_by_example=rank_by_example)
-        search = SearchText(run_legs=run_legs, watermarks=watermarks)
+        observer = SearchMetrics(frame.registry)
+        search = SearchText(run_legs=run_legs, watermarks=watermarks, observer=observer)
         ask = AnswerQuery(
             query_rows=query,
             search_text=search,
-            search_auto=SearchAuto(search_text=search, query_rows=query),
+            search_auto=SearchAuto(search_text=search, query_rows=query, observer=observer),
         )
         recorder, archive = _open_history(settings, frame)
         history = History(recorder=recorder, now_ns=time.time_ns)

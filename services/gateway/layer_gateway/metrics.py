@@ -14,6 +14,8 @@ from layer_kit.names import Namespace
 from layer_kit.telemetry.metrics import SECONDS_BUCKETS, BoundedLabel
 
 STORE_KIND: Final = "turbopuffer"
+NAMESPACES_LABELLED_MAX: Final = 5000
+TOKENS_BUCKETS: Final = (0, 1, 2, 4, 8, 15)
 
 
 class EdgeMetrics:
@@ -100,6 +102,45 @@ class WatermarkMetrics:
     def polled(self, result: str) -> None:
         """Count one look."""
         self._polls.labels(result=result).inc()
+
+
+class SearchMetrics:
+    """Counts searches and the routes they took, by namespace."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._namespace = BoundedLabel(NAMESPACES_LABELLED_MAX)
+        self._searches = Counter(
+            "hevlayer_hybrid_text_queries_total",
+            "Searches by hybrid text, by how they ended: ok, tpuf_error, timeout, layer_error.",
+            ["namespace", "store_kind", "status"],
+            registry=registry,
+        )
+        self._tokens = Histogram(
+            "hevlayer_hybrid_text_tokens",
+            "Words that a search by hybrid text looks for one by one.",
+            ["namespace", "store_kind"],
+            buckets=TOKENS_BUCKETS,
+            registry=registry,
+        )
+        self._routes = Counter(
+            "hevlayer_query_router_decisions_total",
+            "Automatic searches, by the route chosen and whether it was taken.",
+            ["namespace", "store_kind", "route", "executed"],
+            registry=registry,
+        )
+
+    def searched(self, namespace: str, status: str, tokens_count: int | None) -> None:
+        """Count one search by hybrid text."""
+        labels = (self._namespace(namespace), STORE_KIND)
+        self._searches.labels(*labels, status).inc()
+        if tokens_count is not None:
+            self._tokens.labels(*labels).observe(tokens_count)
+
+    def routed(self, namespace: str, route: str, *, is_executed: bool) -> None:
+        """Count one automatic search."""
+        executed = "true" if is_executed else "false"
+        labels = (self._namespace(namespace), STORE_KIND, route, executed)
+        self._routes.labels(*labels).inc()
 
 
 class HistoryMetrics:

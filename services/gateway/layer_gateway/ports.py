@@ -347,3 +347,20 @@ class RecordCache(Protocol):
     async def put(self, kind: RecordKind, scope: str, key: bytes, value: bytes) -> None:
         """Keep a record, or replace it."""
         ...
+
+
+class SearchObserver(Protocol):
+    """Is told of searches, for whoever watches the gateway."""
+
+    def searched(self, namespace: str, status: str, tokens_count: int | None) -> None:
+        """Take note of a search by hybrid text.
+
+        Args:
+            status: ``ok``, ``tpuf_error``, ``timeout`` or ``layer_error``.
+            tokens_count: Words looked for one by one; None where it did not come to that.
+        """
+        ...
+
+    def routed(self, namespace: str, route: str, *, is_executed: bool) -> None:
+        """Take note of a search that left its route to layer."""
+        ...

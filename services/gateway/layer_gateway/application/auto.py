@@ -13,7 +13,7 @@ from layer_gateway.application.hybrid import SearchText
 from layer_gateway.application.querying import QueryRows
 from layer_gateway.domain.routing import Routing, choose_route
 from layer_gateway.domain.tokens import tokens_of
-from layer_gateway.ports import Caller
+from layer_gateway.ports import Caller, SearchObserver
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace
 from layer_wire.jsontext import Raw
@@ -27,6 +27,7 @@ class SearchAuto:
 
     search_text: SearchText
     query_rows: QueryRows
+    observer: SearchObserver
 
     async def __call__(
         self,
@@ -42,6 +43,8 @@ class SearchAuto:
             InvalidRequestError: As :func:`routed` and the route's own use case have it.
         """
         routing = routed(search)
+        is_executed = search.rank_by is not None or not routing.route.needs_vector
+        self.observer.routed(namespace, routing.route, is_executed=is_executed)
         if routing.route is SearchRoute.HYBRID_TEXT:
             answer = await self.search_text(namespace, search.text_search, caller, slots=slots)
         elif search.rank_by is None:

@@ -28,8 +28,8 @@ from layer_gateway.domain.tokens import (
     SearchTokens,
     search_tokens,
 )
-from layer_gateway.ports import Caller
-from layer_kit.errors import InvalidRequestError
+from layer_gateway.ports import Caller, SearchObserver
+from layer_kit.errors import DeadlineError, InvalidRequestError, UpstreamError
 from layer_kit.names import Namespace
 from layer_wire import filters
 from layer_wire.jsontext import Raw, raw
@@ -71,6 +71,7 @@ class SearchText:
 
     run_legs: RunLegs
     watermarks: Watermarks
+    observer: SearchObserver
 
     async def __call__(
         self,
@@ -81,7 +82,7 @@ class SearchText:
         semantic: Raw | None = None,
         slots: asyncio.Semaphore | None = None,
     ) -> QueryAnswer:
-        """Run ``search``.
+        """Run ``search`` and tell the observer how it ended.
 
         Args:
             semantic: How a further leg ranks, by a vector.
@@ -91,6 +92,30 @@ class SearchText:
             InvalidRequestError: ``TEXT_WITHOUT_TOKENS``, ``CURSOR_INVALID``, ``PAGE_TOO_DEEP``.
             UpstreamError: The store's own.
         """
+        status, tokens_count = "layer_error", None
+        try:
+            run = self._prepared(namespace, search, caller, semantic, slots)
+            tokens_count = len(run.tokens.tokens)
+            answer = await self._run(run)
+            status = "ok" if answer.refusal is None else "tpuf_error"
+        except UpstreamError:
+            status = "tpuf_error"
+            raise
+        except DeadlineError:
+            status = "timeout"
+            raise
+        finally:
+            self.observer.searched(namespace, status, tokens_count)
+        return answer
+
+    def _prepared(
+        self,
+        namespace: Namespace,
+        search: TextSearch,
+        caller: Caller,
+        semantic: Raw | None,
+        slots: asyncio.Semaphore | None,
+    ) -> _Search:
         page_start = parse_offset(search.scope.cursor, search.scope.top_k)
         page_end = page_start + search.scope.top_k
         tokens = search_tokens(search.text, _stop_words(search))
@@ -100,7 +125,7 @@ class SearchText:
                 "rank_by[2] has no word of 2 characters or more to look for.",
                 field="rank_by",
             )
-        run = _Search(
+        return _Search(
             namespace=namespace,
             search=search,
             tokens=tokens,
@@ -112,7 +137,6 @@ class SearchText:
             page_end=page_end,
             rows_per_leg=search.rows_per_leg(page_end),
         )
-        return await self._run(run)
 
     async def _run(self, run: _Search) -> QueryAnswer:
         legs = _legs(run)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hevlayer.models import QueryResponse
+from prometheus_client.parser import text_string_to_metric_families
 
 from layer_testing.edge_calls import EdgeAnswer, EdgeCaller
 from layer_testing.scripted_store import Exchange, ScriptedStore, answer
@@ -389,3 +390,32 @@ async def test_a_forced_route_is_taken(edge: EdgeCaller, store: ScriptedStore) -
         "tokens": 1,
         "executed": True,
     }
+
+
+async def test_searches_are_counted(edge: EdgeCaller, store: ScriptedStore) -> None:
+    of_tools = {"namespace": "tools", "store_kind": "turbopuffer"}
+    counted: list[tuple[str, dict[str, str]]] = [
+        ("hevlayer_hybrid_text_queries_total", of_tools | {"status": "ok"}),
+        ("hevlayer_hybrid_text_queries_total", of_tools | {"status": "layer_error"}),
+        ("hevlayer_hybrid_text_tokens_sum", of_tools),
+        (
+            "hevlayer_query_router_decisions_total",
+            of_tools | {"route": "fused", "executed": "false"},
+        ),
+    ]
+
+    async def figures() -> list[float]:
+        text = (await edge("GET", "/metrics")).body.decode()
+        samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
+        return [
+            sum(one.value for one in samples if (one.name, one.labels) == wanted)
+            for wanted in counted
+        ]
+
+    before = await figures()
+    Legs(store, worked_example)
+    await query(edge, HAMMAR)
+    await query(edge, ["text", "HybridText", "!"])
+    await query(edge, ["text", "Auto", "hand saw blade"])
+    after = await figures()
+    assert [new - old for new, old in zip(after, before, strict=True)] == [1, 1, 2, 1]
