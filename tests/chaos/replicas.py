@@ -16,6 +16,7 @@ from layer.cache.v1 import cache_pb2_grpc
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.adapters.no_history import NoHistory
+from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.adapters.store import HttpStore
 from layer_gateway.adapters.warmth import NoWarmth
 from layer_gateway.application.cache_states import CacheStates
@@ -75,7 +76,7 @@ class Replica:
             read_timeout_s=UPSTREAM_TIMEOUT_S, total_timeout_s=UPSTREAM_TIMEOUT_S
         )
         self._client = UpstreamClient(upstream_url, limits)
-        store = HttpStore(self._client, api_key="")
+        store = HttpStore(self._client, LastSeen(epoch_milliseconds), api_key=b"")
         cache = parts.cached_rows(
             stub,
             self._membership,

@@ -16,7 +16,8 @@
     ├── QuotaExceededError           RESOURCE_EXHAUSTED   429   rate_limited
     ├── UpstreamError                UNAVAILABLE          502   upstream_error
     ├── UnavailableError             UNAVAILABLE          503   service_unavailable
-    │   └── CacheColdError           UNAVAILABLE          503   cache_cold
+    │   ├── DrainingError            UNAVAILABLE          503   gateway_draining
+    │   ├── CacheColdError           UNAVAILABLE          503   cache_cold
     │   └── NotConfiguredError       FAILED_PRECONDITION  503   service_unavailable
     ├── DeadlineError                DEADLINE_EXCEEDED    504   gateway_timeout
     └── InternalError                INTERNAL             500   internal
@@ -198,6 +199,12 @@ class CacheColdError(UnavailableError):
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason, message, cache_state="cold")
+
+
+class DrainingError(UnavailableError):
+    """This process is about to stop; another replica takes the call."""
+
+    http_error = "gateway_draining"
 
 
 class NotConfiguredError(UnavailableError):

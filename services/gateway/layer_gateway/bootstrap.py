@@ -1,4 +1,4 @@
-"""Composition root: the only module that names concrete classes."""
+"""Composition root: it and ``entrance`` alone name concrete classes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from layer_gateway.adapters.history_stream import HistoryStream
 from layer_gateway.adapters.membership import RENEW_INTERVAL_S, Membership
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.no_history import NoHistory
+from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.adapters.store import HttpStore
 from layer_gateway.adapters.warmth import NoWarmth, RecordsClient, WarmthClient
 from layer_gateway.application.asking import AnswerQuery
@@ -33,7 +34,6 @@ from layer_gateway.application.federating import QueryNamespaces
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.history import History
 from layer_gateway.application.hybrid import SearchText
-from layer_gateway.application.inbound import InboundAuth
 from layer_gateway.application.initialising import BackfillSettings, InitNamespace
 from layer_gateway.application.jobs import Jobs
 from layer_gateway.application.joined_reads import JoinedReads
@@ -52,6 +52,8 @@ from layer_gateway.application.warm_jobs import WarmJobs
 from layer_gateway.application.warming import WarmNamespace
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
+from layer_gateway.domain.vectorstores import VectorStore
+from layer_gateway.entrance import admission, declared_stores, draining
 from layer_gateway.http.edge import Edge, http_edge
 from layer_gateway.http.handlers.blobs import BlobHandlers
 from layer_gateway.http.handlers.documents import DocumentHandlers
@@ -59,6 +61,7 @@ from layer_gateway.http.handlers.history import HistoryHandlers
 from layer_gateway.http.handlers.namespaces import NamespaceHandlers
 from layer_gateway.http.handlers.rows import RowHandlers
 from layer_gateway.http.handlers.searches import SearchHandlers
+from layer_gateway.http.handlers.vectorstores import VectorStoreHandlers
 from layer_gateway.http.handlers.warming import WarmHandlers
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.metrics import (
@@ -93,7 +96,9 @@ STATES_INTERVAL_S: Final = 1.0
 async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
     """Run the gateway for the length of the block; yield what it listens on."""
     async with service_frame(settings) as frame:
-        store = _open_store(settings, frame)
+        stores = declared_stores(settings)
+        last_seen = LastSeen(epoch_milliseconds)
+        store = _open_store(settings, stores.default, last_seen, frame)
         cache = await _open_cache(settings, frame)
         objects = _open_objects(settings, frame)
         shards = Shards(
@@ -195,7 +200,9 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         searches = SearchHandlers(query_namespaces=federate, body_bytes_max=settings.body_bytes_max)
         blobs = BlobHandlers(blobs=Blobs(objects=objects))
         warming = WarmHandlers(warm_jobs=warm_jobs, passthrough=passthrough)
-        auth = InboundAuth(settings.inbound_auth, settings.upstream_api_key.get_secret_value())
+        vectorstores = VectorStoreHandlers(stores=stores, reachability=last_seen)
+        is_draining = draining(settings, frame.health)
+        door = admission(settings, stores.default, is_draining)
         edge = Edge(
             {
                 **rows.table(),
@@ -203,15 +210,16 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
                 **documents.table(),
                 **administration.table(),
                 **blobs.table(),
+                **vectorstores.table(),
                 **HistoryHandlers(archive=archive).table(),
                 **warming.table(),
             },
             cache_states=states,
-            auth=auth,
+            admission=door,
+            is_draining=is_draining,
             health=frame.health,
             registry=frame.registry,
             metrics=EdgeMetrics(frame.registry),
-            drain_marker=Path(settings.drain_marker_path) if settings.drain_marker_path else None,
         )
         frame.addresses["http"] = await frame.resources.enter_async_context(
             http_edge(
@@ -222,7 +230,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             )
         )
         servicer = GatewayServicer(
-            auth=auth,
+            admission=door,
             facts=facts,
             write_rows=write,
             answer_query=ask,
@@ -241,15 +249,17 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         yield frame.addresses
 
 
-def _open_store(settings: GatewaySettings, frame: ServiceFrame) -> HttpStore:
+def _open_store(
+    settings: GatewaySettings, declared: VectorStore, last_seen: LastSeen, frame: ServiceFrame
+) -> HttpStore:
     limits = UpstreamLimits(
         connections_max=settings.upstream_connections_max,
         read_timeout_s=settings.upstream_timeout_s,
         total_timeout_s=settings.upstream_timeout_s,
     )
-    client = UpstreamClient(settings.upstream_url, limits, registry=frame.registry)
+    client = UpstreamClient(declared.url, limits, registry=frame.registry)
     frame.resources.push_async_callback(client.aclose)
-    return HttpStore(client, api_key=settings.upstream_api_key.get_secret_value())
+    return HttpStore(client, last_seen, api_key=declared.token)
 
 
 def _open_objects(settings: GatewaySettings, frame: ServiceFrame) -> ObjectStore | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from layer_gateway.domain.access import Grant
 from layer_gateway.domain.federation import EmbeddingProfile
 from layer_gateway.domain.history import Clicked, HistoryPage, HistoryPolicy, HistoryWanted, Queried
 from layer_gateway.domain.warmth import NamespaceWarmth
@@ -22,6 +23,14 @@ class Caller:
 
     headers: Headers = ()
     """Headers to send on, ``authorization`` among them where the caller sent one."""
+
+
+class KeyRing(Protocol):
+    """Keys that are made and revoked while the gateway runs."""
+
+    async def find(self, token: bytes) -> Grant | None:
+        """Return what a key may do now; None when it is unknown, revoked or expired."""
+        ...
 
 
 class StoreAnswer(Protocol):
@@ -73,6 +82,19 @@ class StoreHints(Protocol):
 
     async def hint_cache_warm(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
         """Have the store bring a namespace into its own cache."""
+
+
+class Reachability(Protocol):
+    """Whether a store answered when it was last asked something."""
+
+    @property
+    def is_reachable(self) -> bool | None:
+        """Return None while it was asked nothing."""
+        ...
+
+    @property
+    def since(self) -> str:
+        """Return since when that has been so, in RFC 3339."""
         ...
 
 

@@ -19,10 +19,31 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
     grpc_address: str = Field(
         "127.0.0.1:7100", description="Where gRPC listens; port 0 = any free."
     )
+    store_file: str = Field(
+        "",
+        validation_alias=contract_name("LAYER_STORE_FILE", field="store_file"),
+        description="File of VectorStore manifests, YAML or JSON. Wins over all that follow here.",
+    )
+    store_json: str = Field(
+        "",
+        validation_alias=contract_name("LAYER_STORE_JSON", field="store_json"),
+        description="The manifests themselves.",
+    )
+    stores_json: str = Field(
+        "",
+        validation_alias=contract_name("LAYER_STORES_JSON", field="stores_json"),
+        description="Older name of the same.",
+    )
     upstream_url: str = Field(
-        "https://aws-us-east-1.turbopuffer.com",
+        "",
         validation_alias=contract_name("TPUF_URL", field="upstream_url"),
-        description="Base URL of the Turbopuffer-compatible store.",
+        description="Base URL of the one Turbopuffer-compatible store, where no manifest names "
+        "any. Empty: Turbopuffer in upstream_region.",
+    )
+    upstream_region: str = Field(
+        "aws-us-east-1",
+        validation_alias=contract_name("TURBOPUFFER_REGION", field="upstream_region"),
+        description="Turbopuffer's region of that store.",
     )
     upstream_api_key: SecretStr = Field(
         SecretStr(""),
@@ -35,10 +56,37 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
     upstream_connections_max: int = Field(
         256, ge=1, le=10_000, description="Connections to the store at once."
     )
-    inbound_auth: Literal["derive_from_store", "open"] = Field(
-        "derive_from_store",
-        description="derive_from_store: callers present the store's key, or any bearer when the "
-        "gateway has none. open: no key is asked.",
+    inbound_auth: Literal["deriveFromStore", "open"] = Field(
+        "deriveFromStore",
+        description="Who may come in, where no manifest says it. deriveFromStore: callers present "
+        "the store's key, or any bearer when the gateway has none. open: no key is asked.",
+    )
+    key_requests_per_second: float = Field(
+        0.0,
+        ge=0,
+        le=1_000_000,
+        description="Requests that one key may send each second, on average; 0 = no bound.",
+    )
+    key_burst_count: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Requests that a key may send at once after a pause; 0 = those of a second.",
+    )
+    key_inflight_max: int = Field(
+        0, ge=0, le=1_000_000, description="Requests of one key at the same time; 0 = no bound."
+    )
+    inflight_max: int = Field(
+        10_000,
+        ge=0,
+        le=1_000_000,
+        description="Requests at the same time; more are answered with 503. 0 = no bound.",
+    )
+    limited_keys_count_max: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Keys whose use is counted apart; of more, the least recent starts afresh.",
     )
     cache_address: str = Field(
         "", description="gRPC address of the cache service. Empty: run without a cache."
@@ -155,5 +203,6 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
     drain_marker_path: str = Field(
         "",
         validation_alias=contract_name("LAYER_DRAIN_MARKER_PATH", field="drain_marker_path"),
-        description="While a file of this name exists, /ready says draining.",
+        description="While this file exists, the gateway takes no requests and is not ready. "
+        "Empty: layer-gateway-draining in the temporary directory.",
     )

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote
 
+from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.ports import Caller, Headers, StoreAnswer, StreamedAnswer
+from layer_kit.errors import DeadlineError, UpstreamError
 from layer_kit.names import Namespace
-from layer_upstream import UpstreamClient
+from layer_upstream import UpstreamClient, UpstreamResponse
 
 AUTHORIZATION: Final = b"authorization"
 READING_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
@@ -22,26 +24,24 @@ class HttpStore:
 
     Args:
         client: Owned by the caller.
+        last_seen: Told whether the store answers.
         api_key: Sent instead of the caller's own bearer; empty sends that on.
     """
 
-    def __init__(self, client: UpstreamClient, *, api_key: str) -> None:
+    def __init__(self, client: UpstreamClient, last_seen: LastSeen, *, api_key: bytes) -> None:
         self._client = client
-        self._authorization = f"Bearer {api_key}".encode() if api_key else b""
+        self._last_seen = last_seen
+        self._authorization = b"Bearer " + api_key if api_key else b""
 
     async def write(
         self, namespace: Namespace, body: Sequence[bytes], caller: Caller
     ) -> StoreAnswer:
         target = b"/v2/namespaces/" + _segment(namespace)
-        return await self._client.request(
-            b"POST", target, self._headers(caller), body, idempotent=False
-        )
+        return await self._request(b"POST", target, self._headers(caller), body, idempotent=False)
 
     async def query(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
         target = b"/v2/namespaces/" + _segment(namespace) + b"/query"
-        return await self._client.request(
-            b"POST", target, self._headers(caller), body, idempotent=True
-        )
+        return await self._request(b"POST", target, self._headers(caller), body, idempotent=True)
 
     async def schema(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
         return await self._get(b"/v1/namespaces/" + _segment(namespace) + b"/schema", caller)
@@ -60,14 +60,12 @@ class HttpStore:
     async def delete_namespace(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
         target = b"/v2/namespaces/" + _segment(namespace)
         # Not sent again: a first one that arrives late would take what was written since.
-        return await self._client.request(
-            b"DELETE", target, self._headers(caller), idempotent=False
-        )
+        return await self._request(b"DELETE", target, self._headers(caller), idempotent=False)
 
     async def forward(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, *, stream: bool
     ) -> StreamedAnswer:
-        return await self._client.request(
+        return await self._request(
             method,
             target,
             self._authorized(headers),
@@ -77,7 +75,27 @@ class HttpStore:
         )
 
     async def _get(self, target: bytes, caller: Caller) -> StoreAnswer:
-        return await self._client.request(b"GET", target, self._headers(caller))
+        return await self._request(b"GET", target, self._headers(caller))
+
+    async def _request(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Headers,
+        body: bytes | Sequence[bytes] = b"",
+        *,
+        stream: bool = False,
+        idempotent: bool | None = None,
+    ) -> UpstreamResponse:
+        try:
+            answer = await self._client.request(
+                method, target, headers, body, stream=stream, idempotent=idempotent
+            )
+        except (UpstreamError, DeadlineError):
+            self._last_seen.note(is_reachable=False)
+            raise
+        self._last_seen.note(is_reachable=True)
+        return answer
 
     def _headers(self, caller: Caller) -> Headers:
         return (*_JSON, *self._authorized(caller.headers))

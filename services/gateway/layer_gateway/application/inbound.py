@@ -2,45 +2,103 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
-from typing import Final, Literal
+import secrets
+from dataclasses import dataclass
+from typing import Final
 
+from layer_gateway.domain.access import EVERYTHING, Grant, Scope
+from layer_gateway.domain.vectorstores import InboundMode, VectorStore
+from layer_gateway.ports import KeyRing
 from layer_kit.errors import KeyRefusedError, UnauthenticatedError
 
 BEARER: Final = "bearer "
 SENT_ON: Final = frozenset({b"authorization", b"user-agent", b"traceparent", b"tracestate"})
 """Caller's headers that go along with a request which layer builds itself."""
 
+DIGEST_BYTES: Final = 16
+NOBODY: Final = Grant(name="anyone", scopes=EVERYTHING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A caller who was let in."""
+
+    grant: Grant
+    digest: bytes
+    """Stands for the bearer, also an unknown one, without telling it: a hash under a key that
+    this process alone has. Empty where no bearer was sent."""
+
 
 class InboundAuth:
-    """Decides on the bearer of a request.
+    """Decides on the bearer of a request by the policy of a store.
 
-    ``derive_from_store``: the store's own key opens everything; a gateway that has none lets any
-    bearer pass, which is then sent upstream. ``open``: nothing is asked.
+    ``deriveFromStore``: the store's own key opens everything; a store that has none lets any
+    bearer pass, which is then sent upstream. ``keys``: each key opens what its scopes say.
+    ``open``: nothing is asked.
+
+    Args:
+        store: Whose policy it is.
+        minted: Knows keys that are not in the manifest; asked after those that are.
     """
 
-    def __init__(self, mode: Literal["derive_from_store", "open"], store_key: str) -> None:
-        self._mode = mode
-        self._store_key = store_key.encode()
+    def __init__(self, store: VectorStore, *, minted: KeyRing | None = None) -> None:
+        self._mode = store.inbound.mode
+        self._minted = minted
+        self._hash_key = secrets.token_bytes(32)
+        derived = Grant(name=f"store {store.name}", scopes=EVERYTHING)
+        match self._mode:
+            case InboundMode.KEYS:
+                known = [
+                    (key.token, Grant(name=key.name, scopes=key.scopes))
+                    for key in store.inbound.keys
+                ]
+            case InboundMode.DERIVE_FROM_STORE:
+                known = [(store.token, derived)] if store.token else []
+            case InboundMode.OPEN:
+                known = []
+        self._known = [(self._digest(token), grant) for token, grant in known]
+        self._lets_all_in = self._mode is not InboundMode.KEYS and not known
 
-    def check(self, authorization: str | None) -> None:
-        """Let a request in, by its ``authorization`` header.
+    async def identify(self, authorization: str | None, scope: Scope) -> Identity:
+        """Recognise a caller by its ``authorization`` header and let it do what needs ``scope``.
 
         Raises:
             UnauthenticatedError: ``BEARER_MISSING``.
-            KeyRefusedError: ``KEY_INVALID``.
+            KeyRefusedError: ``KEY_INVALID`` or ``SCOPE_MISSING``.
         """
-        if self._mode == "open":
-            return
         token = _bearer(authorization)
         if not token:
+            if self._mode is InboundMode.OPEN:
+                return Identity(grant=NOBODY, digest=b"")
             raise UnauthenticatedError(
                 "BEARER_MISSING", "missing or malformed Authorization: Bearer header"
             )
         # Bytes that are no UTF-8 reach us as surrogates; they are compared like all others.
         offered = token.encode(errors="surrogateescape")
-        if self._store_key and not hmac.compare_digest(offered, self._store_key):
+        digest = self._digest(offered)
+        grant = NOBODY if self._lets_all_in else self._find(digest)
+        if grant is None and self._minted is not None:
+            grant = await self._minted.find(offered)
+        if grant is None:
             raise KeyRefusedError("KEY_INVALID", "invalid API key")
+        if not grant.allows(scope):
+            raise KeyRefusedError(
+                "SCOPE_MISSING", "insufficient API key scope", required_scope=scope.value
+            )
+        return Identity(grant=grant, digest=digest)
+
+    def _find(self, digest: bytes) -> Grant | None:
+        """Compare with every key, so that the time taken tells nothing of which it was."""
+        found = None
+        for known, grant in self._known:
+            if hmac.compare_digest(known, digest):
+                found = grant
+        return found
+
+    def _digest(self, token: bytes) -> bytes:
+        return hashlib.blake2b(token, key=self._hash_key, digest_size=DIGEST_BYTES).digest()
 
 
 def _bearer(authorization: str | None) -> str:

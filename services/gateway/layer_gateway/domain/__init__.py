@@ -1,1 +1,1 @@
-"""Decisions about searches: words, ranks and routes. No I/O."""
+"""Decisions and values that stand on nothing: searches, scopes, declared stores. No I/O."""

@@ -1,17 +1,16 @@
 """The HTTP edge: one handler on aiohttp's low-level server, without its router.
 
-Order, outermost first: public paths, draining, who comes in, the route. Everything expected that
-goes wrong is rendered here; what is not expected is logged and answered with a fixed text.
+Order, outermost first: public paths, who comes in, draining, limits, the route. Everything expected
+that goes wrong is rendered here; what is not expected is logged and answered with a fixed text.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -20,8 +19,9 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from prometheus_client import CollectorRegistry, generate_latest
 
+from layer_gateway.application.admission import Admission
 from layer_gateway.application.cache_states import CacheStates, shown
-from layer_gateway.application.inbound import InboundAuth
+from layer_gateway.domain.access import required_scope
 from layer_gateway.http.answers import WholeAnswer, error_answer, json_answer
 from layer_gateway.http.protocol import EdgeServer
 from layer_gateway.http.requests import Handler
@@ -29,7 +29,7 @@ from layer_gateway.http.routes import PUBLIC_PATHS, Operation, Route, route
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.version import VERSION
 from layer_kit.addresses import bind_site
-from layer_kit.errors import InternalError, LayerError
+from layer_kit.errors import DrainingError, InternalError, LayerError
 from layer_kit.health import Health
 from layer_kit.rpc.context import (
     REQUEST_ID_HEADER,
@@ -57,19 +57,19 @@ class Edge:
         table: Mapping[Operation, Handler],
         *,
         cache_states: CacheStates,
-        auth: InboundAuth,
+        admission: Admission,
+        is_draining: Callable[[], bool],
         health: Health,
         registry: CollectorRegistry,
         metrics: EdgeMetrics,
-        drain_marker: Path | None,
     ) -> None:
         self._table = table
         self._cache_states = cache_states
-        self._auth = auth
+        self._admission = admission
+        self._is_draining = is_draining
         self._health = health
         self._registry = registry
         self._metrics = metrics
-        self._drain_marker = drain_marker
         self._debug = log.bind().debug  # past the proxy, which finds its logger anew each time
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -97,12 +97,15 @@ class Edge:
             if found is None:
                 response = self._public(path)
             else:
-                self._auth.check(request.headers.get("authorization"))
-                _continue(request)
-                response = await self._table[found.operation](request, found)
+                scope = required_scope(request.method, path)
+                with await self._admission.enter(request.headers.get("authorization"), scope):
+                    _continue(request)
+                    response = await self._table[found.operation](request, found)
         except LayerError as error:
             reason = error.reason
             response = error_answer(error)
+            if isinstance(error, DrainingError):
+                response.force_close()
         except (ConnectionError, asyncio.CancelledError):
             raise  # the caller is gone, or we are going
         except Exception:
@@ -130,7 +133,7 @@ class Edge:
             case "/metrics":
                 exposition = generate_latest(self._registry)
                 return WholeAnswer(HTTPStatus.OK, METRICS_FIELDS, exposition)
-            case "/ready" if self._is_draining:
+            case "/ready" if self._is_draining():
                 return json_answer({"status": "draining", "version": VERSION}, status=503)
             case "/ready" if not self._health.is_ready:
                 components = self._health.components
@@ -155,11 +158,6 @@ class Edge:
                 state["warmed_through"] = through_ms
             states.append({"namespace": namespace, **state})
         return {"aerospike": aerospike, "cache_state": states}
-
-    @property
-    def _is_draining(self) -> bool:
-        marker = self._drain_marker
-        return self._health.is_draining or (marker is not None and marker.exists())
 
 
 @asynccontextmanager

@@ -42,6 +42,10 @@ class Operation(StrEnum):
     LIST_WARM_JOBS = auto()
     GET_WARM_JOB = auto()
     HINT_CACHE_WARM = auto()
+    LIST_VECTORSTORES = auto()
+    DESCRIBE_VECTORSTORE = auto()
+    VECTORSTORE_CAPABILITIES = auto()
+    NAMESPACE_CAPABILITIES = auto()
 
 
 ROUTES: Final[Mapping[str, Operation]] = {
@@ -70,6 +74,10 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "GET /v2/namespaces/{namespace}/warm-jobs": Operation.LIST_WARM_JOBS,
     "GET /v2/namespaces/{namespace}/warm-jobs/{id}": Operation.GET_WARM_JOB,
     "GET /v1/namespaces/{namespace}/hint_cache_warm": Operation.HINT_CACHE_WARM,
+    "GET /v2/namespaces/{namespace}/capabilities": Operation.NAMESPACE_CAPABILITIES,
+    "GET /v2/vectorstores": Operation.LIST_VECTORSTORES,
+    "GET /v2/vectorstores/{name}": Operation.DESCRIBE_VECTORSTORE,
+    "GET /v2/vectorstores/{name}/capabilities": Operation.VECTORSTORE_CAPABILITIES,
     # Passed on, with something before or after.
     "POST /v1/namespaces/{namespace}/query": Operation.QUERY_OLD_PATH,
     "POST /v1/namespaces/{namespace}/schema": Operation.CHANGE_SCHEMA,

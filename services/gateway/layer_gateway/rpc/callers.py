@@ -6,23 +6,26 @@ from typing import Any
 
 import grpc.aio
 
-from layer_gateway.application.inbound import SENT_ON, InboundAuth
+from layer_gateway.application.admission import Admission
+from layer_gateway.application.inbound import SENT_ON
+from layer_gateway.domain.access import Scope
 from layer_gateway.ports import Caller
 
 
-def admitted(auth: InboundAuth, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
-    """Return what identifies the caller to the store.
+async def admitted(
+    admission: Admission, scope: Scope, context: grpc.aio.ServicerContext[Any, Any]
+) -> Caller:
+    """Let a call in until it is done; return what identifies its caller to the store.
 
-    Raises:
-        UnauthenticatedError: ``BEARER_MISSING``.
-        KeyRefusedError: ``KEY_INVALID``.
+    Raises what :meth:`Admission.enter` does.
     """
     metadata = [
         (name, value)
         for name, value in context.invocation_metadata() or ()
         if isinstance(value, str)
     ]
-    auth.check(dict(metadata).get("authorization"))
+    entered = await admission.enter(dict(metadata).get("authorization"), scope)
+    context.add_done_callback(lambda _: entered.give_back())  # type: ignore[arg-type]  # its stub names a class
     return Caller(
         headers=[
             (sent_name, value.encode())

@@ -12,16 +12,17 @@ from typing import Any
 import grpc.aio
 
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from layer_gateway.application.admission import Admission
 from layer_gateway.application.asking import AnswerQuery
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.federating import QueryNamespaces
 from layer_gateway.application.fetching import FetchRows
-from layer_gateway.application.inbound import InboundAuth
 from layer_gateway.application.initialising import InitNamespace
 from layer_gateway.application.namespaces import NamespacePage, Namespaces
 from layer_gateway.application.refusals import accepted, refusal
 from layer_gateway.application.streaming import StreamRows
 from layer_gateway.application.writing import WriteRows
+from layer_gateway.domain.access import Scope
 from layer_gateway.ports import Caller
 from layer_gateway.rpc.callers import admitted
 from layer_gateway.rpc.federating import federated_query, federated_response, namespace_of
@@ -46,7 +47,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     """Serves ``layer.gateway.v1.GatewayService`` from the use cases of the HTTP edge."""
 
-    auth: InboundAuth
+    admission: Admission
     facts: Facts
     write_rows: WriteRows
     answer_query: AnswerQuery
@@ -59,7 +60,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def WriteRows(
         self, request: gateway_pb2.WriteRowsRequest, context: Context
     ) -> gateway_pb2.WriteRowsResponse:
-        caller = admitted(self.auth, context)
+        caller = await admitted(self.admission, Scope.WRITE, context)
         namespace = parse_namespace(request.namespace)
         body = write_body(request)
         id_kind = None
@@ -71,7 +72,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def QueryRows(
         self, request: gateway_pb2.QueryRowsRequest, context: Context
     ) -> gateway_pb2.QueryRowsResponse:
-        caller = admitted(self.auth, context)
+        caller = await admitted(self.admission, Scope.READ, context)
         namespace = parse_namespace(request.namespace)
         found = await self.answer_query(namespace, typed_query(request), caller)
         if found.refusal is not None:
@@ -82,7 +83,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def QueryNamespaces(
         self, request: gateway_pb2.QueryNamespacesRequest, context: Context
     ) -> gateway_pb2.QueryNamespacesResponse:
-        caller = admitted(self.auth, context)
+        caller = await admitted(self.admission, Scope.READ, context)
         count_max = self.query_namespaces.namespaces_count_max
         query = federated_query(request, namespaces_count_max=count_max)
         found = await self.query_namespaces(query, caller)
@@ -100,7 +101,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def LookupRows(
         self, request: gateway_pb2.LookupRowsRequest, context: Context
     ) -> gateway_pb2.LookupRowsResponse:
-        caller = admitted(self.auth, context)
+        caller = await admitted(self.admission, Scope.READ, context)
         namespace = parse_namespace(request.namespace)
         facts = await self.facts.get(namespace, caller)
         asked = asked_ids(request, facts.id_kind)
@@ -118,7 +119,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def StreamRows(
         self, request: gateway_pb2.StreamRowsRequest, context: Context
     ) -> AsyncIterator[gateway_pb2.StreamRowsResponse]:
-        caller = admitted(self.auth, context)
+        caller = await admitted(self.admission, Scope.READ, context)
         namespace = parse_namespace(request.namespace)
         async for page in self.stream_rows(namespace, row_stream(request), caller):
             reader = await self._reader(namespace, page, caller)
@@ -128,7 +129,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def ListNamespaces(
         self, request: gateway_pb2.ListNamespacesRequest, context: Context
     ) -> gateway_pb2.ListNamespacesResponse:
-        caller = admitted(self.auth, context)
+        caller = await admitted(self.admission, Scope.READ, context)
         page = await self.namespaces.page(list_query(request), caller)
         if not isinstance(page, NamespacePage):
             raise refusal(page)
@@ -137,7 +138,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def GetNamespace(
         self, request: gateway_pb2.GetNamespaceRequest, context: Context
     ) -> gateway_pb2.GetNamespaceResponse:
-        caller = admitted(self.auth, context)
+        caller = await admitted(self.admission, Scope.READ, context)
         namespace = parse_namespace(request.namespace)
         found = await self.namespaces.describe(namespace, caller)
         if not isinstance(found, dict):
@@ -148,7 +149,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def InitNamespace(
         self, request: gateway_pb2.InitNamespaceRequest, context: Context
     ) -> gateway_pb2.InitNamespaceResponse:
-        caller = admitted(self.auth, context)
+        caller = await admitted(self.admission, Scope.WRITE, context)
         layer = await self.init_namespace(
             parse_namespace(request.namespace),
             schema_version=request.schema_version or 1,
@@ -160,7 +161,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def DeleteNamespace(
         self, request: gateway_pb2.DeleteNamespaceRequest, context: Context
     ) -> gateway_pb2.DeleteNamespaceResponse:
-        caller = admitted(self.auth, context)
+        caller = await admitted(self.admission, Scope.WRITE, context)
         await self.namespaces.delete(parse_namespace(request.namespace), caller)
         return gateway_pb2.DeleteNamespaceResponse()
 

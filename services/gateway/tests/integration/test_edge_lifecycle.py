@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import grpc.aio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from layer_kit.errors import UnavailableError
 from layer_testing.edge_calls import EdgeCaller, eventually
-from layer_testing.gateway_calls import KEY, gateway_over
+from layer_testing.gateway_calls import KEY, Caller, gateway_over
 from layer_testing.processes import ServiceProcess, running
 from layer_testing.scripted_store import Exchange, ScriptedStore, answer
 
@@ -26,7 +28,7 @@ async def test_health_and_readiness_have_the_fields_of_the_contract(edge: EdgeCa
         assert received["x-request-id"]
 
 
-async def test_a_drain_marker_turns_readiness_off_and_nothing_else(
+async def test_a_gateway_with_a_drain_marker_takes_no_requests(
     store: ScriptedStore, tmp_path: Path
 ) -> None:
     marker = tmp_path / "draining"
@@ -34,14 +36,35 @@ async def test_a_drain_marker_turns_readiness_off_and_nothing_else(
         edge = EdgeCaller(process.addresses["http"], key=KEY)
         assert (await edge("GET", "/ready")).status == 200
         marker.touch()
+
+        async def is_unready() -> bool:
+            return (await edge("GET", "/ready")).status == 503
+
+        assert await eventually(is_unready)
         received = await edge("GET", "/ready")
-        assert received.status == 503
         assert received.json.keys() == {"status", "version"}
         assert received.json["status"] == "draining"
         assert (await edge("GET", "/health")).status == 200
-        assert (await edge("GET", "/v1/unknown")).status == 404
+        store.requests.clear()
+        refused = await edge("GET", "/v1/unknown", b"", {"connection": "keep-alive"})
+        assert (refused.status, refused.json["error"]) == (503, "gateway_draining")
+        assert refused.json.keys() == {"error", "message", "reason"}
+        assert (refused["connection"], refused["retry-after"]) == ("close", "1")
+        assert refused["x-should-retry"] == "true"
+        assert store.requests == []
+        nobody = EdgeCaller(edge.address, key="")
+        assert (await nobody("GET", "/v1/unknown")).status == 401
+        with pytest.raises(UnavailableError) as drained:
+            async with grpc.aio.insecure_channel(process.addresses["grpc"]) as channel:
+                await Caller(channel).list()
+        assert drained.value.reason == "GATEWAY_DRAINING"
         marker.unlink()
-        assert (await edge("GET", "/ready")).status == 200
+
+        async def is_ready() -> bool:
+            return (await edge("GET", "/ready")).status == 200
+
+        assert await eventually(is_ready)
+        assert (await edge("GET", "/v1/unknown")).status == 404
 
 
 async def test_a_running_request_ends_before_the_process_does(store: ScriptedStore) -> None:
