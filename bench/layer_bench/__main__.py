@@ -11,7 +11,7 @@ from typing import Final
 import uvloop
 from rich.console import Console
 
-from layer_bench import fetches, in_process, neighbours, proxies
+from layer_bench import fetches, in_process, neighbours, proxies, searches
 from layer_bench.peers import PROXY_CORE, Peer, gateway, nginx, nginx_binary, starlette
 from layer_bench.scenarios import scenarios
 from layer_testing.processes import running
@@ -46,6 +46,8 @@ async def run(round_count: int, count: int, only: str) -> None:
         direct = Peer(name="upstream", address=upstream, pids=(stub.pid,))
         if only in fetches.TITLE:
             console.print(await fetches.measured(ours, direct, round_count))
+        if only in searches.TITLE:
+            console.print(await searches.measured(ours, round_count))
         if only in neighbours.TITLE:
             console.print(await neighbours.measured(ours, round_count))
     if only in in_process.TITLE:

@@ -2,7 +2,7 @@
 
 Run as ``python -m layer_bench.stub``; prints ``listening {"http": …}``. Every query answers the
 same bytes, sized by the path: ``/v2/namespaces/large/query`` about 220 KB, others about 2 KB. A
-namespace called ``slow`` takes 10 ms, as a near store does.
+namespace whose name begins with ``slow`` takes 10 ms, as a near store does.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class StubProtocol(asyncio.Protocol):
             self._transport.write(LARGE)
         elif b"/documents" in self._url and self._parser.get_method() == b"POST":
             self._transport.write(DOCUMENTS)
-        elif b"/slow/" in self._url:
+        elif b"/slow" in self._url:
             asyncio.get_running_loop().call_later(SLOW_S, self._transport.write, SMALL)
         else:
             self._transport.write(SMALL)
