@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -145,32 +146,34 @@ class Model:
     def __init__(self) -> None:
         self.rows: dict[int, Row] = {}
 
-    def write(self, body: dict[str, Any]) -> dict[str, int]:
-        counts: dict[str, int] = {}
+    def write(self, body: dict[str, Any]) -> Counter[str]:
+        counts: Counter[str] = Counter()
         if node := body.get("delete_by_filter"):
-            gone = [key for key, row in self.rows.items() if holds(node, row)]
-            for key in gone:
+            for key in [key for key, row in self.rows.items() if holds(node, row)]:
+                counts["rows_deleted"] += 1
                 del self.rows[key]
-            counts["rows_deleted"] = len(gone)
         if patch := body.get("patch_by_filter"):
-            found = [row for row in self.rows.values() if holds(patch["filters"], row)]
-            for row in found:
+            for row in [row for row in self.rows.values() if holds(patch["filters"], row)]:
+                counts["rows_patched"] += 1
                 merge(row, patch["patch"])
-            counts["rows_patched"] = len(found)
-        for row in body.get("upsert_rows", ()):
+        return counts + self.write_by_id(body)
+
+    def write_by_id(self, body: dict[str, Any]) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for row in body["upsert_rows"]:
             stored = self.rows.get(row["id"])
             if stored is None or may_change(stored, body.get("upsert_condition"), row):
                 self.rows[row["id"]] = {k: v for k, v in row.items() if v is not None}
-                counts["rows_upserted"] = counts.get("rows_upserted", 0) + 1
-        for row in body.get("patch_rows", ()):
+                counts["rows_upserted"] += 1
+        for row in body["patch_rows"]:
             stored = self.rows.get(row["id"])
             if stored is not None and may_change(stored, body.get("patch_condition"), row):
                 merge(stored, row)
-                counts["rows_patched"] = counts.get("rows_patched", 0) + 1
-        for key in body.get("deletes", ()):
+                counts["rows_patched"] += 1
+        for key in body["deletes"]:
             stored = self.rows.get(key)
             if stored is not None and may_change(stored, body.get("delete_condition"), {}):
-                counts["rows_deleted"] = counts.get("rows_deleted", 0) + 1
+                counts["rows_deleted"] += 1
                 del self.rows[key]
         return counts
 
@@ -250,7 +253,7 @@ def test_writes_and_filters_agree_with_the_model(
         counts = model.write(body)
         answer = store.write(body)
         for kind in ("rows_upserted", "rows_patched", "rows_deleted"):
-            assert answer.get(kind, 0) == counts.get(kind, 0)
+            assert answer.get(kind, 0) == counts[kind]
         if restarts:
             store.restart()
 
