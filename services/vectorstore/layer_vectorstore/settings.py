@@ -26,12 +26,12 @@ class VectorstoreSettings(ServiceSettings):
         512 << 20, ge=1024, description="Largest request body, once inflated; above it 413."
     )
     namespace_bytes_max: int = Field(
-        4 << 30, ge=1024, description="Logical bytes of one namespace, which is kept in memory."
+        4 << 30, ge=1024, description="Memory of one namespace with its indexes, as estimated."
     )
     memory_bytes_max: int = Field(
         8 << 30,
         ge=1024,
-        description="Logical bytes of all namespaces in memory; above it idle ones are let go.",
+        description="Memory of all loaded namespaces, as estimated; above it idle ones are let go.",
     )
     delete_by_filter_rows_max: int = Field(
         5_000_000, ge=1, description="Rows that one delete_by_filter may delete."

@@ -16,7 +16,8 @@ from layer_vectorstore.domain.limits import DOCUMENT_BYTES_MAX
 from layer_vectorstore.domain.namespace import Namespace, rows_as_changes
 from layer_vectorstore.domain.preparing import PreparedWrite, prepare
 from layer_vectorstore.domain.schema import EMPTY
-from layer_vectorstore.domain.table import Table, TableView, largest_row_bytes, written_bytes
+from layer_vectorstore.domain.sizes import largest_row_bytes, written_bytes
+from layer_vectorstore.domain.table import Table, TableView
 from layer_vectorstore.domain.write import WriteOutcome, WriteRequest
 from layer_vectorstore.domain.writing import ByFilterLimits, carry_out
 
@@ -199,7 +200,7 @@ class WriteNamespace:
             table.index_bytes,
             self.registry.index_builder.bytes_max(prepared.schema, prepared.metric, rows_count),
         )
-        if table.logical_bytes + added_bytes + index_bytes > self.limits.namespace_bytes_max:
+        if table.live_memory_bytes + added_bytes + index_bytes > self.limits.namespace_bytes_max:
             index = f", {index_bytes} of them for its index of vectors" if index_bytes else ""
             raise RefusedError(
                 "NAMESPACE_TOO_LARGE",
@@ -223,7 +224,7 @@ class WriteNamespace:
     def _log(self, entry: Entry, namespace: Namespace, change: Change) -> _Written:
         namespace.settings = change.settings
         durable = self.registry.change_log.append(entry.stream, change)
-        if namespace.is_worth_rebuilding:
+        if namespace.is_worth_rebuilding(self.limits.namespace_bytes_max):
             durable = self._rebuild(entry, namespace)
         return self._queued(
             entry,

@@ -170,6 +170,11 @@ class TextColumn:
             self._sorted = (count, ranks)
         return ranks[codes] if count else np.full(len(codes), -1, dtype=np.int64)
 
+    @property
+    def texts_count(self) -> int:
+        """How many distinct texts it keeps."""
+        return len(self._texts)
+
 
 class ArrayColumn:
     """Lists of scalars: the items of all slots in one scalar column, with their owners."""

@@ -21,6 +21,8 @@ PENDING_VIEWS_COUNT_MAX: Final = 256
 
 REBUILD_CHUNK_ROWS: Final = 4096
 DEAD_SLOTS_MIN: Final = 10_000
+DEAD_FRACTION_MAX: Final = 0.125
+"""Of the rows of a namespace at its bound; a rebuild for fewer slots costs more than it gives."""
 
 
 @dataclass(slots=True)
@@ -121,11 +123,13 @@ class Namespace:
         self.table.index_text()
         self._latest = self._indexed = self.current_view()
 
-    @property
-    def is_worth_rebuilding(self) -> bool:
-        """Whether most slots are dead and hold memory for nothing."""
+    def is_worth_rebuilding(self, memory_bytes_max: int) -> bool:
+        """Return whether most slots are dead, or some while memory is short."""
         dead_count = self.table.slots_count - self.table.rows_count
-        return dead_count > max(self.table.rows_count, DEAD_SLOTS_MIN)
+        if dead_count > max(self.table.rows_count, DEAD_SLOTS_MIN):
+            return True
+        is_short = self.table.memory_bytes > memory_bytes_max
+        return is_short and dead_count > DEAD_FRACTION_MAX * self.table.rows_count
 
     def _settle(self, indexed_until_ms: int) -> None:
         with self._lock:

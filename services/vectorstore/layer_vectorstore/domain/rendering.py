@@ -24,7 +24,8 @@ from layer_vectorstore.domain.ranking import (
 from layer_vectorstore.domain.schema import ID, Schema
 from layer_vectorstore.domain.scoring import bind_score
 from layer_vectorstore.domain.selecting import Selected, vector_distances
-from layer_vectorstore.domain.table import ID_BYTES, TableView, sizes_of
+from layer_vectorstore.domain.sizes import ID_BYTES, sizes_of
+from layer_vectorstore.domain.table import TableView
 from layer_vectorstore.domain.token_operators import TOKEN_OPERATORS
 from layer_vectorstore.domain.values import shown
 from layer_vectorstore.domain.vectors import Float32s, encode_base64, shortest

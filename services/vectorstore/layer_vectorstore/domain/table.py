@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from layer_vectorstore.domain.attribute_types import AttributeType, Element, Kind
+from layer_vectorstore.domain.attribute_types import AttributeType, Kind
 from layer_vectorstore.domain.changes import ColumnValues, Delete, Patch, Put, Step
 from layer_vectorstore.domain.columns import (
     ArrayColumn,
@@ -28,8 +28,8 @@ from layer_vectorstore.domain.columns import (
 from layer_vectorstore.domain.growing import GrowingArray
 from layer_vectorstore.domain.ids import DocumentId
 from layer_vectorstore.domain.schema import ID, FullTextSearch, Schema
+from layer_vectorstore.domain.sizes import ID_BYTES, memory_bytes, sizes_of
 from layer_vectorstore.domain.text_index import TextIndex
-from layer_vectorstore.domain.values import size_bytes
 from layer_vectorstore.domain.vector_columns import (
     DenseColumn,
     LateInteractionColumn,
@@ -38,15 +38,6 @@ from layer_vectorstore.domain.vector_columns import (
 from layer_vectorstore.domain.vectors import Metric
 
 Column = ScalarColumn | ArrayColumn | DenseColumn | LateInteractionColumn | SparseColumn
-
-ID_BYTES: Final = 8
-NUMBER_BYTES: Final = {
-    Element.INT: 8,
-    Element.UINT: 8,
-    Element.FLOAT: 8,
-    Element.DATETIME: 8,
-    Element.BOOL: 1,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +99,8 @@ class Table:
         self._slot_of: dict[DocumentId, int] = {}
         self.logical_bytes = 0
         """Of the live rows, as billing counts."""
+        self._held_bytes = 0
+        """The same of all slots."""
         self.change_schema(schema, metric)
 
     @property
@@ -120,8 +113,19 @@ class Table:
 
     @property
     def memory_bytes(self) -> int:
-        """Logical bytes of the live rows with those of approximate indexes."""
-        return self.logical_bytes + self.index_bytes
+        """Estimate the memory it takes, dead slots and indexes included."""
+        return self.index_bytes + memory_bytes(
+            held_bytes=self._held_bytes,
+            slots_count=self.slots_count,
+            columns=list(self._columns.values()),
+            text_indexes=list(self._text_indexes.values()),
+        )
+
+    @property
+    def live_memory_bytes(self) -> int:
+        """Estimate what it would take without dead slots and approximate indexes."""
+        share = self.rows_count / max(self.slots_count, 1)
+        return int((self.memory_bytes - self.index_bytes) * share)
 
     @property
     def index_bytes(self) -> int:
@@ -227,6 +231,7 @@ class Table:
             sizes += sizes_of(values, self.schema.attributes[name].type)
         self._sizes.extend(sizes)
         self.logical_bytes += int(sizes.sum())
+        self._held_bytes += int(sizes.sum())
         self._live.fill(value=True, count=count)
         self._slot_of.update(zip(ids, range(first, first + count), strict=True))
 
@@ -237,43 +242,6 @@ class Table:
         }
         self._kill(step.ids)
         self._append(step.ids, columns | dict(step.columns))
-
-
-def sizes_of(values: ColumnValues, attribute_type: AttributeType) -> NDArray[np.int64]:
-    """Return the logical bytes of each value."""
-    sizes: list[int]
-    match attribute_type.kind:
-        case Kind.DENSE:
-            return np.full(len(values), attribute_type.dimensions * 4, dtype=np.int64)
-        case Kind.LATE_INTERACTION:
-            sizes = [0 if value is None else value.size * 4 for value in values]
-        case Kind.SCALAR if attribute_type.element in NUMBER_BYTES:
-            number_bytes = NUMBER_BYTES[attribute_type.element]
-            sizes = [0 if value is None else number_bytes for value in values]
-        case _:
-            sizes = [size_bytes(value) for value in values]
-    return np.array(sizes, dtype=np.int64)
-
-
-def written_bytes(steps: Sequence[Step], schema: Schema) -> int:
-    """Return the logical bytes that a write is billed as."""
-    total = 0
-    for step in steps:
-        total += ID_BYTES * len(step.ids)
-        if not isinstance(step, Delete):
-            total += sum(
-                int(sizes_of(values, schema.attributes[name].type).sum())
-                for name, values in step.columns.items()
-            )
-    return total
-
-
-def largest_row_bytes(step: Put | Patch, schema: Schema) -> int:
-    """Return the logical bytes of the largest row of a step."""
-    sizes = np.full(len(step.ids), ID_BYTES, dtype=np.int64)
-    for name, values in step.columns.items():
-        sizes += sizes_of(values, schema.attributes[name].type)
-    return int(sizes.max(initial=0))
 
 
 def _new_column(name: str, attribute_type: AttributeType) -> Column:

@@ -40,10 +40,16 @@ class TextIndex:
         self._postings: dict[str, Postings] = {}
         self._lengths: GrowingArray[np.int32] = GrowingArray(np.int32)
         self._vocabulary: tuple[str, ...] = ()
+        self.postings_count = 0
+        """Pairs of a slot and a term."""
 
     @property
     def analyzer(self) -> Analyzer:
         return analyzer_of(self.options)
+
+    @property
+    def terms_count(self) -> int:
+        return len(self._postings)
 
     @property
     def slots_count(self) -> int:
@@ -72,6 +78,7 @@ class TextIndex:
         first, span = int(owners[0]), int(owners[-1] - owners[0]) + 1
         pairs, counts = np.unique(numbers * span + (owners - first), return_counts=True)
         slots = pairs % span + first
+        self.postings_count += len(slots)
         ends = np.searchsorted(pairs // span, np.arange(len(terms)), side="right").tolist()
         start = 0
         for term, end in zip(terms, ends, strict=True):

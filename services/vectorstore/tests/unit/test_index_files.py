@@ -32,8 +32,8 @@ def body_of(first_id: int, count: int) -> dict[str, Any]:
 def store(new_store: Callable[..., Any]) -> Any:
     found = new_store(index_rows_min=1000)
     found.write(body_of(0, 2000))
-    found.write({"deletes": [3, 5]})
     found.finish_indexes()
+    found.write({"deletes": [3, 5]})
     return found
 
 

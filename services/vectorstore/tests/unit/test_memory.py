@@ -28,6 +28,32 @@ def test_a_namespace_over_its_memory_limit_is_refused(new_store: Callable[..., A
     assert store.ids() == [2]
 
 
+def test_many_small_rows_count_as_what_they_take(new_store: Callable[..., Any]) -> None:
+    store = new_store(namespace_bytes_max=1 << 20)
+    text = {"text": {"type": "string", "full_text_search": True}}
+
+    def fill() -> None:
+        for start in range(0, 100_000, 100):
+            rows = ({"id": i, "text": f"a{i} b{i}"} for i in range(start, start + 100))
+            store.upsert(*rows, schema=text)
+
+    with pytest.raises(RefusedError, match="over the limit"):
+        fill()
+    table = store.queries.registry.get("ns").table
+    assert table.logical_bytes < 50_000
+    assert (1 << 20) - 200_000 < table.memory_bytes < (1 << 20) + 200_000
+
+
+def test_replaced_rows_make_room_when_memory_is_short(new_store: Callable[..., Any]) -> None:
+    store = new_store(namespace_bytes_max=1 << 20)
+    for number in range(500):
+        store.upsert(*({"id": i, "s": f"{number} {i}" * 100} for i in range(40)))
+
+    table = store.queries.registry.get("ns").table
+    assert table.memory_bytes < (1 << 20) + 100_000
+    assert store.rows()[7] == {"id": 7, "s": "499 7" * 100}
+
+
 def test_a_document_over_its_limit_is_refused(store: Any) -> None:
     value = "x" * (8 << 20)
     unfiltered = {f"s{i}": {"type": "string", "filterable": False} for i in range(9)}
