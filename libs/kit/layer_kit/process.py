@@ -66,10 +66,18 @@ async def _serve(
     settings: S, serving: Callable[[S], AbstractAsyncContextManager[Addresses]]
 ) -> None:
     stop = asyncio.Event()
+    starting = asyncio.current_task()
+
+    def end() -> None:
+        stop.set()
+        if starting is not None:
+            starting.cancel()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with _one_failure(serving(settings)) as addresses:
+        loop.add_signal_handler(number, end)
+    async with _ended_by(stop), _one_failure(serving(settings)) as addresses:
+        starting = None
         # What exists now lives as long as the process; the collector need not walk it again.
         gc.collect()
         gc.freeze()
@@ -78,6 +86,16 @@ async def _serve(
         await stop.wait()
         log.info("service_stopping", grace_s=settings.shutdown_grace_s)
     log.info("service_stopped")
+
+
+@contextlib.asynccontextmanager
+async def _ended_by(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Let a start that was told to stop end quietly, however long it would have waited."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
 
 
 @contextlib.asynccontextmanager

@@ -1,13 +1,11 @@
-"""The composition root: the only module that names the concrete stores."""
+"""The composition root; with ``backends`` the only module that names concrete classes."""
 
 from __future__ import annotations
 
 import secrets
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from typing import Final
 
 import grpc.aio
@@ -15,16 +13,13 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
-from layer_cache.adapters.directory import DataDirectory
-from layer_cache.adapters.embedded import EmbeddedStore
-from layer_cache.adapters.ledger import SqliteLedger
-from layer_cache.adapters.memory import MemoryLedger, MemoryStore
 from layer_cache.application.reads import Reads
 from layer_cache.application.records import Records
 from layer_cache.application.sessions import Sessions
 from layer_cache.application.statistics import Statistics
 from layer_cache.application.warmth import Warmth
 from layer_cache.application.writes import Writes
+from layer_cache.backends import open_backend
 from layer_cache.domain.eras import Eras
 from layer_cache.domain.limits import Limits
 from layer_cache.domain.members import Members
@@ -37,7 +32,6 @@ from layer_cache.rpc.rows import CacheServicer
 from layer_cache.rpc.warmth import WarmthServicer
 from layer_cache.settings import CacheSettings
 from layer_kit.clock import EpochMilliseconds, Monotonic, epoch_milliseconds
-from layer_kit.configuration import ConfigurationError
 from layer_kit.service import service_frame
 
 log = structlog.get_logger(__name__)
@@ -55,14 +49,15 @@ async def serving(settings: CacheSettings) -> AsyncIterator[Mapping[str, str]]:
         ConfigurationError: When the data directory or an address cannot be used.
     """
     async with service_frame(settings) as frame:
-        backend = await _open_backend(settings, frame.resources)
+        clock = _lease_clock()
+        backend = await open_backend(settings, frame.resources, frame.registry, clock=clock)
         servicer = build(
             backend.rows,
             backend.ledger,
             settings,
             frame.registry,
             records=backend.records,
-            clock=_lease_clock(),
+            clock=clock,
             wall_ms=epoch_milliseconds,
             limits=Limits(),
         )
@@ -93,6 +88,8 @@ async def serving(settings: CacheSettings) -> AsyncIterator[Mapping[str, str]]:
         frame.loops.every(WARMTH_INTERVAL_S, writes.warmth.check, name="warmth")
         frame.loops.every(ADVANCE_INTERVAL_S, servicer.sessions.advance, name="advance")
         frame.loops.every(RECOVER_INTERVAL_S, recover, name="recover")
+        for interval_s, turn in backend.maintenance:
+            frame.loops.every(interval_s, turn, name="maintenance")
         await frame.serve_grpc(
             settings.grpc_address,
             list(cache_pb2.DESCRIPTOR.services_by_name.values()),
@@ -172,70 +169,6 @@ def build(
         statistics=statistics,
         metrics=CacheMetrics(registry, namespace_count_max=settings.namespace_label_count_max),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Backend:
-    """Where things are kept."""
-
-    rows: RowStore
-    records: RowStore
-    ledger: LedgerStore
-
-
-async def _open_backend(settings: CacheSettings, resources: AsyncExitStack) -> _Backend:
-    """Open the backend. Records and ledger close with ``resources``, rows by the caller."""
-    if settings.backend == "memory":
-        rows, records = (
-            MemoryStore(bytes_max=bytes_max, ttl_s=settings.ttl_s, now_ms=epoch_milliseconds)
-            for bytes_max in (settings.disk_bytes_max, settings.records_bytes_max)
-        )
-        return _Backend(rows=rows, records=records, ledger=MemoryLedger())
-    directory = DataDirectory(settings.data_directory)
-    resources.callback(directory.close)
-    try:
-        backend = await _open_embedded(settings, directory)
-    except (OSError, sqlite3.Error) as error:
-        # Nothing in a cache is worth a start that fails: begin again from nothing.
-        log.warning("contents_damaged", error=str(error))
-        try:
-            directory.wipe()
-            backend = await _open_embedded(settings, directory)
-        except (OSError, sqlite3.Error) as again:
-            raise ConfigurationError(
-                f"data_directory {settings.data_directory} cannot be used: {again}"
-            ) from again
-    resources.push_async_callback(backend.ledger.close)
-    resources.push_async_callback(backend.records.close)
-    return backend
-
-
-async def _open_embedded(settings: CacheSettings, directory: DataDirectory) -> _Backend:
-    ledger = SqliteLedger(
-        directory.ledger, distrust=directory.distrust, was_closed=directory.was_closed
-    )
-    opened: list[EmbeddedStore] = []
-    try:
-        for path, bytes_max in (
-            (directory.rows, settings.disk_bytes_max),
-            (directory.records, settings.records_bytes_max),
-        ):
-            opened.append(
-                EmbeddedStore(
-                    path,
-                    disk_bytes_max=bytes_max,
-                    ttl_s=settings.ttl_s,
-                    now_ms=epoch_milliseconds,
-                    distrust=directory.distrust,
-                )
-            )
-    except OSError:
-        for store in opened:
-            await store.close()
-        await ledger.close()
-        raise
-    rows, records = opened
-    return _Backend(rows=rows, records=records, ledger=ledger)
 
 
 def _lease_clock() -> Monotonic:

@@ -35,6 +35,15 @@ class StoreFigures:
     refused_count: int
     """Entries that were not stored since the start, for lack of space or because it was busy."""
 
+    oversize_count: int = 0
+    """Those of them that were too big for the store."""
+
+    is_connected: bool = True
+    """Whether a store that is far can be reached."""
+
+    generation: int = 0
+    """How often it was reached anew, the first time included; 0 for a store that is near."""
+
 
 class RowStore(Protocol):
     """Entries by key, within a bound of bytes, each for a limited time.
@@ -116,6 +125,15 @@ class LedgerStore(Protocol):
 
     def load(self) -> Ledger:
         """Return what was recorded."""
+
+    def vouch(self) -> None:
+        """Check that no other process may own the contents by now.
+
+        Called last, when everything was done that an answer is about to promise.
+
+        Raises:
+            UnavailableError: ``STORE_DOWN``.
+        """
 
     async def record_epoch(self, namespace: Namespace, era: int) -> None:
         """Set the epoch of one namespace."""

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from layer_kit.settings import ServiceSettings
+from layer_kit.settings import ServiceSettings, contract_name
 
 
 class CacheSettings(ServiceSettings):
@@ -18,9 +18,10 @@ class CacheSettings(ServiceSettings):
     grpc_address: str = Field(
         "127.0.0.1:7101", description="Where gRPC listens: host:port or unix:/path."
     )
-    backend: Literal["embedded", "memory"] = Field(
+    backend: Literal["embedded", "aerospike", "memory"] = Field(
         "embedded",
-        description="Where entries live: embedded = on disk, memory = in this process only.",
+        description="Where entries live: embedded = on disk, aerospike = in a cluster, memory = in "
+        "this process only.",
     )
     data_directory: Path = Field(
         Path(".layer/cache"), description="Directory of the embedded backend; one process each."
@@ -28,7 +29,41 @@ class CacheSettings(ServiceSettings):
     disk_bytes_max: int = Field(
         1024**3,
         ge=16 * 1024**2,
-        description="Bytes that entries may take; the oldest go first. Also bounds `memory`.",
+        description="Bytes that entries may take; the oldest go first. Also bounds `memory`, not "
+        "`aerospike`.",
+    )
+    aerospike_hosts: str = Field(
+        "localhost:3000",
+        validation_alias=contract_name("AEROSPIKE_HOSTS", field="aerospike_hosts"),
+        description="Nodes of the cluster to begin with, as host:port,host:port.",
+    )
+    aerospike_namespace: str = Field(
+        "hevlayer",
+        min_length=1,
+        max_length=31,
+        validation_alias=contract_name("AEROSPIKE_NAMESPACE", field="aerospike_namespace"),
+        description="Aerospike namespace; it must exist, with an nsup-period above 0.",
+    )
+    aerospike_set_prefix: str = Field(
+        "tpuf_",
+        pattern="^[A-Za-z0-9_.-]{1,24}$",
+        validation_alias=contract_name("AEROSPIKE_SET_PREFIX", field="aerospike_set_prefix"),
+        description="Begins the names of our sets. One cache process at a time per prefix; others "
+        "stand by.",
+    )
+    aerospike_cluster_name: str = Field(
+        "",
+        validation_alias=contract_name("AEROSPIKE_CLUSTER_NAME", field="aerospike_cluster_name"),
+        description="Refuse nodes of a cluster with another name. Empty: any.",
+    )
+    aerospike_timeout_ms: int = Field(
+        200, ge=10, le=10_000, description="Longest wait for one operation on the cluster."
+    )
+    aerospike_own_sets_max: int = Field(
+        900,
+        ge=0,
+        le=4_000,
+        description="Namespaces with a set of their own; others share 64. A server has 4,095.",
     )
     records_bytes_max: int = Field(
         256 * 1024**2,

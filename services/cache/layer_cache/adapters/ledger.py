@@ -57,6 +57,9 @@ class SqliteLedger:
     def load(self) -> Ledger:
         return self._ledger
 
+    def vouch(self) -> None:
+        """The lock on the data directory vouches."""
+
     async def record_epoch(self, namespace: Namespace, era: int) -> None:
         self._write([("INSERT OR REPLACE INTO epoch VALUES (?, ?)", (namespace, era))])
 

@@ -114,6 +114,9 @@ class MemoryLedger:
             warm=dict(self._warm),
         )
 
+    def vouch(self) -> None:
+        """Nobody else can reach this memory."""
+
     async def record_epoch(self, namespace: Namespace, era: int) -> None:
         self._epochs[namespace] = era
 

@@ -82,6 +82,7 @@ class Sessions:
             log.info("member_joined", member_id=member_id)
         session_id = self._new_session_id()
         self.members.open(member_id, session_id, received_s)
+        self._ledger.vouch()
         return session_id
 
     def renew(self, session_id: str, *, answered_number: int, elapsed_s: float) -> int:
@@ -89,13 +90,16 @@ class Sessions:
 
         Raises:
             NotFoundError: ``SESSION_UNKNOWN``.
+            UnavailableError: ``STORE_DOWN``.
         """
-        return self.members.renew(
+        number = self.members.renew(
             session_id,
             answered_number=answered_number,
             elapsed_s=elapsed_s,
             received_s=self._clock(),
         )
+        self._ledger.vouch()
+        return number
 
     async def close(self, session_id: str) -> None:
         """End a membership. Nobody waits for it any more."""

@@ -94,6 +94,7 @@ class Writes:
                     fences.hide(fence, key, entry)
         finally:
             fences.arm(fence, self.clock() + ttl_s)
+        self.ledger.vouch()
 
     async def settle(self, name: FenceName, settlement: Settlement) -> Settled:
         """End a fence as its write did, and drop what cannot be vouched for.
@@ -107,6 +108,7 @@ class Writes:
                 self.order.fences.abandon(fence)
             await self.warmth.void([name.namespace])
             await self.drop(settlement.keys)
+            self.ledger.vouch()
             return Settled(stored_count=0, is_fence_lost=True)
         if not settlement.is_outcome_known:
             await self.warmth.void([name.namespace])
@@ -120,6 +122,7 @@ class Writes:
         finally:
             if fence.hidden:
                 self.order.fences.abandon(fence)
+        self.ledger.vouch()
         return Settled(stored_count=stored_count, is_fence_lost=False)
 
     async def drop(self, keys: Sequence[RowKey]) -> None:
@@ -142,6 +145,7 @@ class Writes:
         """
         self.members.check(session_id, self.clock())
         await self.void_namespace(namespace)
+        self.ledger.vouch()
 
     async def void_namespace(self, namespace: Namespace) -> None:
         """Raise one epoch, or all of them when too many would have to be remembered."""

@@ -131,6 +131,8 @@ async def test_a_scan_goes_on_while_entries_come_and_go(stores: Stores) -> None:
 
 
 async def test_the_oldest_entries_go_when_the_bound_is_met(stores: Stores) -> None:
+    if not stores.is_bounded:
+        pytest.skip("the server has its own bound: see test_aerospike_store.py")
     store = await stores.open()
     noise = random.Random(2)  # noqa: S311 -- repeatable
     count, body_bytes = 3 * stores.bytes_max // 4096, 4096
@@ -165,13 +167,13 @@ async def test_figures_describe_the_store(stores: Stores) -> None:
     store = await stores.open()
     await store.put([(key(n), entry(stores, b"x" * 1000)) for n in range(100)])
 
+    await store.recover()  # a store that is far is measured now and then
     figures = store.figures()
 
     assert figures.backend == stores.kind
     assert figures.entry_count == 100
     assert figures.disk_bytes > 0
     assert (figures.is_read_only, figures.last_error, figures.refused_count) == (False, "", 0)
-    await store.recover()
 
 
 @settings(

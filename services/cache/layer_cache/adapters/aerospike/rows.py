@@ -1,0 +1,214 @@
+"""Rows in Aerospike: the row store of the process that holds the tenure."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from layer_cache.adapters.aerospike.client import (
+    NAMESPACE_BIN,
+    Bins,
+    Client,
+    Outcome,
+)
+from layer_cache.adapters.aerospike.facts import Facts
+from layer_cache.adapters.aerospike.flights import Flights
+from layer_cache.adapters.aerospike.ledger import AerospikeLedger
+from layer_cache.adapters.aerospike.places import Places
+from layer_cache.adapters.aerospike.tenure import Tenure
+from layer_cache.adapters.aerospike.windows import Windows
+from layer_cache.domain.rows import Entry, RowKey, namespace_of, row_keys
+from layer_cache.ports import StoreFigures
+from layer_kit.clock import EpochMilliseconds
+from layer_kit.errors import UnavailableError
+from layer_kit.names import Namespace
+
+log = structlog.get_logger(__name__)
+
+HEAD_BIN: Final = "head"
+BODY_BIN: Final = "attrs"
+VECTORS_BIN: Final = "vec"
+_HEAD: Final = struct.Struct(">QQQQ")  # life, stamp, era, written_ms
+_TTL_MARGIN_S: Final = 1
+
+
+class AerospikeStore:
+    """Entries as records.
+
+    A cluster that is away answers no lookup, takes no row and promises no delete.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        tenure: Tenure,
+        ledger: AerospikeLedger,
+        places: Places,
+        *,
+        facts: Facts,
+        ttl_s: float,
+        now_ms: EpochMilliseconds,
+    ) -> None:
+        self._client = client
+        self._tenure = tenure
+        self._ledger = ledger
+        self._places = places
+        self._ttl_ms = int(ttl_s * 1000)
+        self._now_ms = now_ms
+        self._flights = Flights()
+        self._windows = Windows(client)
+        self._facts = facts
+        self._is_full = facts.stop_writes
+        self._refused_count = 0
+        self._oversize_count = 0
+
+    async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+        if not keys or not self._tenure.is_held:
+            return [None] * len(keys)
+        await self._flights.landed(keys)
+        try:
+            records = await self._client.read([self._places.address(key) for key in keys])
+        except UnavailableError:
+            return [None] * len(keys)
+        # Asked afterwards: what was read may be from a cluster that formed anew meanwhile.
+        if not self._tenure.is_held:
+            return [None] * len(keys)
+        oldest_ms = self._now_ms() - self._ttl_ms
+        return [self._entry(bins, oldest_ms) for bins in records]
+
+    async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
+        last = dict(entries)
+        writable = {key: entry for key, entry in last.items() if self._takes(entry)}
+        self._refused_count += len(last) - len(writable)
+        if not writable or self._is_full or not self._tenure.is_held:
+            self._refused_count += len(writable)
+            return 0
+        stored_count = await self._flights.fly(list(writable), self._put(writable))
+        self._refused_count += len(writable) - stored_count
+        return stored_count
+
+    async def delete(self, keys: Sequence[RowKey]) -> None:
+        if keys:
+            await self._flights.fly(keys, self._delete(keys))
+        self._tenure.vouch()
+
+    async def scan(
+        self, namespace: Namespace, *, after: RowKey | None, count_max: int
+    ) -> list[tuple[RowKey, Entry]]:
+        self._tenure.vouch()
+        position = after
+        while keys := await self._keys_after(namespace, position, count_max):
+            entries = await self.get(keys)
+            self._tenure.vouch()
+            if page := [
+                (key, entry) for key, entry in zip(keys, entries, strict=True) if entry is not None
+            ]:
+                return page
+            position = keys[-1]
+        return []
+
+    def figures(self) -> StoreFigures:
+        facts, breaker = self._facts, self._client.breaker
+        return StoreFigures(
+            backend="aerospike",
+            entry_count=facts.records_count,
+            disk_bytes=facts.bytes_used,
+            disk_bytes_max=facts.bytes_max,
+            is_read_only=self._is_full,
+            last_error=breaker.last_error or ("stop-writes" if self._is_full else ""),
+            refused_count=self._refused_count,
+            oversize_count=self._oversize_count,
+            is_connected=breaker.is_closed,
+            generation=breaker.generation,
+        )
+
+    async def recover(self) -> None:
+        """Look again at how full the cluster is and how it is configured."""
+        try:
+            facts = await self._client.facts(self._places.prefix)
+        except UnavailableError as error:
+            log.warning("aerospike_facts_unknown", error=error.message)
+            return
+        self._facts = facts
+        self._is_full = facts.stop_writes
+
+    async def close(self) -> None:
+        await self._flights.landed()
+        await self._tenure.release()
+        await self._client.close()
+
+    async def _put(self, entries: dict[RowKey, Entry]) -> int:
+        life, stamp = self._tenure.state.life, self._tenure.new_stamp()
+        outcomes = [Outcome.UNKNOWN]
+        try:
+            for namespace in {namespace_of(key) for key in entries}:
+                await self._places.settle(namespace)
+            ttl_s = self._ttl_s(entries)
+            records = [
+                (self._places.address(key), self._bins(key, entry, life, stamp))
+                for key, entry in entries.items()
+            ]
+            outcomes = await self._client.write(records, ttl_s=ttl_s)
+        except UnavailableError:
+            outcomes = []  # nothing was sent
+        finally:
+            self._tenure.settle(stamp, is_known=Outcome.UNKNOWN not in outcomes)
+        self._is_full = self._is_full or Outcome.FULL in outcomes
+        self._oversize_count += outcomes.count(Outcome.TOO_BIG)
+        return 0 if Outcome.UNKNOWN in outcomes else outcomes.count(Outcome.DONE)
+
+    async def _delete(self, keys: Sequence[RowKey]) -> None:
+        outcomes = await self._client.remove([self._places.address(key) for key in keys])
+        if any(outcome not in (Outcome.DONE, Outcome.ABSENT) for outcome in outcomes):
+            raise UnavailableError("STORE_DOWN", "Aerospike has not confirmed a delete.")
+
+    def _takes(self, entry: Entry) -> bool:
+        if len(entry.body) + len(entry.vectors) > self._facts.record_bytes_max:
+            self._oversize_count += 1
+            return False
+        return self._ledger.is_recorded(entry.era)
+
+    def _ttl_s(self, entries: dict[RowKey, Entry]) -> int | None:
+        """Return when Aerospike may drop the records; their exact age is checked on reading."""
+        if not self._facts.expires_records:
+            return None
+        newest_ms = max(entry.written_ms for entry in entries.values())
+        left_ms = newest_ms + self._ttl_ms - self._now_ms()
+        return max(0, left_ms // 1000) + _TTL_MARGIN_S
+
+    def _bins(self, key: RowKey, entry: Entry, life: int, stamp: int) -> Bins:
+        bins: dict[str, bytes | str] = {
+            HEAD_BIN: _HEAD.pack(life, stamp, entry.era, entry.written_ms)
+        }
+        if entry.body:
+            bins[BODY_BIN] = entry.body
+        if entry.vectors:
+            bins[VECTORS_BIN] = entry.vectors
+        namespace = namespace_of(key)
+        if self._places.is_shared(namespace):
+            bins[NAMESPACE_BIN] = namespace
+        return bins
+
+    def _entry(self, bins: Bins | None, oldest_ms: int) -> Entry | None:
+        if bins is None or len(head := bins.get(HEAD_BIN, b"")) != _HEAD.size:
+            return None
+        life, stamp, era, written_ms = _HEAD.unpack(head)
+        if written_ms <= oldest_ms or not self._tenure.is_alive(life, stamp):
+            return None
+        return Entry(era, written_ms, bins.get(BODY_BIN, b""), bins.get(VECTORS_BIN, b""))
+
+    async def _keys_after(
+        self, namespace: Namespace, after: RowKey | None, count_max: int
+    ) -> list[RowKey]:
+        is_shared = self._places.is_shared(namespace)
+        found = await self._windows.keys_after(
+            self._places.set_name(namespace),
+            filter_namespace=namespace if is_shared else "",
+            after=None if after is None else self._places.address(after).key,
+            count_max=count_max,
+        )
+        ids = [self._places.row_id(namespace, record_key) for record_key in found]
+        return row_keys(namespace, ids, count_max=len(ids))
