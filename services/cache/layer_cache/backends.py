@@ -12,7 +12,12 @@ from dataclasses import dataclass
 import structlog
 from prometheus_client import CollectorRegistry
 
-from layer_cache.adapters.aerospike.opening import MEASURE_INTERVAL_S, Target, open_aerospike, parse_hosts
+from layer_cache.adapters.aerospike.opening import (
+    MEASURE_INTERVAL_S,
+    Target,
+    open_aerospike,
+    parse_hosts,
+)
 from layer_cache.adapters.aerospike.tenure import RENEW_INTERVAL_S
 from layer_cache.adapters.directory import DataDirectory
 from layer_cache.adapters.embedded import EmbeddedStore

@@ -59,6 +59,13 @@ class RowStore(Protocol):
     async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
         """Store entries in order, the last one winning; return how many were kept."""
 
+    async def take(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+        """Remove entries and return what they were, as ``get`` does.
+
+        Raises:
+            UnavailableError: ``STORE_DOWN``, when it cannot be promised.
+        """
+
     async def delete(self, keys: Sequence[RowKey]) -> None:
         """Remove entries.
 

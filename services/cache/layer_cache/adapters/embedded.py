@@ -127,6 +127,13 @@ class EmbeddedStore:
             return 0
         return len(entries)
 
+    async def take(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+        found = await self.get(keys)
+        await self.delete(
+            [key for key, entry in zip(keys, found, strict=True) if entry is not None]
+        )
+        return found
+
     async def delete(self, keys: Sequence[RowKey]) -> None:
         if not keys or self._is_blind:
             return

@@ -47,6 +47,13 @@ class MemoryStore:
             self._remove(oldest)
         return len(entries)
 
+    async def take(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+        found = await self.get(keys)
+        await self.delete(
+            [key for key, entry in zip(keys, found, strict=True) if entry is not None]
+        )
+        return found
+
     async def delete(self, keys: Sequence[RowKey]) -> None:
         for key in keys:
             self._remove(key)

@@ -49,15 +49,15 @@ class Records:
 
         Raises:
             InvalidRequestError: ``TOO_MANY_KEYS``, ``KEY_INVALID``.
+            UnavailableError: ``STORE_DOWN``.
         """
         full_keys, now_ms = record_keys(shelf, keys), self.wall_ms()
         expires_ms = now_ms + (ttl_ms or self.ttl_ms)
         era = self.writes.order.eras.current
         stored_count = 0
         for key, value in zip(full_keys, values, strict=True):
-            if await self.store.get([key]) != [None]:
-                # A refused put would leave what was there, which the caller takes for replaced.
-                await self.store.delete([key])
+            # A refused put would leave what was there, which the caller takes for replaced.
+            await self.store.take([key])
             entry = Entry(era, now_ms, with_expiry(value, expires_ms), b"")
             stored_count += await self.store.put([(key, entry)])
             await give_way()

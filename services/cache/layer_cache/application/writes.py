@@ -87,11 +87,9 @@ class Writes:
                     return
                 fences.cover(fence, chunk)
                 self.order.touch(chunk, self.clock())
-                found = zip(chunk, await self.store.get(chunk), strict=True)
-                present = [(key, entry) for key, entry in found if entry is not None]
-                await self.store.delete([key for key, _ in present])
-                for key, entry in present:
-                    fences.hide(fence, key, entry)
+                for key, entry in zip(chunk, await self.store.take(chunk), strict=True):
+                    if entry is not None:
+                        fences.hide(fence, key, entry)
         finally:
             fences.arm(fence, self.clock() + ttl_s)
         self.ledger.vouch()

@@ -60,11 +60,6 @@ def row_keys(namespace: Namespace, ids: Sequence[bytes], *, count_max: int) -> l
     return [RowKey(prefix + row_id) for row_id in ids]
 
 
-def namespace_of(key: RowKey) -> Namespace:
-    """Return the namespace within ``key``."""
-    return Namespace(key.partition(SEPARATOR)[0].decode())
-
-
 def id_of(key: RowKey) -> bytes:
     """Return the canonical id within ``key``."""
     return key.partition(SEPARATOR)[2]

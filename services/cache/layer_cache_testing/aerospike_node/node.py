@@ -187,6 +187,7 @@ class AerospikeNode:
         records = self.records
         values = {
             "objects": len(records.by_digest),
+            "evicted_objects": records.evicted_count,
             "effective_replication_factor": 1,
             "stop_writes": str(records.stop_writes).lower(),
             "data_total_bytes": 1 << 30,

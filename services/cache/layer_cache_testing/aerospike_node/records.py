@@ -52,6 +52,7 @@ class Records:
     nsup_period_s: int = 120
     stop_writes: bool = False
     sets_max: int = 4095
+    evicted_count: int = 0
     by_digest: dict[bytes, Record] = field(default_factory=dict)
     set_names: set[str] = field(default_factory=set)
     """Every set there has ever been; a server never forgets one."""
@@ -94,6 +95,7 @@ class Records:
         mortal.sort(key=lambda digest: self.by_digest[digest].void_time)
         for digest in mortal[:count]:
             del self.by_digest[digest]
+            self.evicted_count += 1
 
     def _live(self, digest: bytes) -> Record | None:
         record = self.by_digest.get(digest)

@@ -37,6 +37,7 @@ class Stores:
         self.distrusted: list[str] = []
         self._target = target
         self._opened: list[RowStore] = []
+        self._aerospike: dict[RowStore, Opened] = {}
 
     async def open(self) -> RowStore:
         store = await self._make()
@@ -45,18 +46,23 @@ class Stores:
 
     async def reopen(self, store: RowStore) -> RowStore:
         """Stop a store and start it again."""
-        await store.close()
         self._opened.remove(store)
+        await self._close(store)
         return await self.open()
 
     async def close(self) -> None:
         while self._opened:
-            await self._opened.pop().close()
+            await self._close(self._opened.pop())
 
-    @property
-    def is_bounded(self) -> bool:
-        """Whether the store keeps a bound of bytes by itself."""
-        return self.kind != "aerospike"
+    async def _close(self, store: RowStore) -> None:
+        await store.close()
+        if (opened := self._aerospike.pop(store, None)) is not None:
+            await opened.ledger.close()
+
+    async def measure(self, store: RowStore) -> None:
+        """Have a store that is far look at how full it is, as it does now and then."""
+        if (opened := self._aerospike.get(store)) is not None:
+            await opened.measure()
 
     async def _make(self) -> RowStore:
         if self.kind == "memory":
@@ -81,7 +87,8 @@ class Stores:
             set_label_count_max=10,
             on_loss=lambda: pytest.fail("somebody else took the rows"),
         )
-        return opened.store
+        self._aerospike[opened.rows] = opened
+        return opened.rows
 
 
 TIMEOUT_MS = 5_000
@@ -122,7 +129,7 @@ class Process:
     def __init__(self, target: Target) -> None:
         self.target = target
         self.now_s = 1000.0
-        self.step_s = 0.0
+        self.step_s = 0.01
         """How far the clock moves each time it is read, until the process has started."""
 
         self.now_ms = 1_000_000_000
@@ -147,7 +154,8 @@ class Process:
         """Stop, if it runs, as a process does that is told to."""
         if self.opened is not None:
             opened, self.opened = self.opened, None
-            await opened.store.close()
+            await opened.rows.close()
+            await opened.ledger.close()
 
     def _clock(self) -> float:
         self.now_s += self.step_s
@@ -171,6 +179,16 @@ async def processes(target: Callable[[], Target]) -> AsyncIterator[Callable[...,
     yield make
     for process in made:
         await process.stop()
+
+
+@pytest.fixture(params=["embedded", "memory"])
+async def bounded_stores(
+    request: pytest.FixtureRequest, tmp_path: Path, target: Callable[[], Target]
+) -> AsyncIterator[Stores]:
+    """Yield stores that keep a bound of bytes by themselves; Aerospike's is its server's."""
+    made = Stores(request.param, tmp_path / "rows", target)
+    yield made
+    await made.close()
 
 
 @pytest.fixture(params=["embedded", "memory", "aerospike"])

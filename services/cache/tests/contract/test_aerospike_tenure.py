@@ -18,7 +18,7 @@ from layer_kit.names import Namespace
 BOOKS, FILMS = Namespace("books"), Namespace("films")
 Process = Any  # the fixture's class lives in conftest.py, which nothing can import
 Processes = Callable[..., Process]
-SHORT_MS = 50
+SHORT_MS = 500
 
 
 def key(number: int, namespace: Namespace = BOOKS) -> RowKey:
@@ -42,7 +42,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_second_process_waits_until_the_first_lets_go(processes: Processes) -> None:
     first, second = processes(), processes()
     one = await first.start()
-    await one.store.put([(key(1), entry(b"1"))])
+    await one.rows.put([(key(1), entry(b"1"))])
     starting = asyncio.create_task(second.start())
     second.step_s = 0.1
     for _ in range(50):
@@ -53,7 +53,7 @@ async def test_a_second_process_waits_until_the_first_lets_go(processes: Process
     await first.stop()
     two = await starting
 
-    assert await bodies(two.store, 1) == [b"1"]
+    assert await bodies(two.rows, 1) == [b"1"]
     assert two.tenure.state.cuts == []
 
 
@@ -62,22 +62,22 @@ async def test_a_silent_process_is_replaced_and_vouches_for_nothing_more(
 ) -> None:
     first, second = processes(), processes()
     one = await first.start()
-    await one.store.put([(key(1), entry(b"1"))])
+    await one.rows.put([(key(1), entry(b"1"))])
     await one.maintain()
     second.step_s = 0.5
     two = await second.start()
 
     first.now_s += tenure.TENURE_S
 
-    assert await bodies(one.store, 1) == [None]
-    assert await one.store.put([(key(2), entry())]) == 0
+    assert await bodies(one.rows, 1) == [None]
+    assert await one.rows.put([(key(2), entry())]) == 0
     with pytest.raises(UnavailableError, match="does not hold"):
         one.ledger.vouch()
     with pytest.raises(UnavailableError, match="does not hold"):
-        await one.store.delete([key(3)])
+        await one.rows.delete([key(3)])
     with pytest.raises(UnavailableError, match="does not hold"):
-        await one.store.scan(BOOKS, after=None, count_max=1)
-    assert await bodies(two.store, 1) == [b"1"]
+        await one.rows.scan(BOOKS, after=None, count_max=1)
+    assert await bodies(two.rows, 1) == [b"1"]
 
     assert not first.is_told_to_end
     with pytest.raises(UnavailableError):
@@ -94,16 +94,16 @@ async def test_what_a_process_put_after_its_last_renewal_is_void_for_its_success
 ) -> None:
     first, second = processes(), processes()
     one = await first.start()
-    await one.store.put([(key(1), entry(b"before"))])
+    await one.rows.put([(key(1), entry(b"before"))])
     await one.maintain()
-    await one.store.put([(key(2), entry(b"after"))])
+    await one.rows.put([(key(2), entry(b"after"))])
 
     second.step_s = 0.5
     two = await second.start()
 
-    assert await bodies(two.store, 1, 2) == [b"before", None]
-    await one.store.put([(key(3), entry(b"late"))])
-    assert await bodies(two.store, 3) == [None]
+    assert await bodies(two.rows, 1, 2) == [b"before", None]
+    await one.rows.put([(key(3), entry(b"late"))])
+    assert await bodies(two.rows, 3) == [None]
 
 
 async def test_a_put_that_lands_after_all_never_shows(
@@ -112,21 +112,21 @@ async def test_a_put_that_lands_after_all_never_shows(
     process = processes(timeout_ms=SHORT_MS)
     opened = await process.start()
     with node.writes_held_up():
-        assert await opened.store.put([(key(1), entry(b"old"))]) == 0
+        assert await opened.rows.put([(key(1), entry(b"old"))]) == 0
     process.now_s += 2.0
     await opened.tenure.renew()
-    await opened.store.delete([key(1)])
+    await opened.rows.delete([key(1)])
     with node.writes_held_up():
-        assert await opened.store.put([(key(1), entry(b"old")), (key(2), entry(b"old"))]) == 0
-    assert await bodies(opened.store, 1, 2) == [None, None]
+        assert await opened.rows.put([(key(1), entry(b"old")), (key(2), entry(b"old"))]) == 0
+    assert await bodies(opened.rows, 1, 2) == [None, None]
 
     process.now_s += 2.0  # the breaker lets a call through again
     await process.stop()
     opened = await process.start()
 
-    assert await bodies(opened.store, 1, 2) == [None, None]
-    assert await opened.store.put([(key(1), entry(b"new"))]) == 1
-    assert await bodies(opened.store, 1, 2) == [b"new", None]
+    assert await bodies(opened.rows, 1, 2) == [None, None]
+    assert await opened.rows.put([(key(1), entry(b"new"))]) == 1
+    assert await bodies(opened.rows, 1, 2) == [b"new", None]
 
 
 async def test_a_delete_waits_for_the_puts_of_its_keys(
@@ -134,18 +134,18 @@ async def test_a_delete_waits_for_the_puts_of_its_keys(
 ) -> None:
     opened = await processes().start()
     with node.writes_held_up():
-        putting = asyncio.create_task(opened.store.put([(key(1), entry(b"1"))]))
+        putting = asyncio.create_task(opened.rows.put([(key(1), entry(b"1"))]))
         await asyncio.sleep(0)
-        reading = asyncio.create_task(bodies(opened.store, 1))
-        deleting = asyncio.create_task(opened.store.delete([key(1), key(2)]))
-        again = asyncio.create_task(opened.store.put([(key(2), entry(b"2"))]))
+        reading = asyncio.create_task(bodies(opened.rows, 1))
+        deleting = asyncio.create_task(opened.rows.delete([key(1), key(2)]))
+        again = asyncio.create_task(opened.rows.put([(key(2), entry(b"2"))]))
         await asyncio.sleep(0)
     assert await putting == 1
     assert await reading == [b"1"] or await reading == [None]  # the delete may pass the read
     await deleting
     assert await again == 1
 
-    assert await bodies(opened.store, 1, 2) == [None, b"2"]
+    assert await bodies(opened.rows, 1, 2) == [None, b"2"]
 
 
 async def test_a_put_whose_caller_is_gone_is_still_waited_for(
@@ -153,14 +153,14 @@ async def test_a_put_whose_caller_is_gone_is_still_waited_for(
 ) -> None:
     opened = await processes().start()
     with node.writes_held_up():
-        putting = asyncio.create_task(opened.store.put([(key(1), entry(b"1"))]))
+        putting = asyncio.create_task(opened.rows.put([(key(1), entry(b"1"))]))
         await asyncio.sleep(0)
         putting.cancel()
-        deleting = asyncio.create_task(opened.store.delete([key(1)]))
+        deleting = asyncio.create_task(opened.rows.delete([key(1)]))
         await asyncio.sleep(0)
     await deleting
 
-    assert await bodies(opened.store, 1) == [None]
+    assert await bodies(opened.rows, 1) == [None]
 
 
 async def test_the_ledger_survives_its_process(processes: Processes) -> None:
@@ -207,9 +207,9 @@ async def test_no_row_is_put_in_an_era_that_is_not_recorded(
     process.now_s += 2
     await opened.tenure.renew()
 
-    assert await opened.store.put([(key(1), entry(era=5)), (key(2), entry(era=4))]) == 1
+    assert await opened.rows.put([(key(1), entry(era=5)), (key(2), entry(era=4))]) == 1
     await opened.maintain()
-    assert await opened.store.put([(key(1), entry(era=5))]) == 1
+    assert await opened.rows.put([(key(1), entry(era=5))]) == 1
 
 
 @pytest.mark.parametrize("keeps_records", [True, False])
@@ -220,13 +220,13 @@ async def test_a_cluster_that_forms_anew_voids_what_was_cached(
 ) -> None:
     process = processes()
     opened = await process.start()
-    await opened.store.put([(key(1), entry(b"1"))])
+    await opened.rows.put([(key(1), entry(b"1"))])
     await opened.ledger.add_member("one")
     await opened.ledger.record_epoch(BOOKS, 6)
     node.stop()
     if not keeps_records:
         node.forget()
-    assert await bodies(opened.store, 1) == [None]
+    assert await bodies(opened.rows, 1) == [None]
 
     node.start()
     process.now_s += 2
@@ -234,12 +234,12 @@ async def test_a_cluster_that_forms_anew_voids_what_was_cached(
         process.now_s += 2
         await try_to_renew(opened)
 
-    assert await bodies(opened.store, 1) == [None]
-    assert await opened.store.put([(key(1), entry(b"2", era=6))]) == 1
-    assert await bodies(opened.store, 1) == [b"2"]
+    assert await bodies(opened.rows, 1) == [None]
+    assert await opened.rows.put([(key(1), entry(b"2", era=6))]) == 1
+    assert await bodies(opened.rows, 1) == [b"2"]
     await process.stop()
     opened = await process.start()
-    assert await bodies(opened.store, 1) == [b"2"]
+    assert await bodies(opened.rows, 1) == [b"2"]
     found = opened.ledger.load()
     assert (found.member_ids, max(found.floor, found.epochs.get(BOOKS, 0))) == ({"one"}, 6)
 
@@ -257,14 +257,14 @@ async def test_a_cluster_that_formed_anew_between_two_processes_voids_everything
 ) -> None:
     first, second = processes(), processes()
     one = await first.start()
-    await one.store.put([(key(1), entry(b"1"))])
+    await one.rows.put([(key(1), entry(b"1"))])
     await first.stop()
     node.stop()
     node.start()
 
     two = await second.start()
 
-    assert await bodies(two.store, 1) == [None]
+    assert await bodies(two.rows, 1) == [None]
 
 
 async def test_eviction_takes_entries_and_nothing_else(
@@ -272,13 +272,13 @@ async def test_eviction_takes_entries_and_nothing_else(
 ) -> None:
     first, second = processes(), processes()
     one = await first.start()
-    await one.store.put([(key(n), entry(b"old")) for n in range(10)])
+    await one.rows.put([(key(n), entry(b"old")) for n in range(10)])
     await one.ledger.record_epoch(BOOKS, 4)
     await one.ledger.add_member("one")
 
     node.records.evict(10_000)
 
-    assert await bodies(one.store, *range(10)) == [None] * 10
+    assert await bodies(one.rows, *range(10)) == [None] * 10
     await one.maintain()
     second.step_s = 0.5
     two = await second.start()
@@ -291,12 +291,12 @@ async def test_more_doubts_than_are_remembered_void_everything(
     monkeypatch.setattr(tenure, "DEAD_STAMPS_MAX", 1)
     process = processes(timeout_ms=SHORT_MS)
     opened = await process.start()
-    await opened.store.put([(key(1), entry(b"1"))])
+    await opened.rows.put([(key(1), entry(b"1"))])
     for _ in range(2):
         with node.writes_held_up():
-            assert await opened.store.put([(key(2), entry(b"2"))]) == 0
+            assert await opened.rows.put([(key(2), entry(b"2"))]) == 0
         process.now_s += 2
         await opened.tenure.renew()
 
-    assert await bodies(opened.store, 1, 2) == [None, None]
-    assert await opened.store.put([(key(2), entry(b"3"))]) == 1
+    assert await bodies(opened.rows, 1, 2) == [None, None]
+    assert await opened.rows.put([(key(2), entry(b"3"))]) == 1

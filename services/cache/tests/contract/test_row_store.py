@@ -65,11 +65,11 @@ async def test_a_deleted_entry_is_gone_until_it_is_put_anew(stores: Stores) -> N
 
 
 async def test_what_was_put_after_a_mark_is_all_there_until_the_store_says_otherwise(
-    stores: Stores,
+    bounded_stores: Stores,
 ) -> None:
-    store = await stores.open()
+    store = await bounded_stores.open()
     body = random.Random(1).randbytes(10_000)  # noqa: S311 -- what does not compress
-    await store.put([(key(0), entry(stores, body))])
+    await store.put([(key(0), entry(bounded_stores, body))])
     mark, numbers = store.mark(), iter(range(1, 100_000))
     assert store.lost_through() <= mark
 
@@ -78,16 +78,16 @@ async def test_what_was_put_after_a_mark_is_all_there_until_the_store_says_other
     while not is_lost:
         fresh = [key(next(numbers)) for _ in range(100)]
         put += fresh
-        while not await store.put([(one, entry(stores, body)) for one in fresh]):
+        while not await store.put([(one, entry(bounded_stores, body)) for one in fresh]):
             pass  # busy with a flush
         is_missing = None in (await store.get(put))
         is_lost = store.lost_through() > mark
         assert is_lost or not is_missing
 
-    assert len(put) * len(body) > stores.bytes_max / 2
+    assert len(put) * len(body) > bounded_stores.bytes_max / 2
     await store.delete([key(1)])
     later = store.mark()
-    await store.put([(key(1), entry(stores))])
+    await store.put([(key(1), entry(bounded_stores))])
     assert store.lost_through() <= later
 
 
@@ -130,34 +130,41 @@ async def test_a_scan_goes_on_while_entries_come_and_go(stores: Stores) -> None:
     assert key(98) not in seen
 
 
-async def test_the_oldest_entries_go_when_the_bound_is_met(stores: Stores) -> None:
-    if not stores.is_bounded:
-        pytest.skip("the server has its own bound: see test_aerospike_store.py")
-    store = await stores.open()
+async def test_the_oldest_entries_go_when_the_bound_is_met(bounded_stores: Stores) -> None:
+    store = await bounded_stores.open()
     noise = random.Random(2)  # noqa: S311 -- repeatable
-    count, body_bytes = 3 * stores.bytes_max // 4096, 4096
+    count, body_bytes = 3 * bounded_stores.bytes_max // 4096, 4096
     largest = newest = 0
     for start in range(0, count, 64):
         numbers = range(start, min(start + 64, count))
-        if await store.put([(key(n), entry(stores, noise.randbytes(body_bytes))) for n in numbers]):
+        if await store.put(
+            [(key(n), entry(bounded_stores, noise.randbytes(body_bytes))) for n in numbers]
+        ):
             newest = numbers[-1]  # a busy store refuses some
         largest = max(largest, store.figures().disk_bytes)
 
     assert await store.get([key(newest)]) != [None]
-    assert len(await scan_all(store, BOOKS, 1000)) <= 1.15 * stores.bytes_max / body_bytes
-    assert largest <= 1.15 * stores.bytes_max
-    assert store.figures().disk_bytes_max == stores.bytes_max
+    assert len(await scan_all(store, BOOKS, 1000)) <= 1.15 * bounded_stores.bytes_max / body_bytes
+    assert largest <= 1.15 * bounded_stores.bytes_max
+    assert store.figures().disk_bytes_max == bounded_stores.bytes_max
 
 
-async def test_eviction_never_brings_a_deleted_or_replaced_entry_back(stores: Stores) -> None:
-    store = await stores.open()
+async def test_eviction_never_brings_a_deleted_or_replaced_entry_back(
+    bounded_stores: Stores,
+) -> None:
+    store = await bounded_stores.open()
     noise = random.Random(3)  # noqa: S311 -- repeatable
-    await store.put([(key(n), entry(stores, b"old" + noise.randbytes(2048))) for n in range(1000)])
+    await store.put(
+        [(key(n), entry(bounded_stores, b"old" + noise.randbytes(2048))) for n in range(1000)]
+    )
     await store.delete([key(n) for n in range(1000)])
-    await store.put([(key(n), entry(stores, b"new")) for n in range(1, 1000, 2)])
+    await store.put([(key(n), entry(bounded_stores, b"new")) for n in range(1, 1000, 2)])
     for start in range(1000, 13_000, 250):
         await store.put(
-            [(key(n), entry(stores, noise.randbytes(2048))) for n in range(start, start + 250)]
+            [
+                (key(n), entry(bounded_stores, noise.randbytes(2048)))
+                for n in range(start, start + 250)
+            ]
         )
         for found in await store.get([key(n) for n in range(1000)]):
             assert found is None or found.body == b"new"
@@ -167,13 +174,14 @@ async def test_figures_describe_the_store(stores: Stores) -> None:
     store = await stores.open()
     await store.put([(key(n), entry(stores, b"x" * 1000)) for n in range(100)])
 
-    await store.recover()  # a store that is far is measured now and then
+    await stores.measure(store)
     figures = store.figures()
 
     assert figures.backend == stores.kind
     assert figures.entry_count == 100
     assert figures.disk_bytes > 0
     assert (figures.is_read_only, figures.last_error, figures.refused_count) == (False, "", 0)
+    await store.recover()
 
 
 @settings(

@@ -57,6 +57,7 @@ UNREACHABLE: Final = frozenset({TIMEOUT, 11})
 """Timeout, partition unavailable; so are all codes below zero, which are the driver's own."""
 
 Bins = Mapping[str, Any]
+Key = tuple[str, str, str | bytearray]
 Result = TypeVar("Result")
 
 
@@ -64,7 +65,7 @@ class Address(NamedTuple):
     """Where a record lives within the Aerospike namespace."""
 
     set_name: str
-    key: str
+    key: bytes
 
 
 class Outcome(Enum):
@@ -173,8 +174,8 @@ class Client:
         return await self._run("put", address.set_name, write)
 
     async def keys_after(
-        self, set_name: str, *, filter_namespace: str, after: str, count_max: int
-    ) -> list[str]:
+        self, set_name: str, *, filter_namespace: str, after: bytes, count_max: int
+    ) -> list[bytes]:
         """Return the first keys of a set that come after ``after``, in order.
 
         Reads every record of the set, though not its bins: in memory are ``count_max`` keys.
@@ -199,8 +200,8 @@ class Client:
             f"{node}:{_pairs(text, ';')['cluster_key']}" for node, text in sorted(answers.items())
         )
 
-    async def facts(self, set_prefix: str) -> Facts:
-        """Ask how the namespace is configured, and how full it and our sets are.
+    async def facts(self) -> Facts:
+        """Ask how the namespace is configured, and how full it and its sets are.
 
         Raises:
             UnavailableError: ``STORE_DOWN``, also when the cluster has no such namespace.
@@ -210,12 +211,7 @@ class Client:
         return facts_of(
             self.namespace,
             [_pairs(text, ";") for text in nodes.values()],
-            [
-                figures
-                for text in sets.values()
-                for figures in (_pairs(part, ":") for part in text.split(";"))
-                if figures.get("set", "").startswith(set_prefix)
-            ],
+            [_pairs(part, ":") for text in sets.values() for part in text.split(";") if part],
         )
 
     async def close(self) -> None:
@@ -283,7 +279,7 @@ class Client:
         batch = BatchRecords(
             [
                 Write(
-                    (self.namespace, *address),
+                    self._key(address),
                     [operations.write(name, value) for name, value in bins.items()],
                     policy=dict(policy),
                 )
@@ -305,9 +301,7 @@ class Client:
 
     def _read_with_generation(self, address: Address, _attempt: Attempt) -> tuple[Bins, int] | None:
         with contextlib.suppress(exception.RecordNotFound):
-            _, meta, bins = self._driver.get(
-                (self.namespace, *address), self._policy(max_retries=1)
-            )
+            _, meta, bins = self._driver.get(self._key(address), self._policy(max_retries=1))
             return bins, meta["gen"]
         return None
 
@@ -321,7 +315,7 @@ class Client:
             "key": aerospike.POLICY_KEY_SEND,
         }
         writes = [operations.write(name, value) for name, value in bins.items()]
-        key = (self.namespace, *address)
+        key = self._key(address)
         try:
             _, meta, _ = self._driver.operate(key, writes, {"gen": generation}, policy)
         except exception.RecordGenerationError:
@@ -329,8 +323,8 @@ class Client:
         return int(meta["gen"])
 
     def _keys_after(
-        self, set_name: str, filter_namespace: str, after: str, count_max: int, _attempt: Attempt
-    ) -> list[str]:
+        self, set_name: str, filter_namespace: str, after: bytes, count_max: int, _attempt: Attempt
+    ) -> list[bytes]:
         policy: dict[str, Any] = {"total_timeout": SCAN_MS, "socket_timeout": CONNECT_MS}
         if filter_namespace:
             only = expressions.Eq(expressions.StrBin(NAMESPACE_BIN), filter_namespace)
@@ -349,29 +343,46 @@ class Client:
             "sleep_between_retries": 0,
         }
 
-    def _keys(self, addresses: Sequence[Address]) -> list[tuple[str, str, str]]:
-        return [(self.namespace, *address) for address in addresses]
+    def _key(self, address: Address) -> Key:
+        return self.namespace, address.set_name, _user_key(address.key)
+
+    def _keys(self, addresses: Sequence[Address]) -> list[Key]:
+        return [self._key(address) for address in addresses]
 
 
 class _FirstKeys:
     """Keeps the smallest keys after one, of however many pass by."""
 
-    def __init__(self, after: str, count_max: int) -> None:
+    def __init__(self, after: bytes, count_max: int) -> None:
         self._after = after
-        self._before = ""
+        self._before = b""
         self._count_max = count_max
-        self._kept: list[str] = []
+        self._kept: list[bytes] = []
 
     def see(self, record: tuple[tuple[Any, ...], ...]) -> None:
-        key = record[0][2]
-        if isinstance(key, str) and key > self._after and (not self._before or key < self._before):
+        user_key = record[0][2]
+        if user_key is None:
+            return
+        key = user_key.encode() if isinstance(user_key, str) else bytes(user_key)
+        if key > self._after and (not self._before or key < self._before):
             self._kept.append(key)
             if len(self._kept) == 2 * self._count_max:
                 self._kept = self.sorted()
                 self._before = self._kept[-1]
 
-    def sorted(self) -> list[str]:
+    def sorted(self) -> list[bytes]:
         return sorted(self._kept)[: self._count_max]
+
+
+def _user_key(raw: bytes) -> str | bytearray:
+    """Return a key as text that people can read, where the driver keeps it whole.
+
+    It cuts text at the first zero.
+    """
+    if b"\0" not in raw:
+        with contextlib.suppress(UnicodeDecodeError):
+            return raw.decode()
+    return bytearray(raw)
 
 
 def _check_reach(records: Sequence[BatchRecord], attempt: Attempt) -> None:

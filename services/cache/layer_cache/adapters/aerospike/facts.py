@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,18 +13,26 @@ RECORD_MARGIN_BYTES: Final = 1024
 """What a record takes beside its values: key, names of bins, digest, times."""
 
 
+@dataclass(frozen=True, slots=True)
+class SetFacts:
+    """What is in a set, as far as one node holds it; copies on other nodes are not counted."""
+
+    name: str
+    records_count: int
+    bytes_used: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """How the Aerospike namespace is configured, and how full it is."""
 
-    records_count: int = 0
-    """Of our sets; like the bytes, without their copies on other nodes."""
-
-    bytes_used: int = 0
+    sets: Sequence[SetFacts] = ()
     bytes_max: int = 0
     record_bytes_max: int = RECORD_BYTES_MAX_DEFAULT
     expires_records: bool = False
     stop_writes: bool = False
+    evicted_count: int = 0
+    """Records that a node dropped before their time, since it started."""
 
 
 def facts_of(
@@ -38,30 +46,35 @@ def facts_of(
     if any("objects" not in node for node in nodes):
         raise UnavailableError("STORE_DOWN", f"The Aerospike cluster has no namespace {namespace}.")
     copies = max(1, int(nodes[0].get("effective_replication_factor", 1)))
-    used = _total(sets, "data_used_bytes", "device_data_bytes", "memory_data_bytes")
-    room = _total(nodes, "data_total_bytes", "device_total_bytes", "memory-size")
     return Facts(
-        records_count=_total(sets, "objects") // copies,
-        bytes_used=used // copies,
-        bytes_max=room // copies,
+        sets=[
+            SetFacts(
+                name=one.get("set", ""),
+                records_count=_number(one, "objects") // copies,
+                bytes_used=_number(one, "data_used_bytes", "device_data_bytes", "memory_data_bytes")
+                // copies,
+            )
+            for one in sets
+        ],
+        bytes_max=sum(
+            _number(node, "data_total_bytes", "device_total_bytes", "memory-size") for node in nodes
+        )
+        // copies,
         record_bytes_max=min(map(_record_bytes_max, nodes)) - RECORD_MARGIN_BYTES,
         expires_records=all(map(_expires_records, nodes)),
+        evicted_count=sum(_number(node, "evicted_objects") for node in nodes),
         stop_writes=any(node.get("stop_writes") == "true" for node in nodes),
     )
 
 
-def _total(parts: Iterable[Mapping[str, str]], *names: str) -> int:
-    """Sum up, by the first of ``names`` that is not zero; they changed with server 7."""
-    return sum(
-        next((int(part[name]) for name in names if int(part.get(name, 0))), 0) for part in parts
-    )
+def _number(part: Mapping[str, str], *names: str) -> int:
+    """Return the first of these that is not zero; the names changed with server 7."""
+    return next((int(part[name]) for name in names if int(part.get(name, 0))), 0)
 
 
 def _record_bytes_max(node: Mapping[str, str]) -> int:
-    for name in ("max-record-size", "storage-engine.write-block-size"):
-        if int(node.get(name, 0)):
-            return int(node[name])
-    return RECORD_BYTES_MAX_DEFAULT
+    named = _number(node, "max-record-size", "storage-engine.write-block-size")
+    return named or RECORD_BYTES_MAX_DEFAULT
 
 
 def _expires_records(node: Mapping[str, str]) -> bool:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 import msgspec
+import structlog
 import xxhash
 
 from layer_cache.adapters.aerospike.client import Client
 from layer_cache.adapters.aerospike.register import Register
 from layer_cache.adapters.aerospike.tenure import Tenure
-from layer_cache.ports import Ledger
+from layer_cache.ports import Ledger, WarmRecord
 from layer_kit.errors import UnavailableError
 from layer_kit.names import Namespace
+
+WARM_KEPT_MAX: Final = 4_000
+"""Namespaces that stay warm over a restart: as many as surely fit into one record."""
 
 BUCKETS_COUNT: Final = 64
 """Records over which epochs are spread, so that each stays far below the limit of a record."""
 
 _WRITES_MAX: Final = 3
+
+log = structlog.get_logger(__name__)
 
 
 class _Bucket:
@@ -50,6 +57,14 @@ class _Bucket:
         raise UnavailableError("STORE_DOWN", "The cache cannot record an epoch.")
 
 
+class _Farewell(msgspec.Struct, array_like=True):
+    """What a process leaves behind that ends as it should."""
+
+    term: int
+    evicted: int
+    warm: dict[Namespace, WarmRecord]
+
+
 class AerospikeLedger:
     """Epochs, floor and members of the process that holds the rows.
 
@@ -58,20 +73,33 @@ class AerospikeLedger:
     """
 
     def __init__(self, client: Client, set_name: str, tenure: Tenure) -> None:
+        self._client = client
         self._tenure = tenure
+        self.evicted_count = 0
         self._buckets = [
             _Bucket(Register(client, set_name, f"epochs/{number:02}"))
             for number in range(BUCKETS_COUNT)
         ]
         self._unrecorded_floor = 0
+        self._farewell = Register(client, set_name, "farewell")
+        self._warm: dict[Namespace, WarmRecord] = {}
 
-    async def open(self) -> None:
+    async def open(self, *, evicted_count: int) -> None:
         """Read what was recorded.
+
+        Args:
+            evicted_count: How many records the cluster has evicted so far.
 
         Raises:
             UnavailableError: ``STORE_DOWN``.
         """
+        self.evicted_count = evicted_count
         await asyncio.gather(*(bucket.read() for bucket in self._buckets))
+        data = await self._farewell.read()
+        if data is not None:
+            farewell = msgspec.msgpack.decode(data, type=_Farewell)
+            if farewell.term == self._tenure.released_term and farewell.evicted == evicted_count:
+                self._warm = farewell.warm
 
     def load(self) -> Ledger:
         state = self._tenure.state
@@ -84,6 +112,7 @@ class AerospikeLedger:
                 if era > state.floor
             },
             member_ids=frozenset(state.member_ids),
+            warm=dict(self._warm),
         )
 
     def vouch(self) -> None:
@@ -121,6 +150,13 @@ class AerospikeLedger:
         self._tenure.state.member_ids.difference_update(member_ids)
         await self._tenure.record()
 
+    async def record_warm(self, namespace: Namespace, record: WarmRecord) -> None:
+        self._warm[namespace] = record
+
+    async def forget_warm(self, namespaces: Iterable[Namespace] | None = None) -> None:
+        for namespace in list(self._warm if namespaces is None else namespaces):
+            self._warm.pop(namespace, None)
+
     async def catch_up(self) -> None:
         """Record what could not be recorded. The tenure's record must just have been written.
 
@@ -133,4 +169,13 @@ class AerospikeLedger:
                 await bucket.write()
 
     async def close(self) -> None:
-        """There is nothing to let go of; the tenure is not ours."""
+        """Let go of the rows, and leave behind which namespaces are warm."""
+        warm = dict(islice(self._warm.items(), WARM_KEPT_MAX))
+        farewell = _Farewell(self._tenure.state.term, self.evicted_count, warm)
+        try:
+            await self._farewell.read()
+            await self._farewell.write(msgspec.msgpack.encode(farewell))
+        except UnavailableError as error:
+            log.warning("warmth_not_recorded", error=error.message)
+        await self._tenure.release()
+        await self._client.close()

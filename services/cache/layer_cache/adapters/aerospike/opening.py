@@ -23,6 +23,7 @@ from layer_kit.errors import UnavailableError
 log = structlog.get_logger(__name__)
 
 RETRY_S: Final = 0.5
+MEASURE_INTERVAL_S: Final = 2.0
 PORT_DEFAULT: Final = 3000
 PORT_MAX: Final = 65535
 
@@ -43,11 +44,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A store that holds its rows, as long as :meth:`maintain` is called."""
+    """Stores and ledger over one cluster. The ledger is closed last, and lets go of the rows.
 
-    store: AerospikeStore
-    ledger: AerospikeLedger
+    Nothing is served unless :meth:`maintain` is called every ``RENEW_INTERVAL_S``.
+    """
+
+    client: Client
     tenure: Tenure
+    ledger: AerospikeLedger
+    rows: AerospikeStore
+    records: AerospikeStore
 
     async def maintain(self) -> None:
         """Renew the tenure, and record what could not be recorded before.
@@ -57,6 +63,18 @@ class Opened:
         """
         await self.tenure.renew()
         await self.ledger.catch_up()
+
+    async def measure(self) -> None:
+        """Ask how full the cluster is, and whether it evicted something.
+
+        Raises:
+            UnavailableError: ``STORE_DOWN``.
+        """
+        facts = await self.client.facts()
+        if not self.rows.is_closed:  # then it was looked at for the last time
+            self.ledger.evicted_count = facts.evicted_count
+            self.rows.measured(facts)
+            self.records.measured(facts)
 
 
 async def open_aerospike(
@@ -82,16 +100,17 @@ async def open_aerospike(
         breaker=Breaker(clock),
         metrics=OperationMetrics(registry, set_count_max=set_label_count_max),
     )
-    ledger_set = f"+{target.set_prefix}"
-    tenure = Tenure(client, ledger_set, clock=clock, on_loss=on_loss)
-    ledger = AerospikeLedger(client, ledger_set, tenure)
-    places = Places(client, ledger_set, prefix=target.set_prefix, own_sets_max=target.own_sets_max)
+    own_set = f"+{target.set_prefix}"
+    tenure = Tenure(client, own_set, clock=clock, on_loss=on_loss)
+    ledger = AerospikeLedger(client, own_set, tenure)
+    row_places = Places(client, own_set, prefix=target.set_prefix, own_sets_max=target.own_sets_max)
+    record_places = Places(client, own_set, prefix=f"{target.set_prefix}+r", own_sets_max=0)
     await tenure.take()
     while True:
         try:
-            await ledger.open()
-            await places.open()
-            facts = await client.facts(target.set_prefix)
+            facts = await client.facts()
+            await ledger.open(evicted_count=facts.evicted_count)
+            await row_places.open()
             await tenure.renew()
             break
         except UnavailableError as error:
@@ -104,8 +123,11 @@ async def open_aerospike(
             hint="set its nsup-period above 0: until then records stay on the server after their "
             "age, and a full namespace stops writes instead of evicting",
         )
-    store = AerospikeStore(client, tenure, ledger, places, facts=facts, ttl_s=ttl_s, now_ms=now_ms)
-    return Opened(store=store, ledger=ledger, tenure=tenure)
+    rows, records = (
+        AerospikeStore(client, tenure, ledger, places, facts=facts, ttl_s=ttl_s, now_ms=now_ms)
+        for places in (row_places, record_places)
+    )
+    return Opened(client=client, tenure=tenure, ledger=ledger, rows=rows, records=records)
 
 
 def parse_hosts(text: str) -> list[tuple[str, int]]:

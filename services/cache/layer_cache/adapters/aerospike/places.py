@@ -96,4 +96,3 @@ class Places:
         name = self.prefix + namespace
         has_room = len(self._own) < self._own_sets_max
         return name if has_room and len(name) <= SET_NAME_LENGTH_MAX else None
-

@@ -18,7 +18,7 @@ class Register:
 
     def __init__(self, client: Client, set_name: str, key: str) -> None:
         self._client = client
-        self._address = Address(set_name, key)
+        self._address = Address(set_name, key.encode())
         self.generation = 0
 
     async def read(self) -> bytes | None:

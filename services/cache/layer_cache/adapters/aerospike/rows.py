@@ -6,8 +6,6 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-import structlog
-
 from layer_cache.adapters.aerospike.client import (
     NAMESPACE_BIN,
     Bins,
@@ -20,13 +18,11 @@ from layer_cache.adapters.aerospike.ledger import AerospikeLedger
 from layer_cache.adapters.aerospike.places import Places
 from layer_cache.adapters.aerospike.tenure import Tenure
 from layer_cache.adapters.aerospike.windows import Windows
-from layer_cache.domain.rows import Entry, RowKey, namespace_of, row_keys
+from layer_cache.domain.rows import Entry, RowKey, namespace_of
 from layer_cache.ports import StoreFigures
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import UnavailableError
 from layer_kit.names import Namespace
-
-log = structlog.get_logger(__name__)
 
 HEAD_BIN: Final = "head"
 BODY_BIN: Final = "attrs"
@@ -38,7 +34,8 @@ _TTL_MARGIN_S: Final = 1
 class AerospikeStore:
     """Entries as records.
 
-    A cluster that is away answers no lookup, takes no row and promises no delete.
+    A cluster that is away answers no lookup, takes no row and promises no delete. :meth:`measured`
+    is to be told now and then how it is.
     """
 
     def __init__(
@@ -62,22 +59,18 @@ class AerospikeStore:
         self._windows = Windows(client)
         self._facts = facts
         self._is_full = facts.stop_writes
+        self._life = tenure.state.life
+        self.is_closed = False
+        self._puts_count = 0
+        self._lost_through = 0
         self._refused_count = 0
         self._oversize_count = 0
 
     async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
-        if not keys or not self._tenure.is_held:
-            return [None] * len(keys)
-        await self._flights.landed(keys)
         try:
-            records = await self._client.read([self._places.address(key) for key in keys])
+            return await self._get(keys)
         except UnavailableError:
             return [None] * len(keys)
-        # Asked afterwards: what was read may be from a cluster that formed anew meanwhile.
-        if not self._tenure.is_held:
-            return [None] * len(keys)
-        oldest_ms = self._now_ms() - self._ttl_ms
-        return [self._entry(bins, oldest_ms) for bins in records]
 
     async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
         last = dict(entries)
@@ -90,6 +83,14 @@ class AerospikeStore:
         self._refused_count += len(writable) - stored_count
         return stored_count
 
+    async def take(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+        await self._flights.landed(keys)
+        found = await self._read(keys)
+        # What does not count is removed as well: the clock may go back.
+        present = [key for key, bins in zip(keys, found, strict=True) if bins is not None]
+        await self.delete(present)
+        return self._entries(found)
+
     async def delete(self, keys: Sequence[RowKey]) -> None:
         if keys:
             await self._flights.fly(keys, self._delete(keys))
@@ -98,24 +99,32 @@ class AerospikeStore:
     async def scan(
         self, namespace: Namespace, *, after: RowKey | None, count_max: int
     ) -> list[tuple[RowKey, Entry]]:
-        self._tenure.vouch()
         position = after
         while keys := await self._keys_after(namespace, position, count_max):
-            entries = await self.get(keys)
-            self._tenure.vouch()
+            found = await self._get(keys)
             if page := [
-                (key, entry) for key, entry in zip(keys, entries, strict=True) if entry is not None
+                (key, entry) for key, entry in zip(keys, found, strict=True) if entry is not None
             ]:
                 return page
             position = keys[-1]
+        self._tenure.vouch()
         return []
+
+    def mark(self) -> int:
+        return self._puts_count
+
+    def lost_through(self) -> int:
+        if self._tenure.state.life != self._life:
+            self._life, self._lost_through = self._tenure.state.life, self._puts_count
+        return self._lost_through
 
     def figures(self) -> StoreFigures:
         facts, breaker = self._facts, self._client.breaker
+        sets = [one for one in facts.sets if self._places.owns(one.name)]
         return StoreFigures(
             backend="aerospike",
-            entry_count=facts.records_count,
-            disk_bytes=facts.bytes_used,
+            entry_count=sum(one.records_count for one in sets),
+            disk_bytes=sum(one.bytes_used for one in sets),
             disk_bytes_max=facts.bytes_max,
             is_read_only=self._is_full,
             last_error=breaker.last_error or ("stop-writes" if self._is_full else ""),
@@ -126,22 +135,22 @@ class AerospikeStore:
         )
 
     async def recover(self) -> None:
-        """Look again at how full the cluster is and how it is configured."""
-        try:
-            facts = await self._client.facts(self._places.prefix)
-        except UnavailableError as error:
-            log.warning("aerospike_facts_unknown", error=error.message)
-            return
+        """Nothing is given up here that would have to be recovered: see :meth:`measured`."""
+
+    def measured(self, facts: Facts) -> None:
+        """Take note of how full the cluster is and how it is configured."""
+        if facts.evicted_count != self._facts.evicted_count:
+            self._lost_through = self._puts_count
         self._facts = facts
         self._is_full = facts.stop_writes
 
     async def close(self) -> None:
+        self.is_closed = True
         await self._flights.landed()
-        await self._tenure.release()
-        await self._client.close()
 
     async def _put(self, entries: dict[RowKey, Entry]) -> int:
         life, stamp = self._tenure.state.life, self._tenure.new_stamp()
+        self._puts_count += 1
         outcomes = [Outcome.UNKNOWN]
         try:
             for namespace in {namespace_of(key) for key in entries}:
@@ -155,7 +164,10 @@ class AerospikeStore:
         except UnavailableError:
             outcomes = []  # nothing was sent
         finally:
-            self._tenure.settle(stamp, is_known=Outcome.UNKNOWN not in outcomes)
+            is_known = Outcome.UNKNOWN not in outcomes
+            self._tenure.settle(stamp, is_known=is_known)
+            if not is_known:  # it may have replaced, or may yet replace, what counted
+                self._lost_through = self._puts_count
         self._is_full = self._is_full or Outcome.FULL in outcomes
         self._oversize_count += outcomes.count(Outcome.TOO_BIG)
         return 0 if Outcome.UNKNOWN in outcomes else outcomes.count(Outcome.DONE)
@@ -192,6 +204,21 @@ class AerospikeStore:
             bins[NAMESPACE_BIN] = namespace
         return bins
 
+    async def _get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+        await self._flights.landed(keys)
+        return self._entries(await self._read(keys))
+
+    async def _read(self, keys: Sequence[RowKey]) -> list[Bins | None]:
+        self._tenure.vouch()
+        found = await self._client.read([self._places.address(key) for key in keys])
+        # Again: what was read may be from a cluster that formed anew meanwhile.
+        self._tenure.vouch()
+        return found
+
+    def _entries(self, found: Sequence[Bins | None]) -> list[Entry | None]:
+        oldest_ms = self._now_ms() - self._ttl_ms
+        return [self._entry(bins, oldest_ms) for bins in found]
+
     def _entry(self, bins: Bins | None, oldest_ms: int) -> Entry | None:
         if bins is None or len(head := bins.get(HEAD_BIN, b"")) != _HEAD.size:
             return None
@@ -203,12 +230,10 @@ class AerospikeStore:
     async def _keys_after(
         self, namespace: Namespace, after: RowKey | None, count_max: int
     ) -> list[RowKey]:
-        is_shared = self._places.is_shared(namespace)
         found = await self._windows.keys_after(
             self._places.set_name(namespace),
-            filter_namespace=namespace if is_shared else "",
+            filter_namespace=namespace if self._places.is_shared(namespace) else "",
             after=None if after is None else self._places.address(after).key,
             count_max=count_max,
         )
-        ids = [self._places.row_id(namespace, record_key) for record_key in found]
-        return row_keys(namespace, ids, count_max=len(ids))
+        return [self._places.row_key(namespace, raw) for raw in found]

@@ -94,6 +94,9 @@ class Tenure:
         self._sequence = 0
         self._landing: set[int] = set()
         self.is_lost = False
+        self.released_term = 0
+        """The term of the process before, if it left everything behind as it was."""
+
         self.state = State(life=0, term=0, holder=self._holder, formation="")
 
     @property
@@ -136,6 +139,8 @@ class Tenure:
         state = _successor(found, self._holder, formation)
         if not await self._register.write(msgspec.msgpack.encode(state)):
             return False
+        if found is not None and found.is_released and found.life == state.life:
+            self.released_term = found.term
         self.state = state
         self._until_s = sent_s + TENURE_S
         log.info("tenure_taken", term=state.term, life=state.life)

@@ -22,11 +22,11 @@ class Windows:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._windows: OrderedDict[tuple[str, str], list[str]] = OrderedDict()
+        self._windows: OrderedDict[tuple[str, str], list[bytes]] = OrderedDict()
 
     async def keys_after(
-        self, set_name: str, *, filter_namespace: str, after: str | None, count_max: int
-    ) -> list[str]:
+        self, set_name: str, *, filter_namespace: str, after: bytes | None, count_max: int
+    ) -> list[bytes]:
         """Return the next keys behind ``after``; None begins anew and sees what came since.
 
         Raises:
@@ -42,7 +42,7 @@ class Windows:
                 else await self._client.keys_after(
                     set_name,
                     filter_namespace=filter_namespace,
-                    after=after or "",
+                    after=after or b"",
                     count_max=WINDOW_KEYS,
                 )
             )
