@@ -16,8 +16,8 @@ Json = dict[str, Any]
 
 NAMESPACE: Final = "retrieval"
 URL: Final = "https://store.example.com"
-STATEFUL: Final = ("cache", "vectorstore")
-STATELESS: Final = ("gateway", "snapshots", "history", "runtime")
+STATEFUL: Final = ("cache", "history", "vectorstore")
+STATELESS: Final = ("gateway", "snapshots", "runtime")
 
 
 @dataclass(frozen=True, slots=True)

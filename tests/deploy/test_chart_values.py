@@ -110,7 +110,8 @@ def test_schemas_refer_to_nothing_outside_themselves() -> None:
 def test_services_differ_only_in_values_of_their_own() -> None:
     def shared(service: str) -> set[str]:
         values = yaml.safe_load((chart_of(service) / "values.yaml").read_text(encoding="utf-8"))
-        own = {"upstream", "cache", "service", "ingress", "diskBytesMax", "apiKeys", "exports"}
+        own = {"upstream", "cache", "history", "service", "ingress", "diskBytesMax", "apiKeys"}
+        own |= {"flushIntervalSeconds", "objectStore", "hashKey", "exports"}
         return set(values) - own - {"persistence", "autoscaling"}
 
     assert len({frozenset(shared(service)) for service in SERVICES}) == 1
