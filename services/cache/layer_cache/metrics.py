@@ -115,6 +115,7 @@ class FiguresCollector(Collector):
             ("warm_namespaces", "Namespaces held as a whole.", figures.warm_count),
             ("warming_namespaces", "Namespaces being brought in.", figures.warming_count),
             ("read_only", "Whether the store refuses writes.", store.is_read_only),
+            ("connected", "Whether the store can be reached.", store.is_connected),
             ("members", "Gateways with a live membership.", figures.member_count),
             ("suspended", "Whether every lookup is a miss.", figures.is_suspended),
             ("fences", "Fences that stand.", figures.fence_count),
@@ -126,6 +127,8 @@ class FiguresCollector(Collector):
             yield GaugeMetricFamily(f"layer_cache_{name}", text, value=float(value))
         counters: list[tuple[str, str, float]] = [
             ("refused_rows", "Rows not stored: read-only or busy.", store.refused_count),
+            ("oversize_rows", "Rows too big for the store.", store.oversize_count),
+            ("connections", "Connections to a store that is far.", store.generation),
             ("fences_expired", "Fences that ran out.", figures.fences_expired_count),
             ("overlaps", "Rows dropped because two writes overlapped.", figures.overlaps_count),
             ("suspensions", "Times that hits were suspended.", figures.suspensions_count),

@@ -100,6 +100,7 @@ class Client:
         self.breaker = breaker
         self._timeout_ms = timeout_ms
         self._metrics = metrics
+        metrics.watch(breaker)
         self._config = {
             "hosts": list(hosts),
             "connect_timeout": CONNECT_MS,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
-from layer_cache.adapters.aerospike.breaker import Attempt
+from layer_cache.adapters.aerospike.breaker import Attempt, Breaker
 from layer_kit.telemetry.metrics import SECONDS_BUCKETS, BoundedLabel
 
 
@@ -27,6 +27,17 @@ class OperationMetrics:
         self._inflight = Gauge(
             "layer_aerospike_inflight", "Calls to Aerospike under way.", registry=registry
         )
+        self._state = Gauge(
+            "layer_aerospike_connection_state",
+            "1 for the state that the connection is in.",
+            ["state"],
+            registry=registry,
+        )
+
+    def watch(self, breaker: Breaker) -> None:
+        """Show the state of a connection at each scrape."""
+        self._state.labels("connected").set_function(lambda: breaker.is_closed)
+        self._state.labels("failed").set_function(lambda: not breaker.is_closed)
 
     @contextmanager
     def measured(self, operation: str, set_name: str, attempt: Attempt) -> Iterator[None]:
