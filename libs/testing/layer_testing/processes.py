@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from layer_kit.supervision import parse_listening_line
+from layer_testing.children import Child, start_child
 
 START_S_MAX: Final = 30.0
 STOP_S_MAX: Final = 15.0
@@ -27,7 +28,7 @@ STDERR_BYTES_MAX: Final = 256 * 1024
 class ServiceProcess:
     """A started service. Made by :func:`running`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, module: str) -> None:
+    def __init__(self, process: Child, module: str) -> None:
         self.process = process
         self.addresses: Mapping[str, str] = {}
         """What the service listens on, by kind: ``grpc``, ``ops``, ``http``."""
@@ -101,15 +102,9 @@ async def _drain(stream: asyncio.StreamReader) -> None:
 
 async def launch(module: str, *arguments: str, **environment: str) -> ServiceProcess:
     """Start ``python -m module`` without waiting for it to listen; the caller stops it."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        module,
-        *arguments,
+    process = await start_child(
+        *(sys.executable, "-m", module, *arguments),
         env=child_environment(environment),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
         start_new_session=True,  # so that kill() reaches what it starts, and not the test
     )
     return ServiceProcess(process, module)

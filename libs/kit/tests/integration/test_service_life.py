@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from layer_kit.rpc.client import invoke, open_channel
 from layer_kit.supervision import SUPERVISOR_VARIABLE, parse_listening_line
 from layer_kit.telemetry.traces import FLUSH_S_MAX
+from layer_testing.children import DEVNULL, start_child
 from layer_testing.echo import EchoStub
 from layer_testing.processes import ServiceProcess, child_environment, launch, running
 
@@ -40,11 +41,8 @@ async def service() -> AsyncIterator[ServiceProcess]:
 
 async def outcome(*arguments: str, **environment: str) -> tuple[int, str, str]:
     """Run the service to its own end; return its exit code, stdout and stderr."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", ECHO, *arguments),
-        env=child_environment(environment),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    process = await start_child(
+        *(sys.executable, "-m", ECHO, *arguments), env=child_environment(environment)
     )
     async with asyncio.timeout(DEADLINE_S):
         stdout, stderr = await process.communicate()
@@ -204,11 +202,8 @@ async def test_logs_are_json_and_name_the_service(service: ServiceProcess) -> No
 
 
 async def test_it_dies_with_its_supervisor_even_by_sigkill() -> None:
-    supervisor = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", SUPERVISOR),
-        env=child_environment({}),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+    supervisor = await start_child(
+        *(sys.executable, "-c", SUPERVISOR), env=child_environment({}), stderr=DEVNULL
     )
     assert supervisor.stdout is not None
     async with asyncio.timeout(DEADLINE_S):

@@ -14,6 +14,8 @@ from layer_kit.configuration import ConfigurationError
 from layer_kit.errors import InvalidRequestError, UpstreamError
 from layer_objects import open_object_store
 from layer_objects.file_store import ABANDONED_AFTER_S
+from layer_testing.children import PIPE, Child, start_child
+from layer_testing.processes import child_environment
 
 WRITER = """
 import asyncio, sys
@@ -49,16 +51,10 @@ except PreconditionError as error:
 """
 
 
-async def run_python(script: str, *arguments: str) -> asyncio.subprocess.Process:
+async def run_python(script: str, *arguments: str) -> Child:
     """Start another interpreter that finds the same modules."""
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        script,
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    return await start_child(
+        *(sys.executable, "-c", script, *arguments), env=child_environment({}), stdin=PIPE
     )
 
 

@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from layer_testing.children import start_child
 from layer_testing.processes import child_environment, running
 
 GUIDE = Path("docs/guides/grpc.md").absolute()
@@ -38,13 +39,9 @@ async def test_the_example_prints_what_the_guide_says(tmp_path: Path) -> None:
     ):
         example = block("python")
         assert example.count(ADDRESS) == 1
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            example.replace(ADDRESS, gateway.addresses["grpc"]),
+        process = await start_child(
+            *(sys.executable, "-c", example.replace(ADDRESS, gateway.addresses["grpc"])),
             env=child_environment({}),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
         )
         async with asyncio.timeout(RUN_S_MAX):
             printed, errors = await process.communicate()
