@@ -80,6 +80,7 @@ class Outcome(Enum):
     """It happened, or did not, or will."""
 
 
+_ANSWERS: Final = (Outcome.DONE, Outcome.ABSENT)
 _OUTCOMES: Final = {0: Outcome.DONE, 2: Outcome.ABSENT, 8: Outcome.FULL, 13: Outcome.TOO_BIG}
 
 
@@ -112,15 +113,22 @@ class Client:
         self._scan_threads = ThreadPoolExecutor(SCAN_THREADS, "aerospike-scan")
         self._waiting = 0
 
-    async def read(self, addresses: Sequence[Address]) -> list[Bins | None]:
+    async def read(
+        self, addresses: Sequence[Address], *, is_whole: bool = False
+    ) -> list[Bins | None]:
         """Return the bins of each record, None where there is none.
+
+        Args:
+            is_whole: Whether a record that the cluster did not answer for makes the call fail.
+                Otherwise it counts as absent.
 
         Raises:
             UnavailableError: ``STORE_DOWN``.
         """
         found: list[Bins | None] = []
         for batch in _slices(addresses):
-            found += await self._run("get", batch[0].set_name, partial(self._read, batch))
+            read = partial(self._read, batch, is_whole=is_whole)
+            found += await self._run("get", batch[0].set_name, read)
         return found
 
     async def write(
@@ -268,11 +276,15 @@ class Client:
 
         return await self._run("info", "", ask)
 
-    def _read(self, addresses: Sequence[Address], attempt: Attempt) -> list[Bins | None]:
+    def _read(
+        self, addresses: Sequence[Address], attempt: Attempt, *, is_whole: bool
+    ) -> list[Bins | None]:
         policy = self._policy(max_retries=1)
-        batch = self._driver.batch_read(self._keys(addresses), policy=policy)
-        _check_reach(batch.batch_records, attempt)
-        return [record.record[2] if record.result == 0 else None for record in batch.batch_records]
+        records = self._driver.batch_read(self._keys(addresses), policy=policy).batch_records
+        _check_reach(records, attempt)
+        if is_whole and any(_outcome(record.result) not in _ANSWERS for record in records):
+            raise UnavailableError("STORE_DOWN", "Aerospike has not answered for every record.")
+        return [record.record[2] if record.result == 0 else None for record in records]
 
     def _write(
         self, records: Sequence[tuple[Address, Bins]], policy: Bins, attempt: Attempt

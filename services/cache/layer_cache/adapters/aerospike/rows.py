@@ -68,7 +68,7 @@ class AerospikeStore:
 
     async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         try:
-            return await self._get(keys)
+            return self._entries(await self._read(keys, is_whole=False))
         except UnavailableError:
             return [None] * len(keys)
 
@@ -84,8 +84,7 @@ class AerospikeStore:
         return stored_count
 
     async def take(self, keys: Sequence[RowKey]) -> list[Entry | None]:
-        await self._flights.landed(keys)
-        found = await self._read(keys)
+        found = await self._read(keys, is_whole=True)
         # What does not count is removed as well: the clock may go back.
         present = [key for key, bins in zip(keys, found, strict=True) if bins is not None]
         await self.delete(present)
@@ -101,7 +100,7 @@ class AerospikeStore:
     ) -> list[tuple[RowKey, Entry]]:
         position = after
         while keys := await self._keys_after(namespace, position, count_max):
-            found = await self._get(keys)
+            found = self._entries(await self._read(keys, is_whole=True))
             if page := [
                 (key, entry) for key, entry in zip(keys, found, strict=True) if entry is not None
             ]:
@@ -204,13 +203,11 @@ class AerospikeStore:
             bins[NAMESPACE_BIN] = namespace
         return bins
 
-    async def _get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+    async def _read(self, keys: Sequence[RowKey], *, is_whole: bool) -> list[Bins | None]:
         await self._flights.landed(keys)
-        return self._entries(await self._read(keys))
-
-    async def _read(self, keys: Sequence[RowKey]) -> list[Bins | None]:
         self._tenure.vouch()
-        found = await self._client.read([self._places.address(key) for key in keys])
+        addresses = [self._places.address(key) for key in keys]
+        found = await self._client.read(addresses, is_whole=is_whole)
         # Again: what was read may be from a cluster that formed anew meanwhile.
         self._tenure.vouch()
         return found
