@@ -6,6 +6,9 @@ caller's filter is innermost, then time, then the watermark, then the shard.
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
+
 from layer_wire.jsontext import Raw, raw
 from layer_wire.reserved import MARKER_ID, SHARD, UPSERTED_AT
 
@@ -20,6 +23,30 @@ def both(inner: Filter | None, added: Filter | None) -> Filter | None:
     if added is None:
         return inner
     return raw(["And", [inner, added]])
+
+
+def nested(*parts: Filter | None) -> Filter | None:
+    """Return the conjunction of filters, of which the first is innermost; None where none is."""
+    return functools.reduce(both, parts, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A span of time in which rows were last written, in milliseconds since 1970."""
+
+    after_ms: int | None = None
+    until_ms: int
+
+    @property
+    def filter(self) -> Filter:
+        if self.after_ms is None:
+            return upserted_until(self.until_ms)
+        return upserted_between(self.after_ms, self.until_ms)
+
+    @property
+    def has_unstamped(self) -> bool:
+        """Tell whether rows that have no stamp count as written in it: as of any moment."""
+        return self.after_ms is None
 
 
 def upserted_until(epoch_ms: int) -> Filter:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from layer_kit.errors import InvalidRequestError, LayerError
-from layer_wire.filters import Filter
+from layer_wire.filters import Filter, Written
 from layer_wire.jsontext import (
     ABSENT,
     Raw,
@@ -22,8 +22,9 @@ from layer_wire.jsontext import (
 from layer_wire.queries import (
     LayerQuery,
     consistency_level,
+    has,
     parse_layer_query,
-    temporal_filter,
+    written_span,
 )
 from layer_wire.search_bodies import is_search
 
@@ -77,7 +78,7 @@ class MultiQuery:
     """A checked multi-query."""
 
     legs: list[QueryLeg]
-    temporal: Filter | None
+    written: Written | None
     consistency: Literal["eventual", "strong"]
     extra: RawObject
     """Keys of the root that are the store's alone."""
@@ -95,7 +96,7 @@ class MultiQuery:
 
 def is_multi_query(fields: RawObject) -> bool:
     """Tell whether a body is a multi-query of layer's, and not one for the store alone."""
-    if "queries" not in fields or not PASSED_ON.isdisjoint(fields):
+    if not has(fields, "queries") or any(has(fields, name) for name in PASSED_ON):
         return False
     try:
         legs = msgspec.json.decode(fields["queries"], type=list[RawObject])
@@ -123,7 +124,7 @@ def parse_multi_query(body: bytes, fields: RawObject) -> MultiQuery:
         )
     return MultiQuery(
         legs=[_leg_at(number, leg) for number, leg in enumerate(legs, 1)],
-        temporal=temporal_filter(found.as_of, found.between),
+        written=written_span(found.as_of, found.between),
         consistency=consistency_level(found.consistency),
         extra={name: value for name, value in fields.items() if name not in _ROOT},
     )

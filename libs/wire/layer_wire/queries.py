@@ -15,8 +15,7 @@ from typing import Final, Literal
 import msgspec
 
 from layer_kit.errors import InvalidRequestError
-from layer_wire import filters
-from layer_wire.filters import Filter
+from layer_wire.filters import Filter, Written
 from layer_wire.ids import JsonId
 from layer_wire.jsontext import ABSENT, Raw, RawObject, decode, decode_object, encode, is_null, raw
 from layer_wire.ranking import is_by_distance
@@ -101,7 +100,8 @@ class LayerQuery:
     rank_by: Raw | None
     top_k: int
     filter: Filter | None
-    """The caller's filter with the temporal one around it."""
+    """The caller's own."""
+    written: Written | None
     include_attributes: bool | list[str] | None
     drops_vector: bool
     """Whether the caller named ``vector``, which a query never returns."""
@@ -116,9 +116,14 @@ class LayerQuery:
 
 def is_native(fields: RawObject) -> bool:
     """Tell whether a query is the store's own, to be passed on untouched."""
-    if not NATIVE_FIELDS.isdisjoint(fields):
+    if any(has(fields, name) for name in NATIVE_FIELDS.intersection(fields)):
         return True
-    return "rank_by" in fields and "top_k" not in fields
+    return has(fields, "rank_by") and not has(fields, "top_k")
+
+
+def has(fields: RawObject, name: str) -> bool:
+    """Tell whether a field is there; null counts as absent."""
+    return name in fields and not is_null(fields[name])
 
 
 def parse_layer_query(body: bytes) -> LayerQuery:
@@ -152,7 +157,8 @@ def parse_layer_query(body: bytes) -> LayerQuery:
         nearest_to_id=found.nearest_to_id,
         rank_by=rank_by,
         top_k=top_k,
-        filter=filters.both(_value(found.filters), temporal_filter(found.as_of, found.between)),
+        filter=_value(found.filters),
+        written=written_span(found.as_of, found.between),
         include_attributes=include,
         drops_vector=names_vector,
         cursor=None if found.cursor is None else parse_cursor(found.cursor),
@@ -192,8 +198,8 @@ def rank_by_vector(vector: Raw) -> Raw:
     return raw([VECTOR_ATTRIBUTE, "ANN", vector])
 
 
-def temporal_filter(as_of: int | None, between: tuple[int, int] | None) -> Filter | None:
-    """Restrict rows by when they were last written, in milliseconds since 1970.
+def written_span(as_of: int | None, between: tuple[int, int] | None) -> Written | None:
+    """Return the span in which rows must have been written last; None for any time.
 
     Raises:
         InvalidRequestError: ``TIME_TWICE`` when both are given, ``BETWEEN_ORDER``.
@@ -210,8 +216,8 @@ def temporal_filter(as_of: int | None, between: tuple[int, int] | None) -> Filte
                 "between is [after, until] with after before until.",
                 field="between",
             )
-        return filters.upserted_between(after, until)
-    return None if as_of is None else filters.upserted_until(as_of)
+        return Written(after_ms=after, until_ms=until)
+    return None if as_of is None else Written(until_ms=as_of)
 
 
 def _bad_cursor() -> InvalidRequestError:

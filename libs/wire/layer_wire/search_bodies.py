@@ -28,7 +28,7 @@ from layer_wire.queries import (
     LayerQuery,
     parse_layer_query,
     rank_by_vector,
-    temporal_filter,
+    written_span,
 )
 from layer_wire.searches import (
     RANK_CONSTANT_DEFAULT,
@@ -216,7 +216,7 @@ def _scope(found: _SearchBody) -> Scope:
     return Scope(
         top_k=top_k,
         filter=None if is_null(found.filters) else found.filters,
-        written=temporal_filter(found.as_of, found.between),
+        written=written_span(found.as_of, found.between),
         include_attributes=include,
         drops_vector=names_vector,
         with_leg_breakdown=bool(found.include_leg_breakdown),

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from layer_wire import filters
-from layer_wire.filters import Filter
+from layer_wire.filters import Filter, Written
 from layer_wire.jsontext import Raw
 
 RANK_CONSTANT_DEFAULT: Final = 60
@@ -44,8 +44,7 @@ class Scope:
 
     top_k: int
     filter: Filter | None
-    written: Filter | None
-    """The temporal filter, which goes around all others."""
+    written: Written | None
     include_attributes: bool | list[str] | None
     drops_vector: bool
     with_leg_breakdown: bool
@@ -54,8 +53,8 @@ class Scope:
     consistency: Literal["eventual", "strong"] = "eventual"
 
     def filtered(self, added: Filter | None = None) -> Filter | None:
-        """Return the filter of a leg: the caller's own, with ``added``, and time around it."""
-        return filters.both(filters.both(self.filter, added), self.written)
+        """Return the filter of a leg: the caller's own with ``added`` around it."""
+        return filters.both(self.filter, added)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

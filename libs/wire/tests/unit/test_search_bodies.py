@@ -85,9 +85,11 @@ def test_legs_go_deeper_with_the_page_within_bounds(page_end: int, expected: int
 def test_time_goes_around_every_other_filter() -> None:
     own, as_of = ["kind", "Eq", "saw"], ["_hevlayer_upserted_at", "Lte", 7]
     scope = text_search(filters=own, as_of=7).scope
-    assert read(scope.filtered()) == ["And", [own, as_of]]
+    assert scope.written is not None
+    assert (read(scope.filtered()), read(scope.written.filter)) == (own, as_of)
     added = filters.in_shard(3)
-    assert read(scope.filtered(added)) == ["And", [["And", [own, read(added)]], as_of]]
+    found = filters.nested(scope.filtered(added), scope.written.filter)
+    assert read(found) == ["And", [["And", [own, read(added)]], as_of]]
 
 
 def test_fuzzy_filters_forgive_as_much_as_the_length_of_the_token_allows() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layer_kit.errors import InvalidRequestError
+from layer_wire import filters
 from layer_wire.queries import (
     Cursor,
     decode_query,
@@ -27,6 +28,7 @@ def encoded(body: object) -> bytes:
     "body",
     [
         {"rank_by": ["id", "asc"]},
+        {"rank_by": ["id", "asc"], "top_k": None},
         {"queries": []},
         {"aggregate_by": {"n": ["Count"]}},
         {"rank_by": ["v", "ANN", [1]], "top_k": 1, "limit": 1},
@@ -40,7 +42,14 @@ def test_queries_of_the_store_alone_are_native(body: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"vector": [1]}, {"rank_by": ["v", "ANN", [1]], "top_k": 1}, {"nearest_to_id": []}]
+    "body",
+    [
+        {},
+        {"vector": [1]},
+        {"rank_by": ["v", "ANN", [1]], "top_k": 1},
+        {"nearest_to_id": []},
+        {"vector": [1], "rank_by": None, "limit": None, "queries": None},
+    ],
 )
 def test_layer_queries_are_not(body: object) -> None:
     assert not is_native(decode_query(encoded(body)))
@@ -48,7 +57,8 @@ def test_layer_queries_are_not(body: object) -> None:
 
 def filters_of(body: object) -> Any:
     query = parse_layer_query(encoded(body))
-    return msgspec.json.decode(query.filter or b"null")
+    assert query.written is not None
+    return msgspec.json.decode(filters.nested(query.filter, query.written.filter) or b"null")
 
 
 def test_the_attribute_vector_is_never_asked_for() -> None:
@@ -57,7 +67,7 @@ def test_the_attribute_vector_is_never_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("time", "filters"),
+    ("time", "span"),
     [
         ({"as_of": 7}, ["_hevlayer_upserted_at", "Lte", 7]),
         (
@@ -66,10 +76,10 @@ def test_the_attribute_vector_is_never_asked_for() -> None:
         ),
     ],
 )
-def test_time_is_a_filter_around_the_callers_own(time: dict[str, object], filters: object) -> None:
+def test_time_is_a_filter_around_the_callers_own(time: dict[str, object], span: object) -> None:
     own = ["kind", "Eq", "saw"]
-    assert filters_of({"vector": [1.0], **time}) == filters
-    assert filters_of({"vector": [1.0], "filters": own, **time}) == ["And", [own, filters]]
+    assert filters_of({"vector": [1.0], **time}) == span
+    assert filters_of({"vector": [1.0], "filters": own, **time}) == ["And", [own, span]]
 
 
 @pytest.mark.parametrize(

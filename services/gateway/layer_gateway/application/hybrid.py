@@ -216,6 +216,7 @@ def _leg(run: _Search, rank_by: Raw, token: str | None = None, *, with_field: bo
         rank_by=rank_by,
         row_count=run.rows_per_leg,
         filter=scope.filtered(is_like),
+        written=scope.written,
         include_attributes=include,
         consistency=scope.consistency,
     )

@@ -17,7 +17,7 @@ from layer_gateway.application.watermarks import Cut, Watermarks
 from layer_gateway.ports import Caller, Store, StoreAnswer
 from layer_kit.names import Namespace
 from layer_wire import filters
-from layer_wire.filters import Filter
+from layer_wire.filters import Filter, Written
 from layer_wire.jsontext import Raw, RawObject, encode
 from layer_wire.ranking import Ranking, merged, parse_ranking
 from layer_wire.reserved import MARKER_ID
@@ -34,7 +34,9 @@ class Leg:
     row_count: int
     """How many rows are wanted, and asked of each shard."""
     filter: Filter | None = None
-    """The caller's, with the temporal one around it."""
+    """The caller's."""
+    written: Written | None = None
+    """When the rows wanted were written last."""
     include_attributes: bool | Sequence[str] | None = None
     """None leaves it to the store."""
     consistency: Consistency = "eventual"
@@ -106,6 +108,8 @@ class RunLegs:
         return answer
 
     async def _answer(self, run: _Run, plan: Plan) -> LegAnswer:
+        if plan.finds_nothing(run.leg.written):
+            return LegAnswer()
         if plan.scatter_count == 1:
             return await self._whole(run, plan)
         return await self._scattered(run, plan)
@@ -145,10 +149,15 @@ class RunLegs:
         """Send one request; one that the store has no time for is cut and sent once more."""
         level = plan.level(run.leg.consistency)
         first, *again = plan.cuts(run.cut, run.leg.consistency)
-        answer = await self._send(run, _body(run.leg, level, first, kept, added))
+        answer = await self._send(
+            run, _body(run.leg, level, (plan.written(run.leg.written), first, kept), added)
+        )
         for cut_filter in again:
             if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-                answer = await self._send(run, _body(run.leg, level, cut_filter, kept, added))
+                answer = await self._send(
+                    run,
+                    _body(run.leg, level, (plan.written(run.leg.written), cut_filter, kept), added),
+                )
         return answer
 
     async def _send(self, run: _Run, body: bytes) -> StoreAnswer:
@@ -159,20 +168,21 @@ class RunLegs:
 
 
 def _body(
-    leg: Leg,
-    level: Consistency,
-    cut_filter: Filter | None,
-    kept: Filter | None,
-    added: Sequence[str],
+    leg: Leg, level: Consistency, around: Sequence[Filter | None], added: Sequence[str]
 ) -> bytes:
-    """Return the upstream query; filters nest from the caller's own outwards."""
+    """Return the upstream query.
+
+    Args:
+        around: The filters that go around the caller's own, from the innermost outwards.
+        added: Attributes to ask for besides.
+    """
     body: dict[str, object] = {
         **leg.extra,
         "rank_by": leg.rank_by,
         "top_k": leg.row_count,
         "consistency": {"level": level},
     }
-    if (found := filters.both(filters.both(leg.filter, cut_filter), kept)) is not None:
+    if (found := filters.nested(leg.filter, *around)) is not None:
         body["filters"] = found
     include = leg.include_attributes
     if added:

@@ -125,6 +125,9 @@ class QueryLegs:
             raise of_leg(number, error) from error
 
     async def _answer(self, asked: _Asked, plan: Plan) -> MultiQueryAnswer:
+        if plan.finds_nothing(asked.query.written):
+            results: list[list[RawObject]] = [[] for _ in asked.query.legs]
+            return MultiQueryAnswer(results=results, stable_as_of_ms=asked.cut.stable_as_of_ms)
         if plan.scatter_count > 1 and asked.query.is_mergeable:
             return await self._leg_by_leg(asked)
         answer = await self._at_once(asked, plan)
@@ -146,8 +149,9 @@ class QueryLegs:
     async def _send(
         self, asked: _Asked, plan: Plan, level: str, cut_filter: Filter | None
     ) -> StoreAnswer:
+        around = (plan.written(asked.query.written), cut_filter, plan.unmarked)
         legs = [
-            leg_json(leg, rank_by, _filter(asked.query, leg, cut_filter, plan.unmarked))
+            leg_json(leg, rank_by, filters.nested(leg.query.filter, *around))
             for leg, rank_by in zip(asked.query.legs, asked.rankings, strict=True)
         ]
         body = {"queries": legs, "consistency": {"level": level}, **asked.query.extra}
@@ -176,7 +180,8 @@ class QueryLegs:
         asking = Leg(
             rank_by=rank_by,
             row_count=leg.query.top_k,
-            filter=_filter(asked.query, leg, None, None),
+            filter=leg.query.filter,
+            written=asked.query.written,
             include_attributes=leg.query.include_attributes,
             consistency=asked.query.consistency,
             extra=leg.extra,
@@ -187,15 +192,6 @@ class QueryLegs:
             )
         except LayerError as error:
             raise of_leg(number, error) from error
-
-
-def _filter(
-    query: MultiQuery, leg: QueryLeg, cut_filter: Filter | None, unmarked: Filter | None
-) -> Filter | None:
-    kept = leg.query.filter
-    for added in (query.temporal, cut_filter, unmarked):
-        kept = filters.both(kept, added)
-    return kept
 
 
 def _rows(answer: LegAnswer, rank_by: Raw) -> list[RawObject]:

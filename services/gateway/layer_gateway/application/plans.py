@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final, Literal, TypeVar
 
@@ -14,7 +14,7 @@ from layer_gateway.ports import Caller, StoreAnswer
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
 from layer_wire import filters
-from layer_wire.filters import Filter
+from layer_wire.filters import Filter, Written
 from layer_wire.reserved import MARKER_ID, RESERVED_PREFIX, UPSERTED_AT
 
 T = TypeVar("T")
@@ -33,6 +33,8 @@ class Plan:
     scatter_count: int = 1
     is_stamped: bool = True
     """Whether rows have stamps to filter by; the store refuses a filter on nothing."""
+    is_time_refused: bool = False
+    """Whether the store has refused to filter by stamps, for want of any."""
     has_marker: bool = False
     is_strong: bool = False
     """Whether the namespace is read at strong consistency whatever a query says."""
@@ -44,6 +46,14 @@ class Plan:
 
     def level(self, asked: Consistency) -> Consistency:
         return "strong" if self.is_strong else asked
+
+    def written(self, span: Written | None) -> Filter | None:
+        """Return what keeps the rows of a span; where none has a stamp all are of any moment."""
+        return None if span is None or self.is_time_refused else span.filter
+
+    def finds_nothing(self, span: Written | None) -> bool:
+        """Tell whether no row can be of a span, since none has a stamp."""
+        return span is not None and self.is_time_refused and not span.has_unstamped
 
     def cuts(self, cut: Cut, asked: Consistency) -> Sequence[Filter | None]:
         """Return what cuts a request, and what cuts it when the store has no time for that.
@@ -99,6 +109,7 @@ class MakePlans:
         if refused is not None and _blames_layer(refused):
             self.facts.forget(namespace)
             renewed = await self(namespace, cut, caller)
+            renewed = replace(renewed, is_time_refused=not renewed.is_stamped)
             if renewed != plan:
                 done = await work(renewed)
         return done

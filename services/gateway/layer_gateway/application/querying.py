@@ -68,6 +68,7 @@ class QueryRows:
             rank_by=await self.rank_by_example(namespace, query, caller),
             row_count=_row_count(query),
             filter=query.filter,
+            written=query.written,
             include_attributes=query.include_attributes,
             consistency=query.consistency,
         )

@@ -17,7 +17,7 @@ from layer_kit.errors import InvalidRequestError
 from layer_wire import filters
 from layer_wire.ids import IdKind
 from layer_wire.jsontext import RawObject, raw
-from layer_wire.queries import UPSTREAM_ROWS_MAX, temporal_filter
+from layer_wire.queries import UPSTREAM_ROWS_MAX, written_span
 
 PAGE_SIZE_DEFAULT: Final = 1000
 STREAMED_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -92,14 +92,14 @@ def row_stream(request: gateway_pb2.StreamRowsRequest) -> RowStream:
     own = raw(filter_json(request.filter, "filter")) if request.HasField("filter") else None
     match request.WhichOneof("written"):
         case "as_of_ms":
-            written = temporal_filter(request.as_of_ms, None)
+            written = written_span(request.as_of_ms, None)
         case "between":
             span = (request.between.after_ms, request.between.through_ms)
-            written = temporal_filter(None, span)
+            written = written_span(None, span)
         case _:
             written = None
     return RowStream(
-        filter=filters.both(own, written),
+        filter=filters.both(own, None if written is None else written.filter),
         names=asked_names(request),
         with_vectors=request.with_vectors and not request.ids_only,
         after=after,

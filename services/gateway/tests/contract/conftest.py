@@ -15,10 +15,21 @@ from layer_testing.transports import OverHttp, OverRpc, Transport
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServiceProcess]:
-    directory = tmp_path_factory.mktemp("vectorstore")
-    async with embedded_store(directory) as url, gateway_over(url) as process:
+async def store_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    async with embedded_store(tmp_path_factory.mktemp("vectorstore")) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(store_url: str) -> AsyncIterator[ServiceProcess]:
+    async with gateway_over(store_url) as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def store(store_url: str) -> EdgeCaller:
+    """Return what writes past the gateway."""
+    return EdgeCaller(store_url.removeprefix("http://"), key=KEY)
 
 
 @pytest.fixture(scope="module")

@@ -29,15 +29,18 @@ PARTS: list[dict[str, Any]] = [
     {"id": "p-9", "text": "hand wheel", "vector": [0.8, 0.2]},
     {"id": "p-3", "text": "screw", "vector": [0.2, 0.8]},
 ]
+BARE: list[dict[str, Any]] = [{"id": "b-1", "text": "hand hammer", "vector": [0.8, 0.2]}]
 IS_SAW = compare("kind", common_pb2.COMPARISON_OPERATOR_EQUAL, text("saw"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def namespaces(edge: EdgeCaller) -> None:
+async def namespaces(edge: EdgeCaller, store: EdgeCaller) -> None:
     """Write the same rows into a namespace without shards and into one with four."""
     for name, rows in (("tools", ROWS), ("sharded", ROWS), ("parts", PARTS)):
         body = {"upsert_rows": rows, "schema": SCHEMA, "distance_metric": "euclidean_squared"}
         assert (await edge("POST", f"/v2/namespaces/{name}", body)).status == 200
+    past = {"upsert_rows": BARE, "schema": SCHEMA, "distance_metric": "euclidean_squared"}
+    assert (await store("POST", "/v2/namespaces/bare", past)).status == 200
     started = await edge("POST", "/v2/namespaces/sharded/init", {"shard_count": 4})
     assert started.json["layer"]["shard_state"] == "ready"
 
@@ -308,6 +311,26 @@ async def test_a_bad_query_is_refused_for_one_reason(
 async def test_a_namespace_that_does_not_exist_is_not_found(transport: Transport) -> None:
     call = asked({"rank_by": ["text", "HybridText", "saw"]}, hybrid_text=hybrid("saw"))
     assert (await transport.query("nowhere", call)).reason == "NAMESPACE_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("http", "rpc"),
+    [
+        ({"vector": [1.0, 0.0]}, {"vector": gateway_pb2.VectorRanking(vector=vector(1.0, 0.0))}),
+        ({"rank_by": ["text", "HybridText", "hand"]}, {"hybrid_text": hybrid("hand")}),
+        ({"rank_by": ["text", "HybridText", "hamner"]}, {"hybrid_text": hybrid("hamner")}),
+    ],
+    ids=["vector", "hybrid", "misspelt"],
+)
+async def test_rows_from_before_layer_are_of_any_moment_and_of_no_span(
+    transport: Transport, http: dict[str, object], rpc: dict[str, Any]
+) -> None:
+    as_of = asked(http | {"as_of": 7}, **rpc, as_of_ms=7)
+    between = common_pb2.TimeRange(after_ms=5, through_ms=7)
+    span = asked(http | {"between": [5, 7]}, **rpc, between=between)
+    assert (await transport.query("bare", as_of)).ids == ["b-1"]
+    found = await transport.query("bare", span)
+    assert (found.reason, found.ids) == ("", [])
 
 
 def federated(

@@ -138,7 +138,8 @@ async def test_bad_legs_are_refused_by_number(
     received = await multi_query(edge, "tools", legs, **root)
     assert (received.status, received.json["error"]) == (422, "validation_error")
     assert message in received.json["message"]
-    assert store.requests == []
+    polls = store.asked("GET /v2/namespaces/tools/metadata")  # these come when they will
+    assert [one for one in store.requests if one not in polls] == []
 
 
 async def test_examples_that_are_missing_are_named_with_their_leg(

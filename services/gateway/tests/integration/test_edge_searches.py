@@ -307,6 +307,14 @@ async def test_a_bad_search_asks_the_store_nothing(
     assert legs.asked == []
 
 
+async def test_a_search_is_one_whatever_stands_beside_it(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    Legs(store, worked_example)
+    received = await query(edge, HAMMAR, queries=[], limit=1, rerank_by=["RRF"])
+    assert received.json["hybrid"]["legs"] == 3
+
+
 async def test_auto_searches_short_texts_by_their_letters(
     edge: EdgeCaller, store: ScriptedStore
 ) -> None:

@@ -21,6 +21,7 @@ from layer_gateway.application.watermarks import Cut, WatchSettings, Watermarks
 from layer_gateway.ports import Caller, Headers, Store, StoreAnswer
 from layer_kit.errors import DeadlineError, LayerError, UpstreamError
 from layer_kit.names import Namespace
+from layer_wire.filters import Written
 from layer_wire.jsontext import Raw, raw
 
 TOOLS = Namespace("tools")
@@ -193,8 +194,41 @@ class TestBackpressure:
         assert again == [["And", [WATERMARK, ["_hevlayer_shard", "Eq", shard]]] for shard in (1, 3)]
 
 
+SINCE_7 = Written(after_ms=7, until_ms=9)
+AS_OF_7 = Written(until_ms=7)
+
+
+def no_stamps(query: dict[str, Any]) -> StoreAnswer:
+    if "_hevlayer_upserted_at" in str(query):
+        return Answer(400, b'{"error":"attribute \\"_hevlayer_upserted_at\\" not found"}')
+    return rows({"id": "a"})
+
+
+async def test_the_time_goes_around_the_callers_filter_and_inside_the_watermark() -> None:
+    world = World()
+    await world.run(filter=USER, written=AS_OF_7, cut=BEHIND)
+    as_of = ["_hevlayer_upserted_at", "Lte", 7]
+    assert world.filters() == [["And", [["And", [USER, as_of]], WATERMARK]]]
+
+
 class TestUnstamped:
     """A namespace that was filled before layer came has nothing to cut by."""
+
+    async def test_its_rows_are_of_any_moment(self) -> None:
+        world = World(script=no_stamps, schema_types={"id": "string"})
+        answer = await world.run(filter=USER, written=AS_OF_7)
+        assert (ids(answer), world.filters()[-1]) == (["a"], USER)
+
+    async def test_none_of_its_rows_was_written_in_a_span(self) -> None:
+        world = World(script=no_stamps, schema_types={"id": "string"})
+        answer = await world.run(written=SINCE_7)
+        assert (answer.rows, answer.refusal, len(world.asked)) == ([], None, 1)
+
+    @pytest.mark.parametrize("written", [AS_OF_7, SINCE_7])
+    async def test_it_is_the_store_that_says_so(self, written: Written) -> None:
+        world = World(schema_types={"id": "string"})  # as this gateway remembers it
+        await world.run(written=written)
+        assert world.filters() == [json.loads(bytes(written.filter))]
 
     async def test_it_is_read_whole(self) -> None:
         world = World(schema_types={"id": "string"})

@@ -30,6 +30,7 @@ from layer_gateway.rpc.reading import (
 from layer_gateway.rpc.rows import RowReader
 from layer_gateway.rpc.writing import write_body, write_response
 from layer_kit.errors import InvalidRequestError
+from layer_wire.filters import Written
 from layer_wire.ids import IdKind
 from layer_wire.jsontext import RawObject, encode
 from layer_wire.queries import LayerQuery
@@ -254,10 +255,8 @@ def test_a_query_is_the_one_that_would_come_over_http() -> None:
     )
     assert msgspec.json.decode(query.vector or b"") == base64_of(1.0)
     assert (query.top_k, query.include_attributes, query.consistency) == (3, ["n"], "strong")
-    assert msgspec.json.decode(query.filter or b"") == [
-        "And",
-        [["n", "Eq", 1], ["_hevlayer_upserted_at", "Lte", 7]],
-    ]
+    assert msgspec.json.decode(query.filter or b"") == ["n", "Eq", 1]
+    assert query.written == Written(until_ms=7)
 
 
 def test_what_is_left_out_takes_its_default() -> None:

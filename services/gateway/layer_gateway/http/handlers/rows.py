@@ -51,10 +51,11 @@ class RowHandlers:
         body = await read_json_body(request, self.body_bytes_max)
         name = parse_namespace(route.namespace)
         fields = decode_query(body)
-        if is_multi_query(fields):
-            return await self._multi_query(request, name, body, fields)
-        if is_native(fields) and not is_search(fields):
-            return await self.passthrough(request, body=body)
+        if not is_search(fields):
+            if is_multi_query(fields):
+                return await self._multi_query(request, name, body, fields)
+            if is_native(fields):
+                return await self.passthrough(request, body=body)
         visit = visit_of(request)
         query = parse_query(body, fields)
         answer = await self.answer_query(name, query, caller_of(request))
