@@ -25,6 +25,7 @@ from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.joined_reads import JoinedReads
 from layer_gateway.application.layer_state import DescribeLayer
 from layer_gateway.application.namespaces import Namespaces
+from layer_gateway.application.purging import PurgeNamespace
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
@@ -89,7 +90,12 @@ class Replica:
         stamps = Stamps(epoch_milliseconds)
         watermarks = Watermarks(store, stamps, WatchSettings(), monotonic=monotonic)
         self.write = WriteRows(
-            store=store, cache=cache, facts=facts, stamps=stamps, watermarks=watermarks
+            store=store,
+            cache=cache,
+            facts=facts,
+            stamps=stamps,
+            watermarks=watermarks,
+            store_name="default",
         )
         self.fetch = FetchRows(
             cache=cache,
@@ -102,7 +108,7 @@ class Replica:
             facts=facts,
             watermarks=watermarks,
             describe_layer=DescribeLayer(shards=shards, watermarks=watermarks),
-            archive=NoHistory(),
+            purge=PurgeNamespace(archive=NoHistory(), objects=None),
             states=CacheStates(cache, NoWarmth()),
         )
         self._joined = asyncio.Event()

@@ -19,6 +19,7 @@ from layer_gateway.adapters.history_queue import HistoryQueue
 from layer_gateway.adapters.history_spool import DirectorySpool, MemorySpool
 from layer_gateway.adapters.history_stream import HistoryStream
 from layer_gateway.adapters.membership import RENEW_INTERVAL_S, Membership
+from layer_gateway.adapters.metrics_backend import MetricsBackend
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.no_history import NoHistory
 from layer_gateway.adapters.reachability import LastSeen
@@ -43,6 +44,7 @@ from layer_gateway.application.mirroring import MirrorSnapshot
 from layer_gateway.application.multi_querying import QueryLegs
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.plans import MakePlans
+from layer_gateway.application.purging import PurgeNamespace
 from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
@@ -57,7 +59,9 @@ from layer_gateway.entrance import admission, declared_stores, draining
 from layer_gateway.http.edge import Edge, http_edge
 from layer_gateway.http.handlers.blobs import BlobHandlers
 from layer_gateway.http.handlers.documents import DocumentHandlers
+from layer_gateway.http.handlers.editions import EditionHandlers
 from layer_gateway.http.handlers.history import HistoryHandlers
+from layer_gateway.http.handlers.metrics import MetricHandlers
 from layer_gateway.http.handlers.namespaces import NamespaceHandlers
 from layer_gateway.http.handlers.rows import RowHandlers
 from layer_gateway.http.handlers.searches import SearchHandlers
@@ -91,6 +95,9 @@ HISTORY_PAUSE_S: Final = 0.001
 """Between two steps of the queue, each of which waits for work itself."""
 STATES_INTERVAL_S: Final = 1.0
 
+METRICS_CONNECTIONS_MAX: Final = 8
+METRICS_TIMEOUT_S: Final = 30.0
+
 
 @asynccontextmanager
 async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
@@ -123,7 +130,12 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         warm_jobs = _open_warm_jobs(settings, frame, warm_namespace, objects, states)
         fetch = FetchRows(cache=cache.rows, facts=facts, reads=reads, missed=warm_jobs.missed)
         write = WriteRows(
-            store=store, cache=cache.rows, facts=facts, stamps=stamps, watermarks=watermarks
+            store=store,
+            cache=cache.rows,
+            facts=facts,
+            stamps=stamps,
+            watermarks=watermarks,
+            store_name=stores.default.name,
         )
         plans = MakePlans(
             facts=facts, strong_namespaces=StrongNamespaces(settings.strong_namespaces)
@@ -147,7 +159,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             facts=facts,
             watermarks=watermarks,
             describe_layer=describe_layer,
-            archive=archive,
+            purge=PurgeNamespace(archive=archive, objects=objects),
             states=states,
         )
         init_namespace = InitNamespace(
@@ -200,6 +212,8 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         searches = SearchHandlers(query_namespaces=federate, body_bytes_max=settings.body_bytes_max)
         blobs = BlobHandlers(blobs=Blobs(objects=objects))
         warming = WarmHandlers(warm_jobs=warm_jobs, passthrough=passthrough)
+        metrics = MetricHandlers(source=_open_metrics(settings, frame))
+        editions = EditionHandlers(store_name=stores.default.name)
         vectorstores = VectorStoreHandlers(stores=stores, reachability=last_seen)
         is_draining = draining(settings, frame.health)
         door = admission(settings, stores.default, is_draining)
@@ -211,6 +225,8 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
                 **administration.table(),
                 **blobs.table(),
                 **vectorstores.table(),
+                **metrics.table(),
+                **editions.table(),
                 **HistoryHandlers(archive=archive).table(),
                 **warming.table(),
             },
@@ -260,6 +276,19 @@ def _open_store(
     client = UpstreamClient(declared.url, limits, registry=frame.registry)
     frame.resources.push_async_callback(client.aclose)
     return HttpStore(client, last_seen, api_key=declared.token)
+
+
+def _open_metrics(settings: GatewaySettings, frame: ServiceFrame) -> MetricsBackend | None:
+    if not settings.metrics_backend_url:
+        return None
+    limits = UpstreamLimits(
+        connections_max=METRICS_CONNECTIONS_MAX,
+        read_timeout_s=METRICS_TIMEOUT_S,
+        total_timeout_s=METRICS_TIMEOUT_S,
+    )
+    client = UpstreamClient(settings.metrics_backend_url, limits)
+    frame.resources.push_async_callback(client.aclose)
+    return MetricsBackend(client)
 
 
 def _open_objects(settings: GatewaySettings, frame: ServiceFrame) -> ObjectStore | None:

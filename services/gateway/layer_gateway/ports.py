@@ -84,6 +84,18 @@ class StoreHints(Protocol):
         """Have the store bring a namespace into its own cache."""
 
 
+class MetricsSource(Protocol):
+    """Where metrics are kept; answers of any status are answers, errors are as for ``Store``."""
+
+    async def query(self, path: str, parameters: str) -> StoreAnswer:
+        """Ask a query, with its parameters as a form."""
+        ...
+
+    async def write(self, body: bytes) -> StoreAnswer:
+        """Hand over samples in Prometheus' text format."""
+        ...
+
+
 class Reachability(Protocol):
     """Whether a store answered when it was last asked something."""
 

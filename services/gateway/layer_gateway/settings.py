@@ -197,6 +197,12 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         description="File that declares how the vectors of each namespace were made, so that "
         "distances of several compare. Empty: none is known.",
     )
+    metrics_backend_url: str = Field(
+        "",
+        validation_alias=contract_name("METRICS_BACKEND_URL", field="metrics_backend_url"),
+        description="Base URL of what keeps metrics and speaks Prometheus' HTTP API, for "
+        "/v2/metrics/query. Empty: those routes are a 503.",
+    )
     body_bytes_max: int = Field(
         512 * 1024 * 1024, ge=1024, description="Largest request body, inflated."
     )

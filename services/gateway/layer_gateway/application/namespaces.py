@@ -14,9 +14,10 @@ import msgspec
 from layer_gateway.application.cache_states import COLD, CacheStates, shown
 from layer_gateway.application.facts import Facts, attribute_types
 from layer_gateway.application.layer_state import DescribeLayer
+from layer_gateway.application.purging import PurgeNamespace
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.domain.warmth import NamespaceWarmth
-from layer_gateway.ports import Caller, HistoryArchive, RowCache, Store, StoreAnswer
+from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
 from layer_kit.errors import LayerError, NotFoundError, UpstreamError
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.federated import too_many_namespaces
@@ -90,7 +91,7 @@ class Namespaces:
     facts: Facts
     watermarks: Watermarks
     describe_layer: DescribeLayer
-    archive: HistoryArchive
+    purge: PurgeNamespace
     states: CacheStates
 
     async def describe(self, namespace: Namespace, caller: Caller) -> RawObject | StoreAnswer:
@@ -179,8 +180,8 @@ class Namespaces:
         """Delete a namespace upstream and everything near it; return how many objects went.
 
         Raises:
-            UpstreamError: ``DELETE_FAILED``, or what the history fails with: the namespace is gone
-                upstream then, and to delete it once more deletes the rest.
+            UpstreamError: ``DELETE_FAILED``; or ``PURGE_FAILED``: the namespace is gone upstream
+                then, and to delete it once more deletes the rest.
         """
         try:
             answer = await self.store.delete_namespace(namespace, caller)
@@ -196,7 +197,7 @@ class Namespaces:
                 namespace=namespace,
                 status=answer.status,
             )
-        return await self.archive.purge(namespace)
+        return await self.purge(namespace)
 
     async def _listed(self, name: str, caller: Caller) -> ListedNamespace:
         try:

@@ -23,7 +23,7 @@ from layer_gateway.application.facts import (
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
-from layer_kit.errors import LayerError
+from layer_kit.errors import LayerError, UnsupportedError
 from layer_kit.names import Namespace
 from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind, JsonId
@@ -36,6 +36,7 @@ FENCED_IDS_MAX: Final = 1_000_000
 """A write of more rows drops its whole namespace from the cache instead."""
 
 CLIENT_ERRORS: Final = range(400, 500)
+REFUSED_SCHEMA: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 UNKNOWN_FATE: Final = frozenset({408, 409, 499})
 """Client errors that do not prove that nothing was written."""
 
@@ -49,15 +50,33 @@ class WriteRows:
     facts: Facts
     stamps: Stamps
     watermarks: Watermarks
+    store_name: str
 
     async def __call__(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
         """Check, stamp and send a native write; return the store's own answer.
 
         Raises:
             InvalidRequestError: Naming the field; nothing was sent.
+            UnsupportedError: ``TYPE_UNSUPPORTED``, when the store refused an attribute of type
+                ``object``.
             UpstreamError: When the store cannot be reached, or was and did not answer.
         """
         write = decode_write(body)
+        answer = await self._write(namespace, write, body, caller)
+        if write is not None and answer.status in REFUSED_SCHEMA:
+            objects = [name for name, type_ in _declared_types(write).items() if type_ == "object"]
+            if objects:
+                raise UnsupportedError(
+                    "TYPE_UNSUPPORTED",
+                    f"The store keeps no attribute of type object, which {objects[0]} is to be.",
+                    store=self.store_name,
+                    route="writeNamespace",
+                )
+        return answer
+
+    async def _write(
+        self, namespace: Namespace, write: WriteBody | None, body: bytes, caller: Caller
+    ) -> StoreAnswer:
         if write is None or not write.has_row_operation:
             return await self._without_rows(namespace, body, caller)
         facts = await self.facts.get(namespace, caller)

@@ -25,7 +25,7 @@ from layer_gateway.domain.access import required_scope
 from layer_gateway.http.answers import WholeAnswer, error_answer, json_answer
 from layer_gateway.http.protocol import EdgeServer
 from layer_gateway.http.requests import Handler
-from layer_gateway.http.routes import PUBLIC_PATHS, Operation, Route, route
+from layer_gateway.http.routes import PUBLIC_OPERATIONS, PUBLIC_PATHS, Operation, Route, route
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.version import VERSION
 from layer_kit.addresses import bind_site
@@ -96,6 +96,8 @@ class Edge:
         try:
             if found is None:
                 response = self._public(path)
+            elif found.operation in PUBLIC_OPERATIONS:
+                response = await self._table[found.operation](request, found)
             else:
                 scope = required_scope(request.method, path)
                 with await self._admission.enter(request.headers.get("authorization"), scope):

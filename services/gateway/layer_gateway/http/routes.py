@@ -13,6 +13,8 @@ from urllib.parse import unquote
 
 PUBLIC_PATHS: Final = frozenset({"/health", "/ready", "/metrics"})
 
+"""Answered by the edge itself."""
+
 
 class Operation(StrEnum):
     """What a request asks for; the value is its name in metrics and traces."""
@@ -46,6 +48,15 @@ class Operation(StrEnum):
     DESCRIBE_VECTORSTORE = auto()
     VECTORSTORE_CAPABILITIES = auto()
     NAMESPACE_CAPABILITIES = auto()
+    IMPORT = auto()
+    KEYS = auto()
+    AUTHENTICATE_KEY = auto()
+    LICENSE = auto()
+    METRIC_CATALOG = auto()
+    METRIC_ENTRY = auto()
+    QUERY_METRICS = auto()
+    QUERY_METRICS_RANGE = auto()
+    IMPORT_METRICS = auto()
 
 
 ROUTES: Final[Mapping[str, Operation]] = {
@@ -78,6 +89,25 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "GET /v2/vectorstores": Operation.LIST_VECTORSTORES,
     "GET /v2/vectorstores/{name}": Operation.DESCRIBE_VECTORSTORE,
     "GET /v2/vectorstores/{name}/capabilities": Operation.VECTORSTORE_CAPABILITIES,
+    "POST /v2/namespaces/{namespace}/import": Operation.IMPORT,
+    "POST /v2/keys/authenticate": Operation.AUTHENTICATE_KEY,
+    "POST /v2/keys": Operation.KEYS,
+    "GET /v2/keys": Operation.KEYS,
+    "GET /v2/keys/{id}": Operation.KEYS,
+    "DELETE /v2/keys/{id}": Operation.KEYS,
+    "POST /v2/keys/{id}/revoke": Operation.KEYS,
+    "GET /v2/license": Operation.LICENSE,
+    "GET /v2/metrics/catalog": Operation.METRIC_CATALOG,
+    "GET /v2/metrics/catalog/{name}": Operation.METRIC_ENTRY,
+    "GET /v2/metrics/query": Operation.QUERY_METRICS,
+    "POST /v2/metrics/query": Operation.QUERY_METRICS,
+    "GET /v2/metrics/api/v1/query": Operation.QUERY_METRICS,
+    "POST /v2/metrics/api/v1/query": Operation.QUERY_METRICS,
+    "GET /v2/metrics/query_range": Operation.QUERY_METRICS_RANGE,
+    "POST /v2/metrics/query_range": Operation.QUERY_METRICS_RANGE,
+    "GET /v2/metrics/api/v1/query_range": Operation.QUERY_METRICS_RANGE,
+    "POST /v2/metrics/api/v1/query_range": Operation.QUERY_METRICS_RANGE,
+    "POST /v2/metrics/api/v1/import/prometheus": Operation.IMPORT_METRICS,
     # Passed on, with something before or after.
     "POST /v1/namespaces/{namespace}/query": Operation.QUERY_OLD_PATH,
     "POST /v1/namespaces/{namespace}/schema": Operation.CHANGE_SCHEMA,
@@ -85,6 +115,11 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "PATCH /v1/namespaces/{namespace}/metadata": Operation.STORE_METADATA,
 }
 """By method and path. A name in braces stands for one segment, whatever is in it."""
+
+PUBLIC_OPERATIONS: Final = frozenset(
+    {Operation.METRIC_CATALOG, Operation.METRIC_ENTRY, Operation.AUTHENTICATE_KEY}
+)
+"""For everybody, with or without a key, and whatever the limits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,12 @@ async def test_a_write_of_unknown_fate_and_unknown_rows_invalidates_its_namespac
     stamps = Stamps(lambda: 0)
     watermarks = Watermarks(store, stamps, WatchSettings(), monotonic=lambda: 0.0)
     write = WriteRows(
-        store=store, cache=cache, facts=facts_over(store), stamps=stamps, watermarks=watermarks
+        store=store,
+        cache=cache,
+        facts=facts_over(store),
+        stamps=stamps,
+        watermarks=watermarks,
+        store_name="default",
     )
 
     with pytest.raises(UpstreamError):
