@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final, NewType
 
@@ -11,9 +12,11 @@ Namespace = NewType("Namespace", str)
 """A namespace name that passed :func:`parse_namespace`."""
 
 NAMESPACE_LENGTH_MAX: Final = 128
+NAMES_REMEMBERED_MAX: Final = 4096
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9\-_.]{1,128}")
 
 
+@functools.lru_cache(NAMES_REMEMBERED_MAX)
 def parse_namespace(text: str) -> Namespace:
     """Check a namespace name: 1 to 128 of ``[A-Za-z0-9-_.]``.
 

@@ -86,8 +86,10 @@ class UpstreamClient:
             UnavailableError: ``UPSTREAM_POOL_FULL``, ``UPSTREAM_CLIENT_CLOSED``.
             InvalidRequestError: ``UPSTREAM_REQUEST_INVALID``.
         """
-        pieces = [body] if isinstance(body, bytes) else list(body)
-        body_bytes = sum(map(len, pieces))
+        if isinstance(body, bytes):
+            pieces, body_bytes = [body], len(body)
+        else:
+            pieces, body_bytes = list(body), sum(map(len, body))
         if timeout_s is None:
             timeout_s = self._limits.total_timeout_s
         request = OutgoingRequest(

@@ -67,7 +67,7 @@ class RequestHead:
 
     def __init__(self, authority: bytes, path_prefix: bytes) -> None:
         self._path_prefix = path_prefix
-        self._after_target = b" HTTP/1.1\r\nhost: " + authority + b"\r\n"
+        self._after_target = b" HTTP/1.1\r\nhost: " + authority
         self._known_names: dict[bytes, bytes] = {}
 
     def encode(
@@ -86,14 +86,14 @@ class RequestHead:
             if written is None:
                 written = self._learn(name)
             if written:
-                pieces += (written, value, b"\r\n")
+                pieces += (written, value)
                 line_count += 1
             elif name.lower() == b"connection" and value.lower() not in _NAMING_NOTHING:
                 return self.encode(method, target, _without_named(headers), body_bytes)
         if body_bytes or method not in _BODILESS_METHODS:
-            pieces.append(b"content-length: %d\r\n" % body_bytes)
+            pieces.append(b"\r\ncontent-length: %d" % body_bytes)
             line_count += 1
-        pieces.append(b"\r\n")
+        pieces.append(b"\r\n\r\n")
         head = b"".join(pieces)
         if (
             head.count(b"\n") != line_count
@@ -111,7 +111,7 @@ class RequestHead:
         if not _TOKEN.fullmatch(name):
             raise _invalid_request()
         lowered = name.lower()
-        written = b"" if lowered in _NOT_FORWARDED else lowered + b": "
+        written = b"" if lowered in _NOT_FORWARDED else b"\r\n" + lowered + b": "
         if len(self._known_names) < KNOWN_NAMES_MAX and len(name) <= KNOWN_NAME_BYTES_MAX:
             self._known_names[name] = written
         return written

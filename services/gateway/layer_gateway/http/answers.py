@@ -105,8 +105,7 @@ class WholeAnswer(web.StreamResponse):
         status = self._status
         pieces = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         line_count = 3 + len(self.fields)
-        for name, value in self.fields:
-            pieces += (name, b": ", value, b"\r\n")
+        pieces += [b"%b: %b\r\n" % field for field in self.fields]
         if self._added:
             added = "".join([f"{name}: {value}\r\n" for name, value in self._added.items()])
             pieces.append(added.encode("latin-1"))

@@ -7,6 +7,7 @@ that goes wrong is rendered here; what is not expected is logged and answered wi
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -70,7 +71,7 @@ class Edge:
         self._health = health
         self._registry = registry
         self._metrics = metrics
-        self._debug = log.bind().debug  # past the proxy, which finds its logger anew each time
+        self._is_debugging = log.bind().is_enabled_for(logging.DEBUG)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request."""
@@ -120,14 +121,15 @@ class Edge:
             response.request_id = identifier
         seconds = time.perf_counter() - started
         self._metrics.finished(operation, response.status, seconds)
-        self._debug(
-            "request_finished",
-            operation=operation,
-            status=response.status,
-            reason=reason,
-            request_id=identifier,
-            total_ms=round(seconds * 1000, 3),
-        )
+        if self._is_debugging:
+            log.debug(
+                "request_finished",
+                operation=operation,
+                status=response.status,
+                reason=reason,
+                request_id=identifier,
+                total_ms=round(seconds * 1000, 3),
+            )
         return response
 
     def _public(self, path: str) -> web.StreamResponse:

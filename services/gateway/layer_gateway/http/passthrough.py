@@ -43,11 +43,11 @@ class Passthrough:
             is_awaited: Whether layer has something to do before the caller gets the answer, which
                 is then asked for whole and in no encoding.
         """
-        unsent = {b"accept-encoding"} if is_awaited else set()
+        unsent = [b"accept-encoding"] if is_awaited else []
         if body is None:
             body = await read_body(request, self._body_bytes_max)
-        else:
-            unsent.add(b"content-encoding")
+        elif "content-encoding" in request.headers:
+            unsent.append(b"content-encoding")
         headers: Headers = request.raw_headers  # the client leaves out those of this hop
         if unsent:
             headers = [field for field in headers if field[0].lower() not in unsent]
@@ -61,9 +61,11 @@ class Passthrough:
         if not answer.is_complete:
             return await _streamed(answer, request)
         response = relayed(answer)
-        fields = [_at_this_origin(field, request) for field in response.fields]
+        fields = response.fields
+        if any(name == b"location" for name, _ in fields):
+            fields = [_at_this_origin(field, request) for field in fields]
         if request.method == "HEAD":
-            fields += [field for field in answer.headers if field[0] == b"content-length"]
+            fields = [*fields, *(field for field in answer.headers if field[0] == b"content-length")]
         response.fields = fields
         return response
 
