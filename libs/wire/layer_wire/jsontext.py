@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from typing import Final, TypeVar
 
 import msgspec
@@ -20,6 +22,11 @@ ABSENT: Final = Raw(NULL)
 
 _OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
 _RAW_LIST: Final[msgspec.json.Decoder[list[msgspec.Raw]]] = msgspec.json.Decoder(list[msgspec.Raw])
+
+_LIST_OF_NUMBERS: Final = re.compile(rb"\[[ \t\r\n]*-?[0-9]")
+LONG_LIST_BYTES_MIN: Final = 512
+_STAND_IN: Final = b"-%d" % secrets.randbits(128)
+"""Not to be guessed, so that no body holds it."""
 
 encode: Final = msgspec.json.Encoder().encode
 
@@ -50,6 +57,42 @@ def decode(
 def decode_object(body: bytes | Raw, *, what: str = "The request body") -> RawObject:
     """Decode a JSON object, leaving its values alone; errors as for :func:`decode`."""
     return decode(_OBJECT, body, what=what)
+
+
+def decode_object_around_numbers(body: bytes) -> RawObject:
+    """Decode a JSON object without reading its first long list of numbers.
+
+    Most of a query is its vector. A number stands in for the list while the rest is read, and is
+    then put back wherever it has come up. The list itself is looked at only at its ends, as in a
+    write: what stands between is upstream's to judge. Errors as for :func:`decode`.
+    """
+    found = _long_list_of_numbers(body)
+    if found is None:
+        return decode_object(body)
+    start, end = found
+    try:
+        fields = _OBJECT.decode(b"".join((body[:start], _STAND_IN, body[end:])))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decode_object(body)  # which can tell where the fault is
+    for name, value in fields.items():
+        text = bytes(value)
+        if _STAND_IN in text:
+            fields[name] = Raw(text.replace(_STAND_IN, body[start:end]))
+            return fields
+    return decode_object(body)  # it was a part of a name
+
+
+def _long_list_of_numbers(body: bytes) -> tuple[int, int] | None:
+    """Return where the first such list begins and ends."""
+    opening = _LIST_OF_NUMBERS.search(body)
+    while opening is not None:
+        start, end = opening.start(), body.find(b"]", opening.end()) + 1
+        if end - start >= LONG_LIST_BYTES_MIN:
+            is_plain = all(body.find(mark, start + 1, end) < 0 for mark in (b'"', b"[", b"{"))
+            is_ended = body[start : end - 1].rstrip(b" \t\r\n")[-1:].isdigit()
+            return (start, end) if is_plain and is_ended else None
+        opening = _LIST_OF_NUMBERS.search(body, opening.end())
+    return None
 
 
 def decode_list(body: bytes | Raw) -> list[Raw]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -17,7 +18,16 @@ import msgspec
 from layer_kit.errors import InvalidRequestError
 from layer_wire.filters import Filter, Written
 from layer_wire.ids import JsonId
-from layer_wire.jsontext import ABSENT, Raw, RawObject, decode, decode_object, encode, is_null, raw
+from layer_wire.jsontext import (
+    ABSENT,
+    Raw,
+    RawObject,
+    decode,
+    decode_object_around_numbers,
+    encode,
+    is_null,
+    raw,
+)
 from layer_wire.ranking import is_by_distance
 
 TOP_K_DEFAULT: Final = 10
@@ -44,12 +54,12 @@ NATIVE_FIELDS: Final = frozenset(
 VECTOR_ATTRIBUTE: Final = "vector"
 
 
+_EMPTY_LIST: Final = re.compile(rb"[\[\] \n\t\r]*")
+
+
 class _LayerBody(msgspec.Struct):
-    vector: Raw = ABSENT
     nearest_to_id: list[str | int] | None = None
-    rank_by: Raw = ABSENT
     top_k: int | None = None
-    filters: Raw = ABSENT
     as_of: int | None = None
     between: tuple[int, int] | None = None
     include_attributes: bool | list[str] | None = None
@@ -58,6 +68,8 @@ class _LayerBody(msgspec.Struct):
 
 
 _LAYER_BODY: Final[msgspec.json.Decoder[_LayerBody]] = msgspec.json.Decoder(_LayerBody)
+_CHECKED_FIELDS: Final = _LayerBody.__struct_fields__
+"""What is read of a query; vector, rank_by and filters go to the store as they are."""
 
 
 class _Consistency(msgspec.Struct):
@@ -133,15 +145,22 @@ def parse_layer_query(body: bytes) -> LayerQuery:
         MalformedRequestError: ``JSON_MALFORMED``.
         InvalidRequestError: Naming the field that is wrong.
     """
-    found = decode(_LAYER_BODY, body)
-    vector = _value(found.vector)
-    rank_by = _value(found.rank_by)
+    return layer_query(decode_query(body))
+
+
+def layer_query(fields: RawObject) -> LayerQuery:
+    """Check the fields of a Layer query; errors as for :func:`parse_layer_query`."""
+    found = decode(
+        _LAYER_BODY, encode({name: fields[name] for name in _CHECKED_FIELDS if name in fields})
+    )
+    vector = _value(fields.get("vector", ABSENT))
+    rank_by = _value(fields.get("rank_by", ABSENT))
     sources = [vector is not None, found.nearest_to_id is not None, rank_by is not None]
     if sum(sources) != 1:
         raise InvalidRequestError(
             "QUERY_SOURCE", "A query names exactly one of vector, nearest_to_id and rank_by."
         )
-    if vector is not None and bytes(vector).strip(b"[] \n\t\r") == b"":
+    if vector is not None and _EMPTY_LIST.fullmatch(vector):
         raise InvalidRequestError("VECTOR_EMPTY", "vector is empty.", field="vector")
     if found.nearest_to_id is not None:
         _check_nearest(found.nearest_to_id)
@@ -157,7 +176,7 @@ def parse_layer_query(body: bytes) -> LayerQuery:
         nearest_to_id=found.nearest_to_id,
         rank_by=rank_by,
         top_k=top_k,
-        filter=_value(found.filters),
+        filter=_value(fields.get("filters", ABSENT)),
         written=written_span(found.as_of, found.between),
         include_attributes=include,
         drops_vector=names_vector,
@@ -233,7 +252,7 @@ def decode_query(body: bytes) -> RawObject:
         MalformedRequestError: ``JSON_MALFORMED``.
         InvalidRequestError: ``JSON_SHAPE`` when it is no object.
     """
-    return decode_object(body)
+    return decode_object_around_numbers(body)
 
 
 def _value(value: Raw) -> Raw | None:

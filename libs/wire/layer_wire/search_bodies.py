@@ -26,7 +26,7 @@ from layer_wire.queries import (
     UPSTREAM_ROWS_MAX,
     VECTOR_ATTRIBUTE,
     LayerQuery,
-    parse_layer_query,
+    layer_query,
     rank_by_vector,
     written_span,
 )
@@ -122,7 +122,7 @@ def parse_query(body: bytes, fields: RawObject) -> Query:
     Args:
         fields: The fields of ``body``.
     """
-    return parse_search(body) if is_search(fields) else parse_layer_query(body)
+    return parse_search(body) if is_search(fields) else layer_query(fields)
 
 
 def with_consistency(query: Query, level: Literal["eventual", "strong"]) -> Query:

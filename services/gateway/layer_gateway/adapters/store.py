@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import quote
 
 from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.ports import Caller, Headers, StoreAnswer, StreamedAnswer
@@ -108,4 +107,5 @@ class HttpStore:
 
 
 def _segment(namespace: Namespace) -> bytes:
-    return quote(namespace, safe="").encode()
+    """Return a namespace's part of a path; a checked name has nothing to escape."""
+    return namespace.encode()

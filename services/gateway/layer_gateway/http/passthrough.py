@@ -65,7 +65,10 @@ class Passthrough:
         if any(name == b"location" for name, _ in fields):
             fields = [_at_this_origin(field, request) for field in fields]
         if request.method == "HEAD":
-            fields = [*fields, *(field for field in answer.headers if field[0] == b"content-length")]
+            fields = [
+                *fields,
+                *(field for field in answer.headers if field[0] == b"content-length"),
+            ]
         response.fields = fields
         return response
 
