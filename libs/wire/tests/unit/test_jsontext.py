@@ -52,16 +52,14 @@ def test_what_is_not_json_is_refused_in_the_same_words(
     assert around.value.message == whole.value.message
 
 
-@pytest.mark.parametrize("end", [",", ",]", ", [1]", ", {}", ', "x"', ", NaN"])
-def test_a_list_that_does_not_end_in_a_number_is_read_whole(end: str) -> None:
-    text = json.dumps(VECTOR)[:-1] + end + "]"
-    body = f'{{"top_k": 1, "vector": {text}}}'.encode()
+@pytest.mark.parametrize("end", [",", ", NaN", "e", "-", ", 1 2x"])
+def test_a_list_that_does_not_end_in_a_number_is_read_and_refused(end: str) -> None:
+    numbers = json.dumps(VECTOR)[:-1] + end
+    with pytest.raises(MalformedRequestError, match="not JSON"):
+        decode_object_around_numbers(f'{{"top_k": 1, "vector": {numbers}]}}'.encode())
 
-    try:
-        expected = decode_object(body)
-    except MalformedRequestError as error:
-        with pytest.raises(MalformedRequestError, match="not JSON") as found:
-            decode_object_around_numbers(body)
-        assert found.value.message == error.message
-    else:
-        assert decode_object_around_numbers(body) == expected
+
+@pytest.mark.parametrize("end", [", [1]", ", {}", ', "x"'])
+def test_a_list_of_more_than_numbers_is_read_whole(end: str) -> None:
+    body = f'{{"top_k": 1, "vector": {json.dumps(VECTOR)[:-1]}{end}]}}'.encode()
+    assert decode_object_around_numbers(body) == decode_object(body)
