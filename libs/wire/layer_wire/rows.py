@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Final, TypeVar
+from collections.abc import Collection, Sequence
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -33,6 +33,7 @@ class WriteAnswer(msgspec.Struct):
 
 
 query_answer: Final[msgspec.json.Decoder[QueryAnswer]] = msgspec.json.Decoder(QueryAnswer)
+_IDS: Final = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=0)] | str])
 write_answer: Final[msgspec.json.Decoder[WriteAnswer]] = msgspec.json.Decoder(WriteAnswer)
 
 
@@ -59,6 +60,20 @@ def row_id(row: RawObject) -> JsonId:
     try:
         return decode_id(row["id"], where="id")
     except (KeyError, InvalidRequestError) as error:
+        raise UpstreamError(
+            "UPSTREAM_UNREADABLE", "The store's answer has a row without an id."
+        ) from error
+
+
+def row_ids(rows: Sequence[RawObject]) -> list[JsonId]:
+    """Return the ids of rows that upstream sent, in a fraction of the time that each takes alone.
+
+    Raises:
+        UpstreamError: ``UPSTREAM_UNREADABLE`` when one has none.
+    """
+    try:
+        return _IDS.decode(b"[%b]" % b",".join([row["id"] for row in rows]))
+    except (KeyError, msgspec.DecodeError) as error:
         raise UpstreamError(
             "UPSTREAM_UNREADABLE", "The store's answer has a row without an id."
         ) from error

@@ -13,7 +13,7 @@ from layer_gateway.domain.surfacing import nearest_first
 from layer_gateway.domain.tokens import tokens_of
 from layer_wire.ids import JsonId
 from layer_wire.jsontext import Raw, RawObject, raw
-from layer_wire.rows import RANK_KEY, row_id
+from layer_wire.rows import RANK_KEY, row_ids
 
 SURFACED_TEXT_LENGTH_MAX: Final = 8192
 """Characters of a field in which the nearest word is looked for."""
@@ -38,7 +38,7 @@ class RankedLeg:
 
 def in_order(label: str, answer: LegAnswer) -> RankedLeg:
     """Take the rows of a leg in the order that the store gave them."""
-    rows = {row_id(row): row for row in answer.rows}
+    rows = dict(zip(row_ids(answer.rows), answer.rows, strict=True))
     return RankedLeg(label=label, rows=rows, order=list(rows))
 
 
@@ -70,7 +70,7 @@ def fused_rows(
         hidden: Attributes that were asked of the store and not by the caller.
         with_breakdown: Whether each row says what place and what score every leg gave it.
     """
-    ranks = {leg.label: {id_: rank for rank, id_ in enumerate(leg.order, 1)} for leg in legs}
+    ranks = _ranks(legs) if with_breakdown else {}
     rows = []
     for id_, score in page:
         found = next(leg.rows[id_] for leg in legs if id_ in leg.rows)
@@ -88,6 +88,10 @@ def fused_rows(
             row[FUSED_KEY] = raw({"legs": places})
         rows.append(row)
     return rows
+
+
+def _ranks(legs: Sequence[RankedLeg]) -> dict[str, dict[JsonId, int]]:
+    return {leg.label: {id_: rank for rank, id_ in enumerate(leg.order, 1)} for leg in legs}
 
 
 def _words(value: Raw | None) -> list[str]:
