@@ -154,7 +154,7 @@ def test_bodies_and_answers_may_be_compressed(base_url: str, name: str) -> None:
     with Turbopuffer(api_key="tpuf_any", base_url=base_url, compression=True) as client:
         namespace = client.namespace(name)
         notes: list[Any] = [{"id": at, "note": f"number {at} " * 30} for at in range(200)]
-        newer = ("id", "Lte", {"$ref_new": "id"})
+        newer: Any = ("id", "Lte", {"$ref_new": "id"})
         written = namespace.write(
             upsert_rows=notes, upsert_condition=newer, return_affected_ids=True
         )
