@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from tests.chaos.faults import CacheProcess
+from tests.chaos.faults import CacheProcess, Link
 from tests.chaos.replicas import Replica
 
 OPERATIONS_PER_LINK_FAULT: Final = 100
@@ -30,7 +30,7 @@ class Breakdowns:
 
     random: Random
     lease_s: float
-    cache: CacheProcess
+    caches: Sequence[CacheProcess]
     replicas: Sequence[Replica]
     replace: Callable[[], Awaitable[None]]
     operations_count: Callable[[], int]
@@ -70,13 +70,16 @@ class Breakdowns:
             await fault()
             self.tell(f"fault over: {name}")
 
+    def _some_link(self) -> Link:
+        return self.random.choice(self.random.choice(self.replicas).links)
+
     def _some_s(self) -> float:
         """Return a span that is shorter than a lease, or now and then longer."""
         return self.random.choice((0.2, 0.5, 0.8, 1.2, 2.5)) * self.lease_s
 
     async def _hold(self) -> None:
         """Hold up one direction, or both, and let it go on or break it off afterwards."""
-        link = self.random.choice(self.replicas).link
+        link = self._some_link()
         valves = self.random.choice(
             ([link.requests], [link.answers], [link.requests, link.answers])
         )
@@ -89,34 +92,36 @@ class Breakdowns:
             valve.release()
 
     async def _delay(self) -> None:
-        link = self.random.choice(self.replicas).link
+        link = self._some_link()
         link.requests.delay_s = self.random.uniform(0.0, 0.1)
         link.answers.delay_s = self.random.uniform(0.0, 0.1)
         await asyncio.sleep(self._some_s())
         link.requests.delay_s = link.answers.delay_s = 0.0
 
     async def _cut(self) -> None:
-        await self.random.choice(self.replicas).link.cut()
+        await self._some_link().cut()
 
     async def _refuse(self) -> None:
-        link = self.random.choice(self.replicas).link
+        link = self._some_link()
         link.is_refusing = True
         await link.cut()
         await asyncio.sleep(self._some_s())
         link.is_refusing = False
 
     async def _stop_cache(self) -> None:
-        async with self.cache.stopped():
+        async with self.random.choice(self.caches).stopped():
             await asyncio.sleep(self._some_s())
 
     async def _kill_cache(self) -> None:
-        await self.cache.kill()
-        await self.cache.start()
+        cache = self.random.choice(self.caches)
+        await cache.kill()
+        await cache.start()
 
     async def _wipe_cache(self) -> None:
-        await self.cache.kill()
-        self.cache.wipe()
-        await self.cache.start()
+        cache = self.random.choice(self.caches)
+        await cache.kill()
+        cache.wipe()
+        await cache.start()
 
     async def _replace_replica(self) -> None:
         await self.replace()

@@ -85,12 +85,14 @@ async def run_program(
     seed: int,
     operations_count: int,
     parts: Parts | None = None,
+    caches_count: int = 1,
     spares_processes: bool = False,
 ) -> Outcome:
     """Run ``operations_count`` operations amid faults, or fewer, up to the first violation.
 
     Args:
-        directory: Of the cache.
+        directory: Of the caches.
+        caches_count: Replicas of the cache.
         spares_processes: Whether only links and upstream fail, so that there are more hits.
     """
     random = Random(seed)  # noqa: S311 -- to be repeatable
@@ -98,14 +100,21 @@ async def run_program(
     weather = Weather(random=Random(random.random()))  # noqa: S311 -- to be repeatable
     async with (
         serving_upstream(history, weather) as upstream,
-        cache_process(directory, lease_s=LEASE_S, declared_gone_s=DECLARED_GONE_S) as cache,
         AsyncExitStack() as ends,
     ):
+        caches = [
+            await ends.enter_async_context(
+                cache_process(
+                    directory / str(number), lease_s=LEASE_S, declared_gone_s=DECLARED_GONE_S
+                )
+            )
+            for number in range(caches_count)
+        ]
         program = Program(
             random=random,
             history=history,
             upstream=upstream,
-            cache=cache,
+            caches=caches,
             parts=parts or Parts(),
             outcome=Outcome(seed=seed),
             spares_processes=spares_processes,
@@ -122,7 +131,7 @@ class Program:
     random: Random
     history: History
     upstream: Upstream
-    cache: CacheProcess
+    caches: Sequence[CacheProcess]
     parts: Parts
     outcome: Outcome
     spares_processes: bool
@@ -139,7 +148,7 @@ class Program:
         breakdowns = Breakdowns(
             random=self.random,
             lease_s=LEASE_S,
-            cache=self.cache,
+            caches=self.caches,
             replicas=self._replicas,
             replace=self._replace_replica,
             operations_count=lambda: self.outcome.operations_count,
@@ -303,12 +312,13 @@ class Program:
 
     async def _join(self) -> None:
         self._replica_number += 1
-        link = Link(self.cache.address)
-        await link.open()
+        links = [Link(cache.address) for cache in self.caches]
+        for link in links:
+            await link.open()
         replica = Replica(
             f"gateway-{self._replica_number}",
             upstream_url=self.upstream.url,
-            link=link,
+            links=links,
             parts=self.parts,
         )
         await replica.start()

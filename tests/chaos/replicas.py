@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -13,10 +13,12 @@ import grpc.aio
 from prometheus_client import CollectorRegistry
 
 from layer.cache.v1 import cache_pb2_grpc
+from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.adapters.no_history import NoHistory
 from layer_gateway.adapters.reachability import LastSeen
+from layer_gateway.adapters.replicated_rows import ReplicatedRows
 from layer_gateway.adapters.store import HttpStore
 from layer_gateway.adapters.warmth import NoWarmth
 from layer_gateway.application.cache_states import CacheStates
@@ -30,6 +32,7 @@ from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
+from layer_gateway.ports import RowCache
 from layer_kit.clock import epoch_milliseconds, monotonic
 from layer_kit.rpc.client import open_channel
 from layer_upstream import UpstreamClient, UpstreamLimits
@@ -62,29 +65,38 @@ class Parts:
 
 
 class Replica:
-    """One gateway with a link of its own to the cache."""
+    """One gateway with links of its own to the replicas of the cache."""
 
-    def __init__(self, name: str, *, upstream_url: str, link: Link, parts: Parts) -> None:
+    def __init__(
+        self, name: str, *, upstream_url: str, links: Sequence[Link], parts: Parts
+    ) -> None:
         self.name = name
-        self.link = link
-        self.heard_s = 0.0
-        """When it last sent something to the cache that confirmed its membership."""
-        self._channel: grpc.aio.Channel = open_channel(link.address, retries=False)
-        stub = cache_pb2_grpc.CacheServiceStub(self._channel)
-        registry = CollectorRegistry()
-        self._membership = parts.membership(stub, monotonic=monotonic, registry=registry)
+        self.links = links
         limits = UpstreamLimits(
             read_timeout_s=UPSTREAM_TIMEOUT_S, total_timeout_s=UPSTREAM_TIMEOUT_S
         )
         self._client = UpstreamClient(upstream_url, limits)
         store = HttpStore(self._client, LastSeen(epoch_milliseconds), api_key=b"")
-        cache = parts.cached_rows(
-            stub,
-            self._membership,
-            lookup_timeout_s=LOOKUP_TIMEOUT_S,
-            write_timeout_s=UPSTREAM_TIMEOUT_S,
-            registry=registry,
-        )
+        self._channels: list[grpc.aio.Channel] = []
+        self._memberships: list[Membership] = []
+        self._heard_s = [0.0] * len(links)
+        metrics = CacheMetrics(CollectorRegistry())
+        rows: dict[str, RowCache] = {}
+        for number, link in enumerate(links):
+            channel = open_channel(link.address, retries=False)
+            stub = cache_pb2_grpc.CacheServiceStub(channel)
+            membership = parts.membership(stub, monotonic=monotonic, metrics=metrics.of(number))
+            # By its number: each gateway has links of its own, and all must agree on the owners.
+            rows[f"cache-{number}"] = parts.cached_rows(
+                stub,
+                membership,
+                lookup_timeout_s=LOOKUP_TIMEOUT_S,
+                write_timeout_s=UPSTREAM_TIMEOUT_S,
+                metrics=metrics.of(number),
+            )
+            self._channels.append(channel)
+            self._memberships.append(membership)
+        cache = rows["cache-0"] if len(rows) == 1 else ReplicatedRows(rows)
         shards = Shards(store, None, shard_count_default=16, monotonic=monotonic)
         facts = Facts(store, shards, ttl_s=30.0, monotonic=monotonic)
         stamps = Stamps(epoch_milliseconds)
@@ -112,12 +124,12 @@ class Replica:
             states=CacheStates(cache, NoWarmth()),
         )
         self._joined = asyncio.Event()
-        self._keeping: asyncio.Task[None] | None = None
+        self._keeping: list[asyncio.Task[None]] = []
         self._running: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         """Join the cache, which comes before the first request (docs/decisions/0004)."""
-        self._keeping = asyncio.create_task(self._keep())
+        self._keeping = [asyncio.create_task(self._keep(at)) for at in range(len(self.links))]
         async with asyncio.timeout(FIRST_SESSION_S_MAX):
             await self._joined.wait()
 
@@ -131,21 +143,30 @@ class Replica:
 
     async def die(self) -> None:
         """Stop at once, in the middle of everything, without a word to anyone."""
-        if self._keeping is not None:
-            self._keeping.cancel()
+        for keeping in self._keeping:
+            keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._keeping
+                await keeping
         for task in list(self._running):
             task.cancel()
-        await self.link.close()
+        for link in self.links:
+            await link.close()
         await self._client.aclose()
-        await self._channel.close()
+        for channel in self._channels:
+            await channel.close()
 
-    async def _keep(self) -> None:
+    @property
+    def heard_s(self) -> float:
+        """When it last sent something that confirmed it to the replica it reaches least."""
+        return min(self._heard_s)
+
+    async def _keep(self, at: int) -> None:
+        membership = self._memberships[at]
         while True:
             sent_s = time.monotonic()
-            await self._membership.keep()
-            if self._membership.is_confirmed:
-                self.heard_s = sent_s
-                self._joined.set()
+            await membership.keep()
+            if membership.is_confirmed:
+                self._heard_s[at] = sent_s
+                if all(self._heard_s):
+                    self._joined.set()
             await asyncio.sleep(RENEW_S)

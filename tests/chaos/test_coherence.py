@@ -55,6 +55,19 @@ async def test_no_fetch_is_older_than_an_acknowledged_write(tmp_path: Path) -> N
     assert outcome.hits_count > outcome.fetched_count * HITS_SHARE_MIN, f"no test: {outcome}"
 
 
+@pytest.mark.timeout(600)
+async def test_nor_is_it_when_rows_are_spread_over_three_caches_that_get_lost(
+    tmp_path: Path,
+) -> None:
+    outcome = await run_program(
+        tmp_path / "cache", seed=SEED, operations_count=OPERATIONS_COUNT, caches_count=3
+    )
+
+    log.info("coherence_checked", outcome=str(outcome))
+    assert outcome.violations == [], "\n\n".join(outcome.violations)
+    assert outcome.hits_count > outcome.fetched_count * HITS_SHARE_MIN, f"no test: {outcome}"
+
+
 class WithoutFences(CachedRows):
     """Mirrors after the write, as if nobody else could have written in between."""
 

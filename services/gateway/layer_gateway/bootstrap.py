@@ -5,26 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from layer.cache.v1 import cache_pb2_grpc
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from layer.history.v1 import history_pb2_grpc
-from layer_gateway.adapters.cached_rows import CachedRows
+from layer_gateway.adapters.caches import Caches, open_caches
 from layer_gateway.adapters.embedding_profiles import read_profiles
 from layer_gateway.adapters.history_archive import HistoryArchiveService
 from layer_gateway.adapters.history_queue import HistoryQueue
 from layer_gateway.adapters.history_spool import DirectorySpool, MemorySpool
 from layer_gateway.adapters.history_stream import HistoryStream
-from layer_gateway.adapters.membership import RENEW_INTERVAL_S, Membership
+from layer_gateway.adapters.membership import RENEW_INTERVAL_S
 from layer_gateway.adapters.metrics_backend import MetricsBackend
-from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.no_history import NoHistory
 from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.adapters.store import HttpStore
-from layer_gateway.adapters.warmth import NoWarmth, RecordsClient, WarmthClient
 from layer_gateway.application.asking import AnswerQuery
 from layer_gateway.application.auto import SearchAuto
 from layer_gateway.application.blobs import Blobs
@@ -75,13 +71,7 @@ from layer_gateway.metrics import (
     WarmMetrics,
     WatermarkMetrics,
 )
-from layer_gateway.ports import (
-    CacheWarmth,
-    HistoryArchive,
-    HistoryRecorder,
-    RecordCache,
-    RowCache,
-)
+from layer_gateway.ports import HistoryArchive, HistoryRecorder
 from layer_gateway.rpc.servicer import GatewayServicer
 from layer_gateway.settings import GatewaySettings
 from layer_kit.clock import epoch_milliseconds, monotonic
@@ -362,34 +352,17 @@ def _open_watermarks(
     return watermarks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Cache:
-    """What there is of the cache."""
-
-    rows: RowCache
-    warmth: CacheWarmth
-    records: RecordCache
-
-
-async def _open_cache(settings: GatewaySettings, frame: ServiceFrame) -> _Cache:
-    if not settings.cache_address:
-        return _Cache(rows=NoCache(), warmth=NoWarmth(), records=RecordsClient(()))
-    # A read has somewhere better to go than a second attempt, and a fence must not be doubled.
-    channel = open_channel(settings.cache_address, retries=False)
-    frame.resources.push_async_callback(channel.close)
-    stub = cache_pb2_grpc.CacheServiceStub(channel)
-    membership = Membership(stub, monotonic=monotonic, registry=frame.registry)
-    await membership.keep()
-    frame.loops.every(RENEW_INTERVAL_S, membership.keep, name="cache_membership")
-    frame.resources.push_async_callback(membership.close)
-    return _Cache(
-        rows=CachedRows(
-            stub,
-            membership,
-            lookup_timeout_s=settings.cache_timeout_s,
-            write_timeout_s=settings.upstream_timeout_s,
-            registry=frame.registry,
-        ),
-        warmth=WarmthClient([cache_pb2_grpc.WarmthServiceStub(channel)]),
-        records=RecordsClient([cache_pb2_grpc.RecordServiceStub(channel)]),
+async def _open_cache(settings: GatewaySettings, frame: ServiceFrame) -> Caches:
+    caches, channels = await open_caches(
+        settings.cache_addresses,
+        lookup_timeout_s=settings.cache_timeout_s,
+        write_timeout_s=settings.upstream_timeout_s,
+        monotonic=monotonic,
+        registry=frame.registry,
     )
+    for channel in channels:
+        frame.resources.push_async_callback(channel.close)
+    frame.resources.push_async_callback(caches.aclose)
+    for number, membership in enumerate(caches.memberships):
+        frame.loops.every(RENEW_INTERVAL_S, membership.keep, name=f"cache_membership_{number}")
+    return caches

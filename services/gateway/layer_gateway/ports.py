@@ -214,6 +214,10 @@ class RowCache(Protocol):
         """Look up at most ``LOOKUP_IDS_MAX`` canonical ids; ``names`` None means all attributes."""
         ...
 
+    def join_tokens(self, earlier: bytes, later: bytes) -> bytes:
+        """Return one read token for a read that begins after both were handed out."""
+        ...
+
     async def backfill(
         self, namespace: Namespace, read_token: bytes, rows: CacheRows, *, is_patient: bool = False
     ) -> int:

@@ -89,7 +89,9 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         description="Keys whose use is counted apart; of more, the least recent starts afresh.",
     )
     cache_address: str = Field(
-        "", description="gRPC address of the cache service. Empty: run without a cache."
+        "",
+        description="gRPC address of the cache service, or with commas those of its replicas, the "
+        "same ones for every gateway. Empty: run without a cache.",
     )
     cache_timeout_s: float = Field(
         0.2, gt=0, le=10, description="Longest wait for the cache before a read goes upstream."
@@ -212,3 +214,9 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         description="While this file exists, the gateway takes no requests and is not ready. "
         "Empty: layer-gateway-draining in the temporary directory.",
     )
+
+    @property
+    def cache_addresses(self) -> list[str]:
+        """Return the addresses of the replicas of the cache, each once."""
+        listed = (address.strip() for address in self.cache_address.split(","))
+        return list(dict.fromkeys(address for address in listed if address))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer_gateway.adapters.cache_metrics import ReplicaMetrics
 from layer_gateway.adapters.joined_lookups import JoinedLookups, LookupKind
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.ports import CacheConnection, CachedRow, CacheLookup, Fence
@@ -60,18 +60,14 @@ class CachedRows:
         *,
         lookup_timeout_s: float,
         write_timeout_s: float,
-        registry: CollectorRegistry,
+        metrics: ReplicaMetrics,
     ) -> None:
         self._stub = stub
         self._membership = membership
         self._lookup_timeout_s = lookup_timeout_s
         self._fence_ttl_ms = int((write_timeout_s + FENCE_MARGIN_S) * 1000)
         self._joined_lookups = JoinedLookups(self.ask)
-        self._unannounced = Counter(
-            "layer_cache_unannounced_writes_total",
-            "Writes acknowledged only after this gateway's lease had run out.",
-            registry=registry,
-        )
+        self._unannounced = metrics.unannounced
 
     @property
     def is_available(self) -> bool:
@@ -113,6 +109,9 @@ class CachedRows:
             hits={at: CachedRow(body=body, vectors=vectors) for at, body, vectors in rows},
             read_token=answer.read_token,
         )
+
+    def join_tokens(self, earlier: bytes, later: bytes) -> bytes:
+        return later or earlier  # the later one admits more
 
     async def backfill(
         self, namespace: Namespace, read_token: bytes, rows: CacheRows, *, is_patient: bool = False

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer_gateway.adapters.cache_metrics import ReplicaMetrics
 from layer_gateway.ports import CacheConnection
 from layer_kit.clock import Monotonic
 from layer_kit.errors import InvalidRequestError, LayerError, NotFoundError
@@ -76,7 +76,7 @@ class Membership:
         stub: cache_pb2_grpc.CacheServiceStub,
         *,
         monotonic: Monotonic,
-        registry: CollectorRegistry,
+        metrics: ReplicaMetrics,
     ) -> None:
         self._stub = stub
         self._monotonic = monotonic
@@ -94,16 +94,8 @@ class Membership:
         self._round_trip_s = 0.0
         self._lease_s = 0.0
         self._lease_until = 0.0
-        self._connected = Gauge(
-            "layer_cache_session_connected",
-            "1 while the cache knows this gateway and is asked for rows.",
-            registry=registry,
-        )
-        self._losses = Counter(
-            "layer_cache_session_losses_total",
-            "Times the session with the cache broke.",
-            registry=registry,
-        )
+        self._connected = metrics.connected
+        self._losses = metrics.losses
 
     @property
     def session_id(self) -> str:

@@ -33,6 +33,9 @@ class NoCache:
     ) -> CacheLookup:
         return CacheLookup()
 
+    def join_tokens(self, earlier: bytes, later: bytes) -> bytes:
+        return b""
+
     async def backfill(
         self, namespace: Namespace, read_token: bytes, rows: CacheRows, *, is_patient: bool = False
     ) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer_gateway.adapters.replicated_rows import Ring
 from layer_gateway.domain.warmth import NamespaceWarmth, WarmState
 from layer_gateway.ports import RecordKind, Warming
 from layer_kit.names import Namespace
@@ -129,14 +130,16 @@ class NoWarmth:
 class RecordsClient:
     """Implements ``RecordCache``; each scope has its records on one replica."""
 
-    def __init__(self, stubs: Sequence[cache_pb2_grpc.RecordServiceStub]) -> None:
-        self._stubs = stubs
+    def __init__(self, stubs: Mapping[str, cache_pb2_grpc.RecordServiceStub]) -> None:
+        self._stubs = list(stubs.values())
+        self._ring = Ring(list(stubs))
 
     async def put(self, kind: RecordKind, scope: str, key: bytes, value: bytes) -> None:
         request = cache_pb2.PutRecordsRequest(
             kind=_KINDS[kind], scope=scope, keys=[key], values=[value]
         )
-        for stub in self._stubs[:1]:
+        if self._stubs:
+            stub = self._stubs[self._ring.owner(scope.encode())]
             await invoke(stub.PutRecords, request, timeout_s=RECORD_TIMEOUT_S)
 
 

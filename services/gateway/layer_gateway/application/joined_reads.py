@@ -125,8 +125,8 @@ class JoinedReads:
         if batch is None or is_lone:
             batch = _Batch(caller, asyncio.get_running_loop().create_future())
         batch.ids.update(ids)
-        # Any token will do, since all were handed out before the request; the last admits most.
-        batch.read_token = read_token or batch.read_token
+        # Any token will do, since all were handed out before the request.
+        batch.read_token = self._cache.join_tokens(batch.read_token, read_token)
         if is_lone:
             self._begin(read_kind, batch)
         elif read_kind not in self._gathering:

@@ -98,6 +98,9 @@ class Cache(NoCache):
         hits = {at: self.rows[id_] for at, id_ in enumerate(ids) if id_ in self.rows}
         return CacheLookup(hits=hits, read_token=b"%d" % self.tokens_count)
 
+    def join_tokens(self, earlier: bytes, later: bytes) -> bytes:
+        return later or earlier
+
     async def backfill(
         self, namespace: Namespace, read_token: bytes, rows: CacheRows, *, is_patient: bool = False
     ) -> int:

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.membership import (
     DIRTY_IDS_MAX,
     DIRTY_NAMESPACES_MAX,
@@ -101,7 +102,9 @@ async def membership(cache: ScriptedCache) -> AsyncIterator[Membership]:
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = cache_pb2_grpc.CacheServiceStub(channel)
-        yield Membership(stub, monotonic=cache.clock, registry=CollectorRegistry())
+        yield Membership(
+            stub, monotonic=cache.clock, metrics=CacheMetrics(CollectorRegistry()).of(0)
+        )
     await server.stop(None)
 
 

@@ -9,6 +9,7 @@ from typing import cast
 from prometheus_client import CollectorRegistry
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.membership import Membership
 from layer_kit.names import Namespace
@@ -55,11 +56,9 @@ class ScriptedCache:
 
 def member_of(cache: ScriptedCache) -> tuple[Membership, CachedRows]:
     stub = cast("cache_pb2_grpc.CacheServiceStub", cache)
-    registry = CollectorRegistry()
-    membership = Membership(stub, monotonic=lambda: 1000.0, registry=registry)
-    rows = CachedRows(
-        stub, membership, lookup_timeout_s=1.0, write_timeout_s=1.0, registry=registry
-    )
+    metrics = CacheMetrics(CollectorRegistry()).of(0)
+    membership = Membership(stub, monotonic=lambda: 1000.0, metrics=metrics)
+    rows = CachedRows(stub, membership, lookup_timeout_s=1.0, write_timeout_s=1.0, metrics=metrics)
     return membership, rows
 
 

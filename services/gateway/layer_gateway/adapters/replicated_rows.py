@@ -1,0 +1,206 @@
+"""Several caches as one: each row has its place in one of them, by its id.
+
+The owner of a row is the replica whose name and the row's id hash highest together (rendezvous
+hashing), so that losing or adding a replica moves no rows between the others. Every gateway must
+be given the same replicas: one that fences a row in another place than where it is read would
+break the promise of ``CachedRows``, which holds for each replica by itself. The order in which
+they are named does not matter.
+
+Losing a replica costs its share of the hits. Writes of its rows wait out its lease once, like
+those of a single cache that is away; those of other rows are not held up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import xxhash
+
+from layer_gateway.ports import CacheConnection, CachedRow, CacheLookup, Fence, RowCache
+from layer_kit.names import Namespace
+from layer_wire.stamping import CacheRows
+
+_TOKENS: Final[msgspec.msgpack.Decoder[list[bytes]]] = msgspec.msgpack.Decoder(list[bytes])
+
+
+class Ring:
+    """Which replica owns what."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._seeds = [xxhash.xxh64_intdigest(name.encode()) for name in names]
+        self._places = range(len(self._seeds))
+
+    def owner(self, key: bytes) -> int:
+        """Return the position of the replica that owns ``key``."""
+        seeds, score = self._seeds, xxhash.xxh64_intdigest
+        return max(self._places, key=lambda place: score(key, seeds[place]))
+
+    def split(self, keys: Iterable[bytes]) -> dict[int, list[int]]:
+        """Return the positions of ``keys`` by their owners."""
+        found: dict[int, list[int]] = {}
+        for at, key in enumerate(keys):
+            found.setdefault(self.owner(key), []).append(at)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitFence:
+    """A fence in parts, one on each replica that owns some of its rows."""
+
+    ids: Sequence[bytes]
+    parts: Mapping[int, Fence]
+
+
+class ReplicatedRows:
+    """Implements ``RowCache`` over one for each replica."""
+
+    def __init__(self, replicas: Mapping[str, RowCache]) -> None:
+        """Take the replicas by their names, which every gateway must know them by."""
+        self._replicas = list(replicas.values())
+        self._ring = Ring(list(replicas))
+
+    @property
+    def is_available(self) -> bool:
+        return all(replica.is_available for replica in self._replicas)
+
+    @property
+    def connection(self) -> CacheConnection:
+        found = [replica.connection for replica in self._replicas]
+        return CacheConnection(
+            is_connected=all(one.is_connected for one in found),
+            generation=sum(one.generation for one in found),
+            last_error=next((one.last_error for one in found if not one.is_connected), "")
+            or next((one.last_error for one in found if one.last_error), ""),
+        )
+
+    async def lookup(
+        self,
+        namespace: Namespace,
+        ids: Sequence[bytes],
+        *,
+        names: Sequence[str] | None = None,
+        with_vectors: bool = False,
+    ) -> CacheLookup:
+        # Without ids only tokens are wanted, from everyone.
+        places = self._ring.split(ids) if ids else {place: [] for place in self._everywhere}
+        answers = await asyncio.gather(
+            *(
+                self._replicas[place].lookup(
+                    namespace, [ids[at] for at in ats], names=names, with_vectors=with_vectors
+                )
+                for place, ats in places.items()
+            )
+        )
+        hits: dict[int, CachedRow] = {}
+        tokens = [b""] * len(self._replicas)
+        for (place, ats), answer in zip(places.items(), answers, strict=True):
+            hits |= {ats[at]: row for at, row in answer.hits.items()}
+            tokens[place] = answer.read_token
+        return CacheLookup(
+            hits=hits,
+            read_token=_packed(tokens),
+            is_available=all(answer.is_available for answer in answers),
+        )
+
+    def join_tokens(self, earlier: bytes, later: bytes) -> bytes:
+        if not (earlier and later):
+            return later or earlier
+        pairs = zip(_TOKENS.decode(earlier), _TOKENS.decode(later), strict=True)
+        return _packed([second or first for first, second in pairs])
+
+    async def backfill(
+        self, namespace: Namespace, read_token: bytes, rows: CacheRows, *, is_patient: bool = False
+    ) -> int:
+        tokens = _TOKENS.decode(read_token)
+        counts = await asyncio.gather(
+            *(
+                self._replicas[place].backfill(
+                    namespace, tokens[place], _only(rows, ats), is_patient=is_patient
+                )
+                for place, ats in self._ring.split(rows.ids).items()
+                if tokens[place]
+            )
+        )
+        return sum(counts)
+
+    async def fence(self, namespace: Namespace, ids: Sequence[bytes]) -> Fence:
+        places = self._ring.split(ids)
+        fences = await asyncio.gather(
+            *(
+                self._replicas[place].fence(namespace, [ids[at] for at in ats])
+                for place, ats in places.items()
+            )
+        )
+        return SplitFence(ids=ids, parts=dict(zip(places, fences, strict=True)))
+
+    async def settle(
+        self,
+        fence: Fence,
+        *,
+        puts: CacheRows,
+        patches: CacheRows,
+        lifted: Sequence[bytes],
+        is_outcome_known: bool = True,
+    ) -> None:
+        put, patched, left = (self._ring.split(ids) for ids in (puts.ids, patches.ids, lifted))
+        await asyncio.gather(
+            *(
+                self._replicas[place].settle(
+                    part,
+                    puts=_only(puts, put.get(place, ())),
+                    patches=_only(patches, patched.get(place, ())),
+                    lifted=[lifted[at] for at in left.get(place, ())],
+                    is_outcome_known=is_outcome_known,
+                )
+                for place, part in _parts(fence).items()
+            )
+        )
+
+    async def release(self, fence: Fence) -> None:
+        parts = _parts(fence).items()
+        await asyncio.gather(*(self._replicas[place].release(part) for place, part in parts))
+
+    async def abandon(self, fence: Fence) -> None:
+        parts = _parts(fence).items()
+        await asyncio.gather(*(self._replicas[place].abandon(part) for place, part in parts))
+
+    async def drop(
+        self, namespace: Namespace, ids: Sequence[bytes], *, is_outcome_known: bool = True
+    ) -> None:
+        await asyncio.gather(
+            *(
+                self._replicas[place].drop(
+                    namespace, [ids[at] for at in ats], is_outcome_known=is_outcome_known
+                )
+                for place, ats in self._ring.split(ids).items()
+            )
+        )
+
+    async def invalidate(self, namespace: Namespace) -> None:
+        await asyncio.gather(*(replica.invalidate(namespace) for replica in self._replicas))
+
+    @property
+    def _everywhere(self) -> range:
+        return range(len(self._replicas))
+
+
+def _packed(tokens: list[bytes]) -> bytes:
+    return msgspec.msgpack.encode(tokens) if any(tokens) else b""
+
+
+def _parts(fence: Fence) -> Mapping[int, Fence]:
+    if not isinstance(fence, SplitFence):
+        raise TypeError("a fence ends at the adapter that made it")
+    return fence.parts
+
+
+def _only(rows: CacheRows, ats: Sequence[int]) -> CacheRows:
+    return CacheRows(
+        ids=[rows.ids[at] for at in ats],
+        bodies=[rows.bodies[at] for at in ats],
+        vectors=[rows.vectors[at] for at in ats],
+    )
