@@ -50,14 +50,23 @@ def row_keys(namespace: Namespace, ids: Sequence[bytes], *, count_max: int) -> l
             count=len(ids),
             count_max=count_max,
         )
-    if ids and (not min(map(len, ids)) or max(map(len, ids)) > ID_BYTES_MAX):
+    if ids and not _are_well_formed(ids):
         raise InvalidRequestError(
             "ID_INVALID",
-            f"Each id must have 1 to {ID_BYTES_MAX} bytes.",
+            f"Each of ids must have 1 to {ID_BYTES_MAX} bytes of UTF-8.",
             bytes_max=ID_BYTES_MAX,
         )
     prefix = namespace_prefix(namespace)
     return [RowKey(prefix + row_id) for row_id in ids]
+
+
+def _are_well_formed(ids: Sequence[bytes]) -> bool:
+    try:
+        SEPARATOR.join(ids).decode()  # at once: a part of a character does not end at a zero
+    except UnicodeDecodeError:
+        return False
+    sizes = [len(row_id) for row_id in ids]
+    return min(sizes) > 0 and max(sizes) <= ID_BYTES_MAX
 
 
 def id_of(key: RowKey) -> bytes:

@@ -266,6 +266,10 @@ def _attribute_names(names: Sequence[str]) -> Sequence[str]:
             f"Name at most {ATTRIBUTE_NAMES_MAX} attributes, or none for all.",
             count_max=ATTRIBUTE_NAMES_MAX,
         )
+    if "" in names:
+        raise InvalidRequestError(
+            "ATTRIBUTE_NAME_INVALID", "None of attribute_names may be empty; name none for all."
+        )
     return names
 
 

@@ -193,6 +193,9 @@ REFUSED = {
     "TOO_MANY_ATTRIBUTES": cache_pb2.LookupRowsRequest(
         namespace="books", ids=[b"u1"], attribute_names=["a"] * 1025
     ),
+    "ATTRIBUTE_NAME_INVALID": cache_pb2.LookupRowsRequest(
+        namespace="books", ids=[b"u1"], attribute_names=["title", ""]
+    ),
     "COLUMNS_DIFFER": cache_pb2.BackfillRowsRequest(namespace="books", ids=[b"u1"]),
     "READ_TOKEN_INVALID": cache_pb2.BackfillRowsRequest(
         namespace="books", ids=[b"u1"], bodies=[b"{}"], read_token=b"guess"
@@ -228,6 +231,69 @@ async def test_every_refusal_names_its_reason(start: Start) -> None:
         with pytest.raises(grpc.aio.AioRpcError, match="page_size"):
             await anext(aiter(cache.ScanRows(NEGATIVE_PAGE, timeout=TIMEOUT_S)))
         assert reasons == dict(zip(REFUSED, REFUSED, strict=True))
+
+
+@pytest.mark.parametrize(
+    "row_id",
+    [b"", b"s\xff", b"s\xc3", b"s" * 257],
+    ids=["empty", "no UTF-8", "part of a character", "long"],
+)
+async def test_ids_that_are_none_change_nothing_whatever_the_call(
+    start: Start, row_id: bytes
+) -> None:
+    async with start() as (cache, _):
+        session = await open_session(cache)
+        await fill(cache, b"u1")
+        token = (await lookup(cache, b"u1")).read_token
+        calls: list[tuple[Callable[..., Awaitable[object]], object]] = [
+            (cache.LookupRows, cache_pb2.LookupRowsRequest(namespace="books", ids=[row_id])),
+            (
+                cache.BackfillRows,
+                cache_pb2.BackfillRowsRequest(
+                    namespace="books", ids=[row_id], bodies=[BODY], read_token=token
+                ),
+            ),
+            (
+                cache.FenceRows,
+                cache_pb2.FenceRowsRequest(
+                    session_id=session,
+                    namespace="books",
+                    fence_id=b"f",
+                    ids=[b"u1", row_id],
+                    ttl_ms=1000,
+                ),
+            ),
+            (
+                cache.SettleRows,
+                cache_pb2.SettleRowsRequest(namespace="books", fence_id=b"f", lift_ids=[row_id]),
+            ),
+            (
+                cache.OpenSession,
+                cache_pb2.OpenSessionRequest(
+                    member_id="other", dirty_ids=[row_id], dirty_id_namespaces=["books"]
+                ),
+            ),
+        ]
+        for call, request in calls:
+            with pytest.raises(LayerError, match="ids must have 1 to 256 bytes of UTF-8") as caught:
+                await invoke(call, request, timeout_s=TIMEOUT_S)
+            assert caught.value.reason == "ID_INVALID"
+        assert list((await lookup(cache, b"u1")).bodies) == [BODY]
+
+
+async def test_a_row_of_more_than_8_mib_is_left_out_and_the_others_are_stored(
+    start: Start,
+) -> None:
+    async with start() as (cache, _):
+        token = (await lookup(cache, b"u1", b"u2")).read_token
+        huge = b'{"a":"' + b"x" * 8 * 1024 * 1024 + b'"}'
+        answer = await cache.BackfillRows(
+            cache_pb2.BackfillRowsRequest(
+                namespace="books", read_token=token, ids=[b"u1", b"u2"], bodies=[huge, BODY]
+            )
+        )
+        assert answer.stored_count == 1
+        assert list((await lookup(cache, b"u1", b"u2")).hit_positions) == [1]
 
 
 async def test_a_clean_restart_serves_what_was_stored(start: Start) -> None:
