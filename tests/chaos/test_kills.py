@@ -7,9 +7,11 @@ fetch that returns less than what was acknowledged before it began has been serv
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,14 +37,14 @@ def system(tmp_path: Path) -> Iterator[LocalSystem]:
 class Traffic:
     """A writer and readers of one counter; see the module's text."""
 
-    def __init__(self, system: LocalSystem) -> None:
+    def __init__(self, system: LocalSystem, gateways: Sequence[str] = GATEWAYS) -> None:
         self._system = system
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._forever, args=(self._write,)),
             *(
                 threading.Thread(target=self._forever, args=(self._read, gateway))
-                for gateway in GATEWAYS
+                for gateway in gateways
             ),
         ]
         self.acknowledged = 0
@@ -120,6 +122,46 @@ def test_clients_do_not_notice_the_death_of_a_service(system: LocalSystem, servi
             traffic.advance()
     assert traffic.stale == []
     assert traffic.failures == []
+
+
+def test_a_cache_that_hangs_costs_latency_only(system: LocalSystem) -> None:
+    with Traffic(system) as traffic:
+        os.kill(system.pid("cache"), signal.SIGSTOP)
+        try:
+            traffic.advance()
+        finally:
+            os.kill(system.pid("cache"), signal.SIGCONT)
+        traffic.advance()
+    assert traffic.stale == []
+    assert traffic.failures == []
+
+
+def test_losing_one_of_three_caches_costs_latency_only(tmp_path: Path) -> None:
+    with local_system(tmp_path / "h", "--replicas", "cache=3") as system:
+        url = f"{system.url}/v2/namespaces/{NAMESPACE}"
+        with (
+            Traffic(system, gateways=("gateway",)) as traffic,
+            httpx.Client(headers=HEADERS, timeout=TIMEOUT_S) as client,
+        ):
+            rows = [{"id": f"other-{number}", "value": number} for number in range(30)]
+            client.post(url, json={"upsert_rows": rows}).raise_for_status()
+            for count, cache in enumerate(("cache", "cache-2", "cache-3")):
+                os.kill(system.pid(cache), signal.SIGSTOP)
+                try:
+                    traffic.advance()
+                    served_from = {
+                        client.get(f"{url}/documents/{row['id']}").headers["x-layer-cache"]
+                        for row in rows
+                    }
+                finally:
+                    os.kill(system.pid(cache), signal.SIGCONT)
+                assert "hit" in served_from
+                system.kill(cache)
+                traffic.advance()
+                system.wait_restarted(cache, restart_count=1)
+                traffic.advance(writes=count + 1)
+        assert traffic.stale == []
+        assert traffic.failures == []
 
 
 def test_hits_return_after_the_cache_was_killed(system: LocalSystem) -> None:

@@ -14,7 +14,6 @@ import typer
 from layer_cli.options import HOME_DEFAULT, HomeOption
 from layer_cli.up.home import open_home
 from layer_cli.up.plan import (
-    ON_SOCKETS,
     PORT_MAX,
     Options,
     local_system,
@@ -57,7 +56,9 @@ def up(
     ] = None,
     replicas: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=N", help="Run N of a service: gateway=3. May be repeated."),
+        typer.Option(
+            metavar="NAME=N", help="Run N of a service: gateway=3, cache=2. May be repeated."
+        ),
     ] = None,
     log_level: Annotated[
         LogLevel | None, typer.Option(help="Least severe event that services log.")
@@ -76,7 +77,7 @@ def up(
         log_level=log_level,
         log_format="console" if sys.stderr.isatty() else "json",
     )
-    with open_home(home, socket_names=ON_SOCKETS) as opened:
+    with open_home(home, socket_names=options.socket_names) as opened:
         specs = local_system(opened, options, os.environ)
         refuse_missing_packages(specs)
         is_coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ

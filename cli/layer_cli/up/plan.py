@@ -15,7 +15,7 @@ from layer_kit.configuration import ConfigurationError
 LOOPBACK: Final = "127.0.0.1"
 PORT_MAX: Final = 65535
 REPLICAS_COUNT_MAX: Final = 16
-REPLICABLE: Final = ("gateway",)
+REPLICABLE: Final = ("gateway", "cache")
 ON_SOCKETS: Final = ("cache", "snapshots", "history", "runtime")
 """Services that only other services talk to: over unix sockets, named after them."""
 GRACE_S_DEFAULT: Final = 10.0
@@ -66,6 +66,16 @@ class Options:
     def gateway_count(self) -> int:
         return self.replicas.get("gateway", 1)
 
+    @property
+    def cache_names(self) -> list[str]:
+        """The names of the caches; also those of their sockets and data directories."""
+        return [_numbered("cache", index) for index in range(self.replicas.get("cache", 1))]
+
+    @property
+    def socket_names(self) -> list[str]:
+        """The names of all sockets."""
+        return [*self.cache_names, *(name for name in ON_SOCKETS if name != "cache")]
+
 
 def local_system(
     home: Home, options: Options, environment: Mapping[str, str]
@@ -82,7 +92,8 @@ def local_system(
         defaults["LOG_LEVEL"] = options.log_level
     plan = _Plan(home=home, options=options, environment=environment, defaults=defaults)
     stores = [] if options.upstream else [plan.vectorstore()]
-    middle = [plan.cache(), plan.on_socket("snapshots"), plan.history(), plan.on_socket("runtime")]
+    caches = [plan.cache(name) for name in options.cache_names]
+    middle = [*caches, plan.on_socket("snapshots"), plan.history(), plan.on_socket("runtime")]
     before = tuple(spec.name for spec in (*stores, *middle))
     gateways = [plan.gateway(index, after=before) for index in range(options.gateway_count)]
     return (*stores, *middle, *gateways)
@@ -117,8 +128,21 @@ class _Plan:
             defaults={"DATA_DIRECTORY": str(self.home.path / "vectorstore")},
         )
 
-    def cache(self) -> ProcessSpec:
-        return self.on_socket("cache", DATA_DIRECTORY=str(self.home.path / "cache"))
+    def cache(self, name: str) -> ProcessSpec:
+        directory = self.home.path / name
+        listens = [
+            Listen(kind="grpc", variable="GRPC_ADDRESS", address=self.home.socket_address(name))
+        ]
+        # Settled where there are several: a directory of the user's would be everyone's.
+        settled = {"LAYER_CACHE_DATA_DIRECTORY": str(directory)}
+        is_alone = len(self.options.cache_names) == 1
+        return self._spec(
+            "cache",
+            name=name,
+            listens=listens,
+            variables=None if is_alone else settled,
+            defaults={"DATA_DIRECTORY": str(directory)},
+        )
 
     def history(self) -> ProcessSpec:
         return self.on_socket(
@@ -136,7 +160,9 @@ class _Plan:
         http_port = self.options.http_port and self.options.http_port + index
         grpc_port = self.options.grpc_port and self.options.grpc_port + index
         variables = {
-            "LAYER_GATEWAY_CACHE_ADDRESS": self.home.socket_address("cache"),
+            "LAYER_GATEWAY_CACHE_ADDRESS": ",".join(
+                map(self.home.socket_address, self.options.cache_names)
+            ),
             "LAYER_GATEWAY_HISTORY_ADDRESS": self.home.socket_address("history"),
         }
         upstream = "LAYER_GATEWAY_UPSTREAM_URL"
@@ -145,7 +171,7 @@ class _Plan:
             variables[upstream] = self.options.upstream
         else:
             links = (Link(variable=upstream, process="vectorstore", kind="http", scheme="http://"),)
-        name = "gateway" if index == 0 else f"gateway-{index + 1}"
+        name = _numbered("gateway", index)
         return self._spec(
             "gateway",
             name=name,
@@ -201,3 +227,7 @@ class _Plan:
             grace_s = GRACE_S_DEFAULT
         # One out of range stops the service, with a better message than ours could be.
         return min(max(0.0, grace_s), GRACE_S_MAX)
+
+
+def _numbered(service: str, index: int) -> str:
+    return service if index == 0 else f"{service}-{index + 1}"

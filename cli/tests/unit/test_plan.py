@@ -69,6 +69,24 @@ def test_the_first_gateway_has_the_chosen_ports_and_replicas_the_next(home: Home
     assert ports == [("127.0.0.1:8080", "127.0.0.1:0"), ("127.0.0.1:8081", "127.0.0.1:0")]
 
 
+def test_each_cache_has_a_place_of_its_own_and_gateways_know_them_all(home: Home) -> None:
+    options = replace(OPTIONS, replicas={"cache": 3})
+    specs = local_system(home, options, {})
+
+    names = ["cache", "cache-2", "cache-3"]
+    caches = [spec for spec in specs if spec.service == "cache"]
+    assert [spec.name for spec in caches] == names
+    assert set(names) < set(options.socket_names)
+    user = {"LAYER_CACHE_DATA_DIRECTORY": "/elsewhere"}
+    environments = [spec.environment(user, learned={}, addresses_of={}) for spec in caches]
+    directories = [environment["LAYER_CACHE_DATA_DIRECTORY"] for environment in environments]
+    assert directories == [str(home.path / name) for name in names]
+    addresses = [environment["LAYER_CACHE_GRPC_ADDRESS"] for environment in environments]
+    assert addresses == [home.socket_address(name) for name in names]
+    known = environment_of(gateways(home, options)[0])["LAYER_GATEWAY_CACHE_ADDRESS"]
+    assert known == ",".join(addresses)
+
+
 @pytest.mark.parametrize(
     ("grace_s", "stop_s_max"), [("100", 105), ("inf", 605), ("nan", 5), ("-1", 5), ("long", 15)]
 )
@@ -86,7 +104,7 @@ def test_a_service_gets_its_own_grace_before_it_is_killed(
     [
         ({"replicas": {"gateway": 17}}, "the number must be 1 to 16"),
         ({"replicas": {"gateway": 0}}, "the number must be 1 to 16"),
-        ({"replicas": {"cache": 2}}, "only gateway can be replicated"),
+        ({"replicas": {"history": 2}}, "only gateway, cache can be replicated"),
         ({"replicas": {"gateway": 2}, "http_port": 65535}, "would be above 65535"),
         ({"upstream": "store.example"}, "is not a URL"),
     ],
