@@ -241,6 +241,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             write_rows=write,
             answer_query=ask,
             query_namespaces=federate,
+            history=history,
             fetch_rows=fetch,
             stream_rows=StreamRows(store=store, facts=facts),
             namespaces=namespaces,

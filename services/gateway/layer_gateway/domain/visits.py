@@ -75,10 +75,15 @@ def parse_tags(lists: Iterable[str | None]) -> Sequence[str]:
         )
     for tag in found:
         if len(tag) > TAG_BYTES_MAX or _TAG.fullmatch(tag) is None:
-            raise InvalidRequestError(
-                "TAG_INVALID",
-                f"Tag {tag[:TAG_BYTES_MAX]!r} is not 1 to {TAG_BYTES_MAX} of [A-Za-z0-9:_-./=+].",
-                field="tags",
-                tag=tag[:TAG_BYTES_MAX],
-            )
+            raise tag_invalid(tag)
     return sorted(found)
+
+
+def tag_invalid(tag: str) -> InvalidRequestError:
+    """Return the error for what is no tag."""
+    return InvalidRequestError(
+        "TAG_INVALID",
+        f"Tag {tag[:TAG_BYTES_MAX]!r} is not 1 to {TAG_BYTES_MAX} of [A-Za-z0-9:_-./=+].",
+        field="tags",
+        tag=tag[:TAG_BYTES_MAX],
+    )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from layer_gateway.application.answers import HybridReport, QueryAnswer
-from layer_gateway.application.federating import FederatedAnswer
+from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.multi_querying import MultiQueryAnswer
+from layer_gateway.application.reports import reports
 from layer_gateway.domain.visits import Visit
 from layer_gateway.http.answers import WholeAnswer, json_answer, relayed
 from layer_gateway.http.requests import VECTOR_WARNING
@@ -43,36 +43,3 @@ def multi_query_response(visit: Visit, query: MultiQuery, answer: MultiQueryAnsw
 def stable_as_of(watermark_ms: int | None) -> dict[str, str]:
     """Return the header that tells the watermark, where one is known."""
     return {} if watermark_ms is None else {"x-layer-stable-as-of": str(watermark_ms)}
-
-
-def reports(answer: QueryAnswer | FederatedAnswer) -> dict[str, object]:
-    """Return what is told of how a query was carried out."""
-    found: dict[str, object] = {}
-    if answer.hybrid is not None:
-        found["hybrid"] = _hybrid(answer.hybrid)
-    if answer.routing is not None:
-        found["routing"] = {
-            "route": answer.routing.route,
-            "policy": answer.routing.policy,
-            "tokens": answer.routing.tokens_count,
-            "executed": not answer.is_deferred,
-        }
-    return found
-
-
-def _hybrid(report: HybridReport) -> dict[str, object]:
-    found: dict[str, object] = {
-        "tokens": report.tokens,
-        "tokens_dropped": report.tokens_dropped_count,
-        "stopwords": report.stop_words,
-        "stopwords_dropped": report.stop_words_dropped_count,
-        "fuzziness": report.fuzziness,
-        "rank_constant": report.rank_constant,
-        "legs": report.legs_count,
-        "per_leg_limit": report.per_leg_limit,
-    }
-    if report.is_surfaced:
-        found["surfaced"] = True
-    if report.threads is not None:
-        found["threads"] = report.threads
-    return found

@@ -27,8 +27,8 @@ NEAREST_IDS_MAX: Final = 100
 _DISTANCE_RANKINGS: Final = frozenset({"vector", "nearest", "auto"})
 
 
-def typed_query(request: gateway_pb2.QueryRowsRequest) -> Query:
-    """Return the checked query that a request means.
+def typed_query(request: gateway_pb2.QueryRowsRequest) -> tuple[Query, RawObject]:
+    """Return the checked query that a request means, and its fields as they come over HTTP.
 
     Raises:
         InvalidRequestError: ``RANKING_INVALID``, ``TOP_K_RANGE``, ``ATTRIBUTES_AMBIGUOUS``,
@@ -36,7 +36,8 @@ def typed_query(request: gateway_pb2.QueryRowsRequest) -> Query:
             ``parse_query`` finds.
     """
     body = encode(query_body(request))
-    return consistent(request, parse_query(body, decode_query(body)))
+    fields = decode_query(body)
+    return consistent(request, parse_query(body, fields)), fields
 
 
 def consistent(request: gateway_pb2.QueryRowsRequest, query: Query) -> Query:

@@ -17,9 +17,11 @@ from layer_gateway.application.asking import AnswerQuery
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.federating import QueryNamespaces
 from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.history import History
 from layer_gateway.application.initialising import InitNamespace
 from layer_gateway.application.namespaces import NamespacePage, Namespaces
 from layer_gateway.application.refusals import accepted, refusal
+from layer_gateway.application.reports import reports
 from layer_gateway.application.streaming import StreamRows
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.domain.access import Scope
@@ -36,6 +38,7 @@ from layer_gateway.rpc.reading import (
     stream_messages,
 )
 from layer_gateway.rpc.rows import RowReader, attribute_names, cached_attributes
+from layer_gateway.rpc.visits import visit_of
 from layer_gateway.rpc.writing import write_body, write_response
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.jsontext import RawObject
@@ -52,6 +55,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     write_rows: WriteRows
     answer_query: AnswerQuery
     query_namespaces: QueryNamespaces
+    history: History
     fetch_rows: FetchRows
     stream_rows: StreamRows
     namespaces: Namespaces
@@ -74,7 +78,10 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     ) -> gateway_pb2.QueryRowsResponse:
         caller = await admitted(self.admission, Scope.READ, context)
         namespace = parse_namespace(request.namespace)
-        found = await self.answer_query(namespace, typed_query(request), caller)
+        visit = visit_of(request, context)
+        query, fields = typed_query(request)
+        found = await self.answer_query(namespace, query, caller)
+        self.history.queried(namespace, fields, visit, found, reports(found))
         if found.refusal is not None:
             raise refusal(found.refusal, namespace)
         reader = await self._reader(namespace, found.rows, caller)

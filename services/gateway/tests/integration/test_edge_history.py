@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from typing import Any
 
+import grpc.aio
 import pytest
 import pytest_asyncio
 
+from layer.gateway.v1 import gateway_pb2
+from layer_kit.errors import InvalidRequestError
 from layer_testing.edge_calls import EdgeCaller
-from layer_testing.gateway_calls import KEY, gateway_over
+from layer_testing.gateway_calls import KEY, Caller, gateway_over, vector
 from layer_testing.history_calls import history_path, search, told
-from layer_testing.processes import running
+from layer_testing.processes import ServiceProcess, running
 from layer_testing.scripted_store import ScriptedStore
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -21,10 +25,10 @@ TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def told_edge(
+async def told_gateway(
     store: ScriptedStore, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[EdgeCaller]:
-    """Return a caller of a gateway that has a history service."""
+) -> AsyncIterator[ServiceProcess]:
+    """Run a gateway that has a history service."""
     async with (
         running(
             "layer_history",
@@ -33,7 +37,12 @@ async def told_edge(
         ) as history,
         gateway_over(store.url, LAYER_GATEWAY_HISTORY_ADDRESS=history.addresses["grpc"]) as gateway,
     ):
-        yield EdgeCaller(gateway.addresses["http"], key=KEY)
+        yield gateway
+
+
+@pytest.fixture
+def told_edge(told_gateway: ServiceProcess) -> EdgeCaller:
+    return EdgeCaller(told_gateway.addresses["http"], key=KEY)
 
 
 @pytest.fixture
@@ -171,3 +180,28 @@ async def test_policies_are_set_and_kept_to(told_edge: EdgeCaller, name: str) ->
     assert (bad.status, no_key.status) == (422, 412)
     assert entry["raw_query"] == "card [redacted]"
     assert "filters" not in entry["query"]
+
+
+async def test_a_typed_query_is_told_as_well(
+    told_gateway: ServiceProcess, told_edge: EdgeCaller, name: str
+) -> None:
+    fields: dict[str, Any] = {
+        "vector": gateway_pb2.VectorRanking(vector=vector(0.5)),
+        "top_k": 1,
+        "raw_query": "red shoes",
+    }
+    async with grpc.aio.insecure_channel(told_gateway.addresses["grpc"]) as channel:
+        caller = Caller(channel)
+        await caller.query(name, tags=["b", "a"], **fields)
+        for reason, wrong in (
+            ("TAG_INVALID", {"tags": ["a,b"]}),
+            ("TAG_INVALID", {"tags": [""]}),
+            ("TOO_MANY_TAGS", {"tags": [f"t{at}" for at in range(33)]}),
+            ("RAW_QUERY_TOO_LONG", {"raw_query": "x" * 8193}),
+        ):
+            with pytest.raises(InvalidRequestError) as refusal:
+                await caller.query(name, **(fields | wrong))
+            assert refusal.value.reason == reason
+    (entry,) = await told(told_edge, 1, history_path(name))
+    assert (entry["raw_query"], entry["tags"]) == ("red shoes", ["a", "b"])
+    assert entry["top_result_ids"] == ["7"]

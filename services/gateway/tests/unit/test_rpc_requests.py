@@ -55,7 +55,7 @@ class Answer:
 
 
 def layer_query(request: gateway_pb2.QueryRowsRequest) -> LayerQuery:
-    query = typed_query(request)
+    query, _ = typed_query(request)
     assert isinstance(query, LayerQuery)
     return query
 

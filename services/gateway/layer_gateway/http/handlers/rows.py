@@ -10,11 +10,12 @@ from aiohttp import web
 from layer_gateway.application.asking import AnswerQuery
 from layer_gateway.application.history import History
 from layer_gateway.application.multi_querying import QueryLegs
+from layer_gateway.application.reports import reports
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.http.answers import relayed
 from layer_gateway.http.bodies import read_json_body
 from layer_gateway.http.passthrough import Passthrough
-from layer_gateway.http.queries import multi_query_response, query_response, reports
+from layer_gateway.http.queries import multi_query_response, query_response
 from layer_gateway.http.requests import Handler, caller_of, visit_of
 from layer_gateway.http.routes import Operation, Route
 from layer_kit.names import Namespace, parse_namespace

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from layer_gateway.application.federating import FederatedAnswer, QueryNamespaces
+from layer_gateway.application.reports import reports
 from layer_gateway.http.answers import JSON_FIELDS, WholeAnswer, relayed
 from layer_gateway.http.bodies import read_json_body
-from layer_gateway.http.queries import reports
 from layer_gateway.http.requests import VECTOR_WARNING, Handler, caller_of
 from layer_gateway.http.routes import Operation, Route
 from layer_gateway.ports import Headers
