@@ -12,6 +12,10 @@ import turbopuffer
 ROUNDS = 4
 WRITERS = 4
 ROWS_PER_WRITE = 5
+INDEX_ROWS_MIN = 20
+"""So few that the kills also meet indexes that are built, saved and loaded."""
+
+SEARCHED_COUNT = 5
 
 
 async def test_no_acknowledged_write_is_lost_and_none_is_half_done(
@@ -25,10 +29,10 @@ async def test_no_acknowledged_write_is_lost_and_none_is_half_done(
         while True:
             number = next(numbers)
             rows = [
-                {"id": number * ROWS_PER_WRITE + i, "write": number} for i in range(ROWS_PER_WRITE)
+                {"id": id_, "write": number, "vector": [float(number), 1.0]} for id_ in ids(number)
             ]
             try:
-                await ns.write(upsert_rows=rows)
+                await ns.write(upsert_rows=rows, distance_metric="euclidean_squared")
             except turbopuffer.APIError:
                 return
             acknowledged.add(number)
@@ -36,7 +40,10 @@ async def test_no_acknowledged_write_is_lost_and_none_is_half_done(
                 enough.set()
 
     for _ in range(ROUNDS):
-        async with start() as service, new_client(service) as client:
+        async with (
+            start(index_rows_min=INDEX_ROWS_MIN) as service,
+            new_client(service) as client,
+        ):
             await check(client, acknowledged)
             enough = asyncio.Event()
             writers = [
@@ -46,19 +53,28 @@ async def test_no_acknowledged_write_is_lost_and_none_is_half_done(
             await service.kill()
             await asyncio.gather(*writers)
 
-    async with start() as service, new_client(service) as client:
+    async with start(index_rows_min=INDEX_ROWS_MIN) as service, new_client(service) as client:
         await check(client, acknowledged)
+
+
+def ids(number: int) -> list[int]:
+    """Return the ids of the rows of one write."""
+    return [number * ROWS_PER_WRITE + i for i in range(ROWS_PER_WRITE)]
 
 
 async def check(client: Any, acknowledged: set[int]) -> None:
     if not acknowledged:
         return
-    answer = await client.namespace("crash").query(
-        aggregate_by={"rows": ("Count",)}, group_by=["write"], limit=10_000
-    )
+    ns = client.namespace("crash")
+    answer = await ns.query(aggregate_by={"rows": ("Count",)}, group_by=["write"], limit=10_000)
     counts = {group["write"]: group["rows"] for group in answer.aggregation_groups}
     assert acknowledged <= counts.keys()
     assert set(counts.values()) == {ROWS_PER_WRITE}
+    for number in sorted(acknowledged)[-SEARCHED_COUNT:]:
+        found = await ns.query(
+            rank_by=("vector", "ANN", [float(number), 1.0]), limit=ROWS_PER_WRITE
+        )
+        assert [(row.id, row["$dist"]) for row in found.rows] == [(id_, 0) for id_ in ids(number)]
 
 
 async def test_everything_is_there_after_an_orderly_restart(
