@@ -10,6 +10,7 @@ import sys
 
 import typer
 
+from layer_cli.commands import history
 from layer_cli.commands.status import status
 from layer_cli.commands.up import up
 from layer_cli.commands.version import version
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for verb in (up, status, version):
     app.command()(verb)
+app.add_typer(history.app, name="history")
 
 
 def main() -> None:
