@@ -5,6 +5,7 @@
     │   ├── MalformedRequestError    INVALID_ARGUMENT     400   validation_error
     │   ├── PayloadTooLargeError     INVALID_ARGUMENT     413   payload_too_large
     │   └── MediaTypeError           INVALID_ARGUMENT     415   validation_error
+    ├── SlowRequestError             DEADLINE_EXCEEDED    408   request_timeout
     ├── UnsupportedError             UNIMPLEMENTED        422   UnsupportedByStore
     ├── UnauthenticatedError         UNAUTHENTICATED      401   the message
     ├── ForbiddenError               PERMISSION_DENIED    403   forbidden
@@ -101,6 +102,15 @@ class PayloadTooLargeError(InvalidRequestError):
 
     http_status = 413
     http_error = "payload_too_large"
+
+
+class SlowRequestError(LayerError):
+    """The caller took too long to send its request."""
+
+    code = Code.DEADLINE_EXCEEDED
+    http_status = 408
+    http_error = "request_timeout"
+    retryable = True
 
 
 class UnsupportedError(LayerError):

@@ -164,6 +164,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             ),
             monotonic=monotonic,
         )
+        query_bytes_max = min(settings.query_body_bytes_max, settings.body_bytes_max)
         passthrough = Passthrough(store, body_bytes_max=settings.body_bytes_max)
         rows = RowHandlers(
             write_rows=write,
@@ -178,9 +179,10 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             passthrough=passthrough,
             history=history,
             body_bytes_max=settings.body_bytes_max,
+            query_body_bytes_max=query_bytes_max,
         )
         documents = DocumentHandlers(
-            fetch_rows=fetch, history=history, body_bytes_max=settings.body_bytes_max
+            fetch_rows=fetch, history=history, body_bytes_max=query_bytes_max
         )
         administration = NamespaceHandlers(
             namespaces=namespaces,
@@ -199,7 +201,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             namespaces_at_once=settings.federated_namespaces_at_once,
             timeout_s=settings.upstream_timeout_s,
         )
-        searches = SearchHandlers(query_namespaces=federate, body_bytes_max=settings.body_bytes_max)
+        searches = SearchHandlers(query_namespaces=federate, body_bytes_max=query_bytes_max)
         blobs = BlobHandlers(blobs=Blobs(objects=objects))
         warming = WarmHandlers(warm_jobs=warm_jobs, passthrough=passthrough)
         metrics = MetricHandlers(source=_open_metrics(settings, frame))
@@ -232,6 +234,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
                 edge,
                 settings.http_address,
                 body_bytes_max=settings.body_bytes_max,
+                patience_s=settings.request_patience_s,
                 shutdown_grace_s=settings.shutdown_grace_s,
             )
         )

@@ -205,6 +205,16 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         description="Base URL of what keeps metrics and speaks Prometheus' HTTP API, for "
         "/v2/metrics/query. Empty: those routes are a 503.",
     )
+    request_patience_s: float = Field(
+        30.0,
+        gt=0,
+        le=600,
+        description="Seconds that a caller may take to send a request's head, and a body beyond "
+        "what its size excuses at 32 KiB a second.",
+    )
+    query_body_bytes_max: int = Field(
+        64 * 1024 * 1024, ge=1024, description="Largest body of a query or a batch fetch, inflated."
+    )
     body_bytes_max: int = Field(
         512 * 1024 * 1024, ge=1024, description="Largest request body, inflated."
     )

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+from typing import Final, cast
 
 from aiohttp import web
 from isal import isal_zlib
 
-from layer_kit.errors import MalformedRequestError, MediaTypeError, PayloadTooLargeError
+from layer_gateway.http.protocol import EdgeProtocol
+from layer_kit.errors import (
+    MalformedRequestError,
+    MediaTypeError,
+    PayloadTooLargeError,
+    SlowRequestError,
+)
+
+BODY_BYTES_PER_SECOND_MIN: Final = 32 * 1024
+"""A body may take as long as this would, and the patience of the edge on top."""
 
 GZIP_WINDOW_BITS: Final = 31
 JSON_TYPES: Final = ("application/json", "application/problem+json", "text/json")
@@ -18,6 +28,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
 
     Raises:
         PayloadTooLargeError: ``BODY_TOO_LARGE``.
+        SlowRequestError: ``BODY_TOO_SLOW``.
     """
     if (request.content_length or 0) > bytes_max:
         raise _too_large(bytes_max)
@@ -29,12 +40,24 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
             raise _too_large(bytes_max)
         return body
     chunks: list[bytes] = []
-    while not content.at_eof():
-        chunk = await content.readany()
-        size_bytes += len(chunk)
-        if size_bytes > bytes_max:
-            raise _too_large(bytes_max)
-        chunks.append(chunk)
+    patience_s = cast("EdgeProtocol", request.protocol).patience_s
+    latest_s = asyncio.get_running_loop().time() + patience_s
+    try:
+        async with asyncio.timeout_at(latest_s) as deadline:
+            while not content.at_eof():
+                chunk = await content.readany()
+                size_bytes += len(chunk)
+                if size_bytes > bytes_max:
+                    raise _too_large(bytes_max)
+                chunks.append(chunk)
+                deadline.reschedule(latest_s + size_bytes / BODY_BYTES_PER_SECOND_MIN)
+    except TimeoutError as error:
+        raise SlowRequestError(
+            "BODY_TOO_SLOW",
+            f"The body came too slowly: {size_bytes} bytes so far; "
+            f"send {BODY_BYTES_PER_SECOND_MIN} bytes a second or more.",
+            size_bytes=size_bytes,
+        ) from error
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

@@ -30,7 +30,7 @@ from layer_gateway.http.routes import PUBLIC_OPERATIONS, PUBLIC_PATHS, Operation
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.version import VERSION
 from layer_kit.addresses import bind_site
-from layer_kit.errors import DrainingError, InternalError, LayerError
+from layer_kit.errors import DrainingError, InternalError, LayerError, SlowRequestError
 from layer_kit.health import Health
 from layer_kit.rpc.context import (
     REQUEST_ID_HEADER,
@@ -107,7 +107,7 @@ class Edge:
         except LayerError as error:
             reason = error.reason
             response = error_answer(error)
-            if isinstance(error, DrainingError):
+            if isinstance(error, DrainingError | SlowRequestError):
                 response.force_close()
         except (ConnectionError, asyncio.CancelledError):
             raise  # the caller is gone, or we are going
@@ -166,7 +166,7 @@ class Edge:
 
 @asynccontextmanager
 async def http_edge(
-    edge: Edge, address: str, *, body_bytes_max: int, shutdown_grace_s: float
+    edge: Edge, address: str, *, body_bytes_max: int, patience_s: float, shutdown_grace_s: float
 ) -> AsyncIterator[str]:
     """Serve ``edge`` for the length of the block; yield the bound address.
 
@@ -189,6 +189,7 @@ async def http_edge(
         edge,
         request_factory=request_factory,
         access_log=None,
+        patience_s=patience_s,
         keepalive_timeout=KEEPALIVE_TIMEOUT_S,
         max_field_size=HEADER_BYTES_MAX,
         max_line_size=HEADER_BYTES_MAX,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import StreamReader, web
 from aiohttp.http_writer import StreamWriter
@@ -13,12 +15,22 @@ from layer_gateway.http.answers import error_answer
 from layer_kit.errors import InternalError, LayerError, MalformedRequestError
 from layer_kit.rpc.context import accept_request_id
 
+EdgeHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
 
 class EdgeServer(web.Server):
-    """Serves connections that fail in the words of the contract."""
+    """Serves connections that fail in the words of the contract.
+
+    Args:
+        patience_s: See :class:`EdgeProtocol`.
+    """
+
+    def __init__(self, handler: EdgeHandler, *, patience_s: float, **kwargs: Any) -> None:
+        super().__init__(handler, **kwargs)
+        self._patience_s = patience_s
 
     def __call__(self) -> web.RequestHandler:
-        return EdgeProtocol(self, loop=self._loop, **self._kwargs)
+        return EdgeProtocol(self, self._patience_s, loop=self._loop, **self._kwargs)
 
 
 class EdgeProtocol(web.RequestHandler):
@@ -27,7 +39,31 @@ class EdgeProtocol(web.RequestHandler):
     aiohttp's own loop makes a task for each request, with a copy of the context, and wakes one from
     the other: a tenth of what a request may cost here. Our handlers leave nothing in the context
     that the next request does not set anew.
+
+    Args:
+        patience_s: How long the first head may take, and a body beyond what its size excuses;
+            what a later head may take is the keep-alive timeout's.
     """
+
+    def __init__(self, manager: EdgeServer, patience_s: float, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self.patience_s = patience_s
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._has_served = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._head_timer = self._loop.call_later(self.patience_s, self._give_up_on_the_head)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        super().connection_lost(exc)
+
+    def _give_up_on_the_head(self) -> None:
+        """Close a connection on which nothing worth an answer has come."""
+        if not self._has_served and not self._messages:
+            self.force_close()
 
     async def start(self) -> None:
         """Serve one request after another; aiohttp's own loop has what is not a plain request."""
@@ -73,6 +109,7 @@ class EdgeProtocol(web.RequestHandler):
         assert self._request_handler is not None
         assert self._task_handler is not None
         self._manager.requests_count += 1
+        self._has_served = True
         writer = StreamWriter(self, self._loop)
         request = self._request_factory(message, payload, self, writer, self._task_handler)
         self._request_in_progress = True

@@ -35,6 +35,7 @@ class RowHandlers:
     passthrough: Passthrough
     history: History
     body_bytes_max: int
+    query_body_bytes_max: int
 
     def table(self) -> Mapping[Operation, Handler]:
         return {
@@ -49,7 +50,7 @@ class RowHandlers:
         return relayed(await self.write_rows(name, body, caller_of(request)))
 
     async def query(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        body = await read_json_body(request, self.body_bytes_max)
+        body = await read_json_body(request, self.query_body_bytes_max)
         name = parse_namespace(route.namespace)
         fields = decode_query(body)
         if not is_search(fields):
