@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from layer_kit.clock import Monotonic
 from layer_kit.errors import UpstreamError
-from layer_upstream.connection import Connection, OutgoingRequest
+from layer_upstream.connection import Connection, OutgoingRequest, Piece
 from layer_upstream.headers import Header, RequestHead
 from layer_upstream.limits import UpstreamLimits
 from layer_upstream.origin import parse_origin
@@ -59,7 +59,7 @@ class UpstreamClient:
         method: bytes,
         target: bytes,
         headers: Sequence[Header],
-        body: bytes | Sequence[bytes] = b"",
+        body: bytes | Sequence[Piece] = b"",
         *,
         stream: bool = False,
         idempotent: bool | None = None,
@@ -86,10 +86,11 @@ class UpstreamClient:
             UnavailableError: ``UPSTREAM_POOL_FULL``, ``UPSTREAM_CLIENT_CLOSED``.
             InvalidRequestError: ``UPSTREAM_REQUEST_INVALID``.
         """
+        pieces: list[Piece]
         if isinstance(body, bytes):
             pieces, body_bytes = [body], len(body)
         else:
-            pieces, body_bytes = list(body), sum(map(len, body))
+            pieces, body_bytes = [*body], sum(map(len, body))
         if timeout_s is None:
             timeout_s = self._limits.total_timeout_s
         request = OutgoingRequest(

@@ -16,6 +16,10 @@ SINGLE_WRITE_BYTES_MAX: Final = 16 * 1024
 """Up to here joining head and body is cheaper than a second TLS record."""
 
 
+Piece = bytes | memoryview
+"""A part of a body, of one byte an item."""
+
+
 class Owner(Protocol):
     """What a connection tells the pool that made it."""
 
@@ -32,7 +36,7 @@ class OutgoingRequest:
     """
 
     head: bytes
-    body: list[bytes]
+    body: list[Piece]
     is_head: bool
     is_streaming_allowed: bool
     deadline_s: float
@@ -93,7 +97,7 @@ class Connection(asyncio.BufferedProtocol):
         if not body:
             self._transport.write(request.head)
         elif len(body) == 1 and len(body[0]) <= SINGLE_WRITE_BYTES_MAX:
-            self._transport.write(request.head + body[0])
+            self._transport.write(request.head + bytes(body[0]))
         else:
             self._transport.writelines([request.head, *body])
         return waiter

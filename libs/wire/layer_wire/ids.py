@@ -88,6 +88,13 @@ def canonical(value: JsonId, kind: IdKind | None = None) -> bytes:
     return b"s" + value.encode()
 
 
+def canonical_all(values: Sequence[JsonId], kind: IdKind | None = None) -> list[bytes]:
+    """Return the canonical form of each of ``values``; errors as for :func:`canonical`."""
+    if kind is IdKind.UUID:
+        return [canonical(value, kind) for value in values]
+    return [b"s" + value.encode() if isinstance(value, str) else b"u%d" % value for value in values]
+
+
 def from_text(text: str, kind: IdKind) -> JsonId | None:
     """Read an id out of a path or a text-only model; None when no row can have it.
 
@@ -111,7 +118,10 @@ def from_text(text: str, kind: IdKind) -> JsonId | None:
 def shards(ids: Sequence[JsonId], shard_count: int) -> list[int]:
     """Return the shard of each id: xxh64 with seed 0 over its decimal or UTF-8 text."""
     digest = xxhash.xxh64_intdigest
-    return [digest(str(value).encode()) % shard_count for value in ids]
+    return [
+        digest(value.encode() if isinstance(value, str) else b"%d" % value) % shard_count
+        for value in ids
+    ]
 
 
 def raw_id(value: JsonId) -> bytes:
@@ -120,16 +130,16 @@ def raw_id(value: JsonId) -> bytes:
 
 
 def _checked(value: JsonId, where: str) -> JsonId:
-    if isinstance(value, int):
-        if value > UNSIGNED_MAX:
-            raise _invalid(where)
-    elif not _fits(value):
+    if not (_fits(value) if isinstance(value, str) else value <= UNSIGNED_MAX):
         raise _invalid(where)
     return value
 
 
 def _fits(text: str) -> bool:
-    return len(text) <= STRING_BYTES_MAX and len(text.encode()) <= STRING_BYTES_MAX
+    # Most ids are so short that no encoding of theirs could be too long.
+    return len(text) <= STRING_BYTES_MAX // 4 or (
+        len(text) <= STRING_BYTES_MAX and len(text.encode()) <= STRING_BYTES_MAX
+    )
 
 
 def _invalid(where: str) -> InvalidRequestError:

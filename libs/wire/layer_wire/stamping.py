@@ -27,12 +27,17 @@ from layer_wire.jsontext import (
     raw,
 )
 from layer_wire.reserved import OVERWRITTEN, RESERVED_PREFIX, SHARD, UPSERTED_AT, VECTOR_KEYS
-from layer_wire.vectors import check_vector
+from layer_wire.vectors import check_vector, is_plain_vector
 from layer_wire.writes import WriteBody, not_null
 
 FLOAT32_BYTES: Final = 4
 
 BLOBS_KEY: Final = "blobs"
+_KEY_TEXTS: Final = {key: b',"%b":' % key.encode() for key in VECTOR_KEYS}
+
+
+Piece = bytes | memoryview
+"""A part of a body on its way."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,7 +56,7 @@ class CacheRows:
 class StampedWrite:
     """What to send upstream, and what it does to which rows."""
 
-    body: list[bytes]
+    body: list[Piece]
     """Parts of the JSON to send, in order."""
     puts: CacheRows
     patches: CacheRows
@@ -86,14 +91,14 @@ def stamp(
         InvalidRequestError: Naming the field and the row; nothing was changed.
     """
     stamper = _Stamper(upserted_at_ms, shard_count, id_kind, unmirrored)
-    sections: list[bytes] = []
+    sections: list[list[Piece]] = []
     puts, patches = CacheRows(), CacheRows()
     for name, rows in write.rows.items():
         target = puts if name == "upsert_rows" else patches
         sections.append(stamper.rows(name, rows, target))
     for name, columns in write.columns.items():
         target = puts if name == "upsert_columns" else patches
-        sections.append(stamper.columns(name, columns, target))
+        sections.append([stamper.columns(name, columns, target)])
     for name, value in write.rest.items():
         sent = value
         if name == "deletes" and not_null(write.rest, name):
@@ -103,9 +108,9 @@ def stamp(
             sent = stamper.patch_by_filter(value)
         elif name == "return_affected_ids" and (write.is_conditional or write.is_by_filter):
             continue
-        sections.append(b"".join((encode(name), b":", sent)))
+        sections.append([b"".join((encode(name), b":", sent))])
     if write.is_conditional or write.is_by_filter:
-        sections.append(b'"return_affected_ids":true')
+        sections.append([b'"return_affected_ids":true'])
     return StampedWrite(
         body=_object_parts(sections), puts=puts, patches=patches, uncached=stamper.uncached
     )
@@ -128,34 +133,41 @@ class _Stamper:
         self._unmirrored = unmirrored
         self.uncached: list[bytes] = []
 
-    def rows(self, name: str, rows: list[RawObject], target: CacheRows) -> bytes:
-        """Return ``"name":[…]`` with stamped rows; add the rows to ``target``."""
+    def rows(self, name: str, rows: list[RawObject], target: CacheRows) -> list[Piece]:
+        """Return ``"name":[…]`` with stamped rows, in pieces; add the rows to ``target``."""
         is_patch = name == "patch_rows"
-        ids = [_row_id(row, f"{name}[{at}]") for at, row in enumerate(rows)]
-        shards = self._shards(ids)
-        # Vectors are most of a write. They go from the request to here in one copy, and to the
-        # cache in another: each further one would cost half a millisecond for every megabyte.
-        pieces: list[bytes] = [encode(name), b":["]
+        ids = _row_ids(name, rows)
+        canonical_ids = wire_ids.canonical_all(ids, self._id_kind)
+        stamped_at = self._at
+        # Vectors are most of a write. One copy of each is made, for the cache, and sent from there:
+        # a further one would cost half a millisecond for every megabyte.
+        parts: list[Piece] = []
+        short: list[bytes] = [encode(name), b":["]
         keys_checked: list[str] = []
-        for at, row in enumerate(rows):
-            where, keys = f"{name}[{at}]", list(row)
+        vector_keys: list[str] = []
+        opening = b'{"id":'
+        for at, (row, shard, canonical) in enumerate(
+            zip(rows, self._shards(ids), canonical_ids, strict=True)
+        ):
+            keys = list(row)
             if keys != keys_checked:  # rows of one write mostly have the same
-                _check_keys(row, where, is_patch=is_patch)
-                keys_checked = keys
-            id_text = row.pop("id")
-            vectors = {key: row.pop(key) for key in VECTOR_KEYS if key in row}
-            for key, value in vectors.items():
-                check_vector(key, value, where)
-            row[UPSERTED_AT] = self._at
-            row[SHARD] = shards[at]
+                _check_keys(row, f"{name}[{at}]", is_patch=is_patch)
+                keys_checked, vector_keys = keys, [key for key in keys if key in VECTOR_KEYS]
+            short += (opening, row.pop("id"), b",")
+            vectors = b""
+            if vector_keys:
+                vectors = _taken_vectors(row, vector_keys, f"{name}[{at}]")
+            if vectors:
+                parts += (b"".join(short), memoryview(vectors)[1:-1])
+                short = [b","]
+            row[UPSERTED_AT] = stamped_at
+            row[SHARD] = shard
             attributes = encode(row)
-            pieces += (b',{"id":' if at else b'{"id":', id_text)
-            for key, value in vectors.items():
-                pieces += (b',"', key.encode(), b'":', value)
-            pieces += (b",", attributes[1:])  # never empty: they hold the stamps
-            self._offer(target, ids[at], row, attributes, vectors, is_patch=is_patch)
-        pieces.append(b"]")
-        return b"".join(pieces)
+            short.append(attributes[1:])  # never empty: they hold the stamps
+            self._offer(target, canonical, row, attributes, vectors, is_patch=is_patch)
+            opening = b',{"id":'
+        short.append(b"]")
+        return [*parts, b"".join(short)]
 
     def columns(self, name: str, columns: RawObject, target: CacheRows) -> bytes:
         """Return ``"name":{…}`` with stamp columns; add the rows to ``target``."""
@@ -199,29 +211,29 @@ class _Stamper:
             for at, value in enumerate(lists[name]):
                 check_vector(name, value, f"row {at}")
         columns = [lists[name] for name in attribute_names]
+        canonical_ids = wire_ids.canonical_all(ids, self._id_kind)
         for at, values in enumerate(zip(*columns, strict=True)):
             row = dict(zip(attribute_names, values, strict=True))
-            vectors = {name: lists[name][at] for name in vector_names}
-            self._offer(target, ids[at], row, encode(row), vectors, is_patch=is_patch)
+            vectors = _joined_vectors({name: lists[name][at] for name in vector_names})
+            self._offer(target, canonical_ids[at], row, encode(row), vectors, is_patch=is_patch)
 
     def _offer(
         self,
         target: CacheRows,
-        id_: JsonId,
+        key: bytes,
         row: RawObject,
         attributes: bytes,
-        vectors: RawObject,
+        vectors: bytes,
         *,
         is_patch: bool,
     ) -> None:
         """Add a row to what the cache is told, unless it would read back in another form."""
-        key = wire_ids.canonical(id_, self._id_kind)
         if self._unmirrored and not self._unmirrored.isdisjoint(row):
             self.uncached.append(key)
             return
         target.ids.append(key)
         target.bodies.append(attributes if is_patch else _without_nulls(attributes, row))
-        target.vectors.append(_vectors_json(vectors))
+        target.vectors.append(vectors)
 
 
 def _column(value: Raw, where: str, length: int) -> list[Raw]:
@@ -259,6 +271,15 @@ def _unpacked(text: bytes, where: str, length: int) -> list[Raw]:
     return [raw(base64.b64encode(packed[at : at + width]).decode()) for at in starts]
 
 
+def _row_ids(name: str, rows: list[RawObject]) -> list[JsonId]:
+    """Return the id of each row; they are decoded together, and one by one to name a fault."""
+    try:
+        listed = b",".join([row["id"] for row in rows])
+        return wire_ids.decode_ids(Raw(b"[%b]" % listed), where=name)
+    except (KeyError, InvalidRequestError):
+        return [_row_id(row, f"{name}[{at}]") for at, row in enumerate(rows)]
+
+
 def _row_id(row: RawObject, where: str) -> JsonId:
     if "id" not in row:
         raise InvalidRequestError("ID_MISSING", f"{where}.id is missing.", field=f"{where}.id")
@@ -288,9 +309,9 @@ def _check_keys(row: RawObject, where: str, *, is_patch: bool) -> None:
         )
 
 
-def _object_parts(sections: Sequence[bytes]) -> list[bytes]:
+def _object_parts(sections: Sequence[Sequence[Piece]]) -> list[Piece]:
     """Return an object of ``sections`` in parts, since joining them would copy all of it."""
-    separated = [part for section in sections for part in (b",", section)]
+    separated = [part for section in sections for part in (b",", *section)]
     return [b"{", *separated[1:], b"}"]
 
 
@@ -301,9 +322,23 @@ def _without_nulls(encoded: bytes, row: RawObject) -> bytes:
     return encode({key: value for key, value in row.items() if not is_null(value)})
 
 
-def _vectors_json(vectors: RawObject) -> bytes:
+def _taken_vectors(row: RawObject, keys: Sequence[str], where: str) -> bytes:
+    """Check the vectors of ``row`` and take those that are not null out of it, as an object."""
+    taken: RawObject = {}
+    for key in keys:
+        value = row[key]
+        if not is_plain_vector(key, value):
+            check_vector(key, value, where)
+            if is_null(value):
+                continue
+        taken[key] = row.pop(key)
+    return _joined_vectors(taken)
+
+
+def _joined_vectors(vectors: RawObject) -> bytes:
+    """Return what is not null as a JSON object; nothing when all is."""
     pieces: list[bytes] = []
     for key, value in vectors.items():
         if not is_null(value):
-            pieces += (b',"' if pieces else b'{"', key.encode(), b'":', value)
-    return b"".join((*pieces, b"}")) if pieces else b""
+            pieces += (_KEY_TEXTS[key], value)
+    return b"".join((b"{", pieces[0][1:], *pieces[1:], b"}")) if pieces else b""

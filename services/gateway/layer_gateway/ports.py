@@ -12,7 +12,7 @@ from layer_gateway.domain.federation import EmbeddingProfile
 from layer_gateway.domain.history import Clicked, HistoryPage, HistoryPolicy, HistoryWanted, Queried
 from layer_gateway.domain.warmth import NamespaceWarmth
 from layer_kit.names import Namespace
-from layer_wire.stamping import CacheRows
+from layer_wire.stamping import CacheRows, Piece
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -119,7 +119,7 @@ class Store(Protocol):
     """
 
     async def write(
-        self, namespace: Namespace, body: Sequence[bytes], caller: Caller
+        self, namespace: Namespace, body: Sequence[Piece], caller: Caller
     ) -> StoreAnswer:
         """Send a write; never sent twice."""
         ...

@@ -10,6 +10,7 @@ from layer_gateway.ports import Caller, Headers, StoreAnswer, StreamedAnswer
 from layer_kit.errors import DeadlineError, UpstreamError
 from layer_kit.names import Namespace
 from layer_upstream import UpstreamClient, UpstreamResponse
+from layer_wire.stamping import Piece
 
 AUTHORIZATION: Final = b"authorization"
 READING_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
@@ -33,7 +34,7 @@ class HttpStore:
         self._authorization = b"Bearer " + api_key if api_key else b""
 
     async def write(
-        self, namespace: Namespace, body: Sequence[bytes], caller: Caller
+        self, namespace: Namespace, body: Sequence[Piece], caller: Caller
     ) -> StoreAnswer:
         target = b"/v2/namespaces/" + _segment(namespace)
         return await self._request(b"POST", target, self._headers(caller), body, idempotent=False)
@@ -81,7 +82,7 @@ class HttpStore:
         method: bytes,
         target: bytes,
         headers: Headers,
-        body: bytes | Sequence[bytes] = b"",
+        body: bytes | Sequence[Piece] = b"",
         *,
         stream: bool = False,
         idempotent: bool | None = None,

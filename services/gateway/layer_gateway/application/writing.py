@@ -29,7 +29,7 @@ from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind, JsonId
 from layer_wire.jsontext import Raw, decode_object
 from layer_wire.rows import WriteAnswer, write_answer
-from layer_wire.stamping import CacheRows, StampedWrite, stamp
+from layer_wire.stamping import CacheRows, Piece, StampedWrite, stamp
 from layer_wire.writes import WriteBody, decode_write
 
 FENCED_IDS_MAX: Final = 1_000_000
@@ -166,7 +166,7 @@ class WriteRows:
         return answer
 
     async def _write_unfenced(
-        self, namespace: Namespace, body: Sequence[bytes], caller: Caller
+        self, namespace: Namespace, body: Sequence[Piece], caller: Caller
     ) -> StoreAnswer:
         """Send a write; one whose fate is unknown may have changed any row."""
         try:

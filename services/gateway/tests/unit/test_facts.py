@@ -19,6 +19,7 @@ from layer_gateway.application.writing import WriteRows
 from layer_gateway.ports import Caller, Headers, StoreAnswer
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
+from layer_wire.stamping import Piece
 
 BOOKS = Namespace("books")
 NUMBERED = b'{"id":"uint","title":"string"}'
@@ -53,7 +54,7 @@ class ScriptedStore:
         return Answer(200, self.rows)
 
     async def write(
-        self, namespace: Namespace, body: Sequence[bytes], caller: Caller
+        self, namespace: Namespace, body: Sequence[Piece], caller: Caller
     ) -> StoreAnswer:
         if not self.is_writable:
             raise UpstreamError("UPSTREAM_CLOSED", "The store hung up.")

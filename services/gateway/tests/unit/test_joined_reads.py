@@ -18,7 +18,7 @@ from layer_gateway.application.sharding import Shards
 from layer_gateway.ports import CachedRow, CacheLookup, Caller, Headers, StoreAnswer
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace, parse_namespace
-from layer_wire.stamping import CacheRows
+from layer_wire.stamping import CacheRows, Piece
 
 BOOKS = parse_namespace("books")
 ANN = Caller(headers=[(b"authorization", b"Bearer ann"), (b"traceparent", b"1")])
@@ -60,7 +60,7 @@ class Store:
         return Answer(msgspec.json.encode({"rows": rows}), self.status)
 
     async def write(
-        self, namespace: Namespace, body: Sequence[bytes], caller: Caller
+        self, namespace: Namespace, body: Sequence[Piece], caller: Caller
     ) -> StoreAnswer:
         raise NotImplementedError
 
