@@ -81,7 +81,7 @@ class Replica:
         self._memberships: list[Membership] = []
         self._heard_s = [0.0] * len(links)
         metrics = CacheMetrics(CollectorRegistry())
-        rows: dict[str, RowCache] = {}
+        rows: dict[str, CachedRows] = {}
         for number, link in enumerate(links):
             channel = open_channel(link.address, retries=False)
             stub = cache_pb2_grpc.CacheServiceStub(channel)
@@ -96,7 +96,7 @@ class Replica:
             )
             self._channels.append(channel)
             self._memberships.append(membership)
-        cache = rows["cache-0"] if len(rows) == 1 else ReplicatedRows(rows)
+        cache: RowCache = rows["cache-0"] if len(rows) == 1 else ReplicatedRows(rows)
         shards = Shards(store, None, shard_count_default=16, monotonic=monotonic)
         facts = Facts(store, shards, ttl_s=30.0, monotonic=monotonic)
         stamps = Stamps(epoch_milliseconds)

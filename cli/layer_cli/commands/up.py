@@ -18,6 +18,7 @@ from layer_cli.up.plan import (
     Options,
     local_system,
     refuse_missing_packages,
+    remove_left_caches,
 )
 from layer_cli.up.session import run_session, stderr_logs
 from layer_cli.up.specs import ProcessSpec
@@ -80,6 +81,7 @@ def up(
     with open_home(home, socket_names=options.socket_names) as opened:
         specs = local_system(opened, options, os.environ)
         refuse_missing_packages(specs)
+        remove_left_caches(opened, options)
         is_coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         logs = stderr_logs(specs, is_coloured=is_coloured, is_quiet=quiet)
         _tell_ignored_variables(specs, os.environ)

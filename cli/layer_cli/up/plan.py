@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,6 +98,13 @@ def local_system(
     before = tuple(spec.name for spec in (*stores, *middle))
     gateways = [plan.gateway(index, after=before) for index in range(options.gateway_count)]
     return (*stores, *middle, *gateways)
+
+
+def remove_left_caches(home: Home, options: Options) -> None:
+    """Remove what caches hold that no longer run: they would come back not knowing of writes."""
+    for directory in home.path.glob("cache-*"):
+        if directory.name not in options.cache_names:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def refuse_missing_packages(specs: tuple[ProcessSpec, ...]) -> None:

@@ -15,6 +15,7 @@ from layer_cli.up.plan import (
     Options,
     local_system,
     refuse_missing_packages,
+    remove_left_caches,
 )
 from layer_cli.up.specs import ProcessSpec
 from layer_kit.configuration import ConfigurationError
@@ -85,6 +86,14 @@ def test_each_cache_has_a_place_of_its_own_and_gateways_know_them_all(home: Home
     assert addresses == [home.socket_address(name) for name in names]
     known = environment_of(gateways(home, options)[0])["LAYER_GATEWAY_CACHE_ADDRESS"]
     assert known == ",".join(addresses)
+
+
+def test_what_a_cache_held_that_no_longer_runs_is_removed(home: Home) -> None:
+    for name in ("cache", "cache-2", "cache-3", "vectorstore"):
+        (home.path / name).mkdir()
+    remove_left_caches(home, replace(OPTIONS, replicas={"cache": 2}))
+    kept = {path.name for path in home.path.iterdir()} - {"run"}
+    assert kept == {"cache", "cache-2", "vectorstore"}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -18,6 +19,9 @@ from layer_kit.clock import Monotonic
 from layer_kit.names import Namespace
 
 log = structlog.get_logger(__name__)
+
+
+RING_PREFIX: Final = "ring/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +53,25 @@ class Sessions:
         self._clock = clock
         self._new_session_id = new_session_id
         self._was_suspended = False
+        self._ring = next(
+            (
+                bytes.fromhex(name.removeprefix(RING_PREFIX))
+                for name in order.eras.epochs
+                if name.startswith(RING_PREFIX)
+            ),
+            b"",
+        )
         self.suspensions_count = 0
         self.gone_count = 0
 
-    async def open(self, member_id: str, dirty: DirtySet, *, is_returning: bool = False) -> str:
+    async def open(
+        self, member_id: str, dirty: DirtySet, *, is_returning: bool = False, ring: bytes = b""
+    ) -> str:
         """Drop what a member wrote unseen, then give it a session.
 
         Args:
+            ring: How the member divides rows among replicas; another way than the last member's
+                drops everything.
             is_returning: Whether the member had a session before. If it is not known all the
                 same, the memory of the members was lost, and the others are waited for as well.
 
@@ -66,6 +82,8 @@ class Sessions:
         """
         received_s = self._clock()
         self.members.check_admission(member_id)
+        if ring != self._ring:
+            await self._change_ring(ring)
         if dirty.is_everything:
             await self._writes.void_everything()
         for namespace in dirty.namespaces:
@@ -81,7 +99,7 @@ class Sessions:
             await self._ledger.add_member(member_id)
             log.info("member_joined", member_id=member_id)
         session_id = self._new_session_id()
-        self.members.open(member_id, session_id, received_s)
+        self.members.open(member_id, session_id, received_s, ring)
         self._ledger.vouch()
         return session_id
 
@@ -126,6 +144,18 @@ class Sessions:
             self.gone_count += len(gone)
             await self._ledger.remove_members(gone)
         self._notice_suspension(is_suspended=self.members.is_suspended(self._clock()))
+
+    async def _change_ring(self, ring: bytes) -> None:
+        """Begin anew under another division of rows.
+
+        It is remembered as the epoch of a name that no namespace has. Dropping everything forgets
+        it, and a start that does not find it drops everything once more.
+        """
+        log.warning("ring_changed")
+        await self._writes.void_everything()
+        self._ring = ring
+        if ring:
+            await self._writes.void_namespace(Namespace(RING_PREFIX + ring.hex()))
 
     def _notice_suspension(self, *, is_suspended: bool) -> None:
         if is_suspended == self._was_suspended:

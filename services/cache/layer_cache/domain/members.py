@@ -54,6 +54,9 @@ class Member:
     gone_at_s: float
     """When it is given up, unless it is heard of."""
 
+    ring: bytes | None = None
+    """How it divides rows among replicas; None for one that has not come back since the start."""
+
     current: Session | None = None
     offered: Session | None = None
 
@@ -88,6 +91,7 @@ class Members:
         }
         self._by_session: dict[str, Member] = {}
         self._silent_from_s = math.inf
+        self._is_ring_mixed = False
         self._notice()
 
     def __len__(self) -> int:
@@ -95,7 +99,13 @@ class Members:
 
     def is_suspended(self, now_s: float) -> bool:
         """Tell whether some member's lease has run out, so that hits must not be served."""
-        return now_s >= self._silent_from_s
+        return now_s >= self._silent_from_s or self._is_ring_mixed
+
+    @property
+    def is_ring_mixed(self) -> bool:
+        """Whether members divide rows among replicas in different ways: then nobody's hits count,
+        since a write of one is not announced where another reads."""
+        return self._is_ring_mixed
 
     def live_count(self, now_s: float) -> int:
         return sum(now_s < member.lease_until_s for member in self._members.values())
@@ -123,7 +133,7 @@ class Members:
                 count_max=self._members_max,
             )
 
-    def open(self, member_id: str, session_id: str, received_s: float) -> None:
+    def open(self, member_id: str, session_id: str, received_s: float, ring: bytes = b"") -> None:
         """Give a member a session: at once if it is new, on offer if it was known.
 
         A gateway acknowledges no write before its first session was opened, so a new member
@@ -146,6 +156,7 @@ class Members:
         else:
             self._forget(member.offered)
             member.offered = session
+        member.ring = ring
         self._by_session[session_id] = member
         self._notice()
 
@@ -241,6 +252,8 @@ class Members:
         self._silent_from_s = min(
             (member.lease_until_s for member in self._members.values()), default=math.inf
         )
+        rings = {member.ring for member in self._members.values()} - {None}
+        self._is_ring_mixed = len(rings) > 1
 
 
 def _unknown(session_id: str) -> NotFoundError:

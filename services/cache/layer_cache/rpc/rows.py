@@ -21,6 +21,7 @@ from layer_cache.domain.limits import (
     FENCE_TTL_MS_MAX,
     FENCE_TTL_MS_MIN,
     IDS_PER_FENCE_MAX,
+    RING_BYTES_MAX,
 )
 from layer_cache.domain.rows import RowKey, row_keys
 from layer_cache.metrics import CacheMetrics
@@ -46,14 +47,22 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def OpenSession(
         self, request: cache_pb2.OpenSessionRequest, context: object
     ) -> cache_pb2.OpenSessionResponse:
+        if len(request.ring) > RING_BYTES_MAX:
+            raise InvalidRequestError(
+                "RING_INVALID", f"ring has at most {RING_BYTES_MAX} bytes.", field="ring"
+            )
         session_id = await self.sessions.open(
-            request.member_id, _dirty_set(request), is_returning=request.is_returning
+            request.member_id,
+            _dirty_set(request),
+            is_returning=request.is_returning,
+            ring=request.ring,
         )
         return cache_pb2.OpenSessionResponse(
             session_id=session_id,
             lease_ms=self._lease_ms,
             incarnation=self.reads.order.incarnation.hex(),
             declared_gone_ms=int(self.sessions.members.declared_gone_s * 1000),
+            is_ring_mixed=self.sessions.members.is_ring_mixed,
         )
 
     async def RenewSession(
@@ -69,7 +78,11 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             answered_number=request.answered_renewal_number,
             elapsed_s=request.elapsed_ms / 1000,
         )
-        return cache_pb2.RenewSessionResponse(lease_ms=self._lease_ms, renewal_number=number)
+        return cache_pb2.RenewSessionResponse(
+            lease_ms=self._lease_ms,
+            renewal_number=number,
+            is_ring_mixed=self.sessions.members.is_ring_mixed,
+        )
 
     async def CloseSession(
         self, request: cache_pb2.CloseSessionRequest, context: object

@@ -74,6 +74,11 @@ class CachedRows:
         return self._membership.is_confirmed
 
     @property
+    def is_ring_mixed(self) -> bool:
+        """Whether another gateway divides rows among replicas in another way."""
+        return self._membership.is_ring_mixed
+
+    @property
     def connection(self) -> CacheConnection:
         return self._membership.connection
 

@@ -14,7 +14,7 @@ from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.adapters.no_cache import NoCache
-from layer_gateway.adapters.replicated_rows import ReplicatedRows
+from layer_gateway.adapters.replicated_rows import Replica, ReplicatedRows, Ring
 from layer_gateway.adapters.warmth import NoWarmth, RecordsClient, WarmthClient
 from layer_gateway.ports import CacheWarmth, RecordCache, RowCache
 from layer_kit.clock import Monotonic
@@ -53,11 +53,12 @@ async def open_caches(
         none = Caches(rows=NoCache(), warmth=NoWarmth(), records=RecordsClient({}))
         return none, ()
     metrics = CacheMetrics(registry)
-    rows: dict[str, RowCache] = {}
+    rows: dict[str, Replica] = {}
+    ring = Ring(list(channels)).fingerprint if len(channels) > 1 else b""
     memberships = []
     for number, (address, channel) in enumerate(channels.items()):
         stub = cache_pb2_grpc.CacheServiceStub(channel)
-        membership = Membership(stub, monotonic=monotonic, metrics=metrics.of(number))
+        membership = Membership(stub, monotonic=monotonic, metrics=metrics.of(number), ring=ring)
         memberships.append(membership)
         rows[address] = CachedRows(
             stub,
@@ -81,5 +82,5 @@ async def open_caches(
     return caches, list(channels.values())
 
 
-def _as_one(rows: Mapping[str, RowCache]) -> RowCache:
+def _as_one(rows: Mapping[str, Replica]) -> RowCache:
     return next(iter(rows.values())) if len(rows) == 1 else ReplicatedRows(rows)

@@ -77,8 +77,16 @@ class Membership:
         *,
         monotonic: Monotonic,
         metrics: ReplicaMetrics,
+        ring: bytes = b"",
     ) -> None:
+        """Take the way to one cache.
+
+        Args:
+            ring: Fingerprint of the replicas among which rows are divided; empty for one alone.
+        """
         self._stub = stub
+        self._ring = ring
+        self._is_ring_mixed = False
         self._monotonic = monotonic
         self._member_id = secrets.token_hex(16)
         self._session_id = ""
@@ -106,6 +114,11 @@ class Membership:
     def is_confirmed(self) -> bool:
         """Whether the cache may be asked for rows: it has heard from us and owes us nothing."""
         return self._is_confirmed
+
+    @property
+    def is_ring_mixed(self) -> bool:
+        """Whether another gateway divides rows among replicas in another way."""
+        return self._is_ring_mixed
 
     @property
     def connection(self) -> CacheConnection:
@@ -192,6 +205,7 @@ class Membership:
             dirty_namespaces=sorted(dirty.namespaces),
             is_everything_dirty=dirty.is_everything,
             is_returning=self._has_been_member,
+            ring=self._ring,
         )
         self._sent_at = self._monotonic()
         try:
@@ -203,6 +217,7 @@ class Membership:
         self._lease_until = max(self._lease_until, self._counted_on(self._sent_at))
         self._session_id = answer.session_id
         self._has_been_member = True
+        self._notice_ring(is_mixed=answer.is_ring_mixed)
 
     async def _renew(self) -> None:
         session_id, sent_at = self._session_id, self._monotonic()
@@ -222,6 +237,7 @@ class Membership:
         if session_id != self._session_id:
             return  # lost while the answer was on its way
         self._answered(sent_at, answer.renewal_number, answer.lease_ms)
+        self._notice_ring(is_mixed=answer.is_ring_mixed)
         self._generation += not self._is_confirmed
         self._is_confirmed = True
         self._connected.set(1)
@@ -235,6 +251,11 @@ class Membership:
     def _counted_on(self, sent_at: float) -> float:
         """Return when a lease that was renewed at ``sent_at`` has surely run out."""
         return sent_at + self._round_trip_s + self._lease_s
+
+    def _notice_ring(self, *, is_mixed: bool) -> None:
+        if is_mixed and not self._is_ring_mixed:
+            log.error("gateways_divide_rows_differently", member_id=self._member_id)
+        self._is_ring_mixed = is_mixed
 
     def _take_back(self, dirty: DirtyRows) -> None:
         """Keep what could not be handed over, beside what was noted meanwhile."""

@@ -21,6 +21,7 @@ class NoCache:
     """Implements ``RowCache`` by keeping nothing, which is always coherent."""
 
     is_available = False
+    is_ring_mixed = False
     connection = CacheConnection()
 
     async def lookup(

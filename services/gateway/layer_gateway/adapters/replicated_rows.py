@@ -4,7 +4,8 @@ The owner of a row is the replica whose name and the row's id hash highest toget
 hashing), so that losing or adding a replica moves no rows between the others. Every gateway must
 be given the same replicas: one that fences a row in another place than where it is read would
 break the promise of ``CachedRows``, which holds for each replica by itself. The order in which
-they are named does not matter.
+they are named does not matter. A replica that hears of gateways who were given others tells so,
+and then nobody is asked for rows; after a change of the replicas each of them begins from nothing.
 
 Losing a replica costs its share of the hits. Writes of its rows wait out its lease once, like
 those of a single cache that is away; those of other rows are not held up.
@@ -13,9 +14,10 @@ those of a single cache that is away; those of other rows are not held up.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import xxhash
@@ -27,10 +29,20 @@ from layer_wire.stamping import CacheRows
 _TOKENS: Final[msgspec.msgpack.Decoder[list[bytes]]] = msgspec.msgpack.Decoder(list[bytes])
 
 
+class Replica(RowCache, Protocol):
+    """The way to one cache of several."""
+
+    @property
+    def is_ring_mixed(self) -> bool:
+        """Whether another gateway divides rows among replicas in another way."""
+        ...
+
+
 class Ring:
     """Which replica owns what."""
 
     def __init__(self, names: Sequence[str]) -> None:
+        self.fingerprint = hashlib.sha256("\0".join(sorted(names)).encode()).digest()
         self._seeds = [xxhash.xxh64_intdigest(name.encode()) for name in names]
         self._places = range(len(self._seeds))
 
@@ -58,14 +70,14 @@ class SplitFence:
 class ReplicatedRows:
     """Implements ``RowCache`` over one for each replica."""
 
-    def __init__(self, replicas: Mapping[str, RowCache]) -> None:
+    def __init__(self, replicas: Mapping[str, Replica]) -> None:
         """Take the replicas by their names, which every gateway must know them by."""
         self._replicas = list(replicas.values())
         self._ring = Ring(list(replicas))
 
     @property
     def is_available(self) -> bool:
-        return all(replica.is_available for replica in self._replicas)
+        return all(replica.is_available and not replica.is_ring_mixed for replica in self._replicas)
 
     @property
     def connection(self) -> CacheConnection:
@@ -85,6 +97,8 @@ class ReplicatedRows:
         names: Sequence[str] | None = None,
         with_vectors: bool = False,
     ) -> CacheLookup:
+        if any(replica.is_ring_mixed for replica in self._replicas):
+            return CacheLookup(is_available=False)
         # Without ids only tokens are wanted, from everyone.
         places = self._ring.split(ids) if ids else {place: [] for place in self._everywhere}
         answers = await asyncio.gather(
