@@ -102,6 +102,12 @@ class Transport(Protocol):
 
     async def query(self, namespace: str, call: Call) -> Told: ...
 
+    async def query_together(
+        self, namespace: str, calls: Sequence[Call], *, as_of_ms: int | None = None
+    ) -> tuple[str, list[list[Place]]]:
+        """Run several queries in one; return the reason of an error, or the rows of each."""
+        ...
+
 
 class OverHttp:
     """The HTTP edge."""
@@ -117,6 +123,18 @@ class OverHttp:
             body = {**call.http, **call.federation, "namespaces": list(call.namespaces)}
         answer = await self._edge("POST", path, body)
         return _told(answer) if answer.status == HTTPStatus.OK else Told(reason=_reason(answer))
+
+    async def query_together(
+        self, namespace: str, calls: Sequence[Call], *, as_of_ms: int | None = None
+    ) -> tuple[str, list[list[Place]]]:
+        body: dict[str, object] = {"queries": [call.http for call in calls]}
+        if as_of_ms is not None:
+            body["as_of"] = as_of_ms
+        answer = await self._edge("POST", f"/v2/namespaces/{namespace}/query", body)
+        if answer.status != HTTPStatus.OK:
+            return _reason(answer), []
+        results = answer.json["results"]
+        return "", [[_http_place(row) for row in result["rows"]] for result in results]
 
 
 class OverRpc:
@@ -136,6 +154,25 @@ class OverRpc:
             if not isinstance(found, LayerError):
                 raise
             return Told(reason=found.reason)
+
+    async def query_together(
+        self, namespace: str, calls: Sequence[Call], *, as_of_ms: int | None = None
+    ) -> tuple[str, list[list[Place]]]:
+        request = gateway_pb2.BatchQueryRowsRequest(
+            namespace=namespace, queries=[call.rpc for call in calls]
+        )
+        if as_of_ms is not None:
+            request.as_of_ms = as_of_ms
+        try:
+            answer = await self._stub.BatchQueryRows(
+                request, metadata=self._metadata, timeout=CALL_S_MAX
+            )
+        except grpc.aio.AioRpcError as error:
+            found = from_rpc_error(error)
+            if not isinstance(found, LayerError):
+                raise
+            return found.reason, []
+        return "", [[_place(row) for row in result.rows] for result in answer.results]
 
     async def _query(self, namespace: str, call: Call) -> Told:
         request = gateway_pb2.QueryRowsRequest()

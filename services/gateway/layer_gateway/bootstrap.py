@@ -166,16 +166,17 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         )
         query_bytes_max = min(settings.query_body_bytes_max, settings.body_bytes_max)
         passthrough = Passthrough(store, body_bytes_max=settings.body_bytes_max)
+        query_legs = QueryLegs(
+            store=store,
+            plans=plans,
+            run_legs=run_legs,
+            watermarks=watermarks,
+            rank_by_example=rank_by_example,
+        )
         rows = RowHandlers(
             write_rows=write,
             answer_query=ask,
-            query_legs=QueryLegs(
-                store=store,
-                plans=plans,
-                run_legs=run_legs,
-                watermarks=watermarks,
-                rank_by_example=rank_by_example,
-            ),
+            query_legs=query_legs,
             passthrough=passthrough,
             history=history,
             body_bytes_max=settings.body_bytes_max,
@@ -243,6 +244,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             facts=facts,
             write_rows=write,
             answer_query=ask,
+            query_legs=query_legs,
             query_namespaces=federate,
             history=history,
             fetch_rows=fetch,

@@ -91,18 +91,25 @@ def query_body(request: gateway_pb2.QueryRowsRequest) -> dict[str, object]:
         body["top_k"] = request.top_k
     if (include := _included(request)) is not None:
         body["include_attributes"] = include
-    match request.WhichOneof("written"):
-        case "as_of_ms":
-            body["as_of"] = request.as_of_ms
-        case "between":
-            body["between"] = [request.between.after_ms, request.between.through_ms]
-        case None:
-            pass
+    body |= written_body(request)
     if request.page_token:
         body["cursor"] = request.page_token
     if request.with_leg_breakdown:
         body["include_leg_breakdown"] = True
     return body
+
+
+def written_body(
+    request: gateway_pb2.QueryRowsRequest | gateway_pb2.BatchQueryRowsRequest,
+) -> dict[str, object]:
+    """Return the restriction of time as it would come over HTTP."""
+    match request.WhichOneof("written"):
+        case "as_of_ms":
+            return {"as_of": request.as_of_ms}
+        case "between":
+            return {"between": [request.between.after_ms, request.between.through_ms]}
+        case _:
+            return {}
 
 
 def _included(request: gateway_pb2.QueryRowsRequest) -> bool | list[str] | None:

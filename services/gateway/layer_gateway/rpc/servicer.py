@@ -19,6 +19,7 @@ from layer_gateway.application.federating import QueryNamespaces
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.history import History
 from layer_gateway.application.initialising import InitNamespace
+from layer_gateway.application.multi_querying import QueryLegs
 from layer_gateway.application.namespaces import NamespacePage, Namespaces
 from layer_gateway.application.refusals import accepted, refusal
 from layer_gateway.application.reports import reports
@@ -26,6 +27,7 @@ from layer_gateway.application.streaming import StreamRows
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.domain.access import Scope
 from layer_gateway.ports import Caller
+from layer_gateway.rpc.batching import batch_response, result_rows, typed_queries
 from layer_gateway.rpc.callers import admitted
 from layer_gateway.rpc.federating import federated_query, federated_response, namespace_of
 from layer_gateway.rpc.namespaces import described, layer_message, list_query, list_response
@@ -54,6 +56,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     facts: Facts
     write_rows: WriteRows
     answer_query: AnswerQuery
+    query_legs: QueryLegs
     query_namespaces: QueryNamespaces
     history: History
     fetch_rows: FetchRows
@@ -86,6 +89,21 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             raise refusal(found.refusal, namespace)
         reader = await self._reader(namespace, found.rows, caller)
         return query_response(request, found, reader)
+
+    async def BatchQueryRows(
+        self, request: gateway_pb2.BatchQueryRowsRequest, context: Context
+    ) -> gateway_pb2.BatchQueryRowsResponse:
+        caller = await admitted(self.admission, Scope.READ, context)
+        namespace = parse_namespace(request.namespace)
+        visit = visit_of(request, context)
+        query, fields = typed_queries(request)
+        found = await self.query_legs(namespace, query, caller)
+        self.history.queried(namespace, fields, visit, found.as_one(), {})
+        if found.relay is not None:
+            accepted(found.relay, namespace)
+        results = result_rows(found, len(request.queries))
+        rows = [row for result in results for row in result]
+        return batch_response(request, found, results, await self._reader(namespace, rows, caller))
 
     async def QueryNamespaces(
         self, request: gateway_pb2.QueryNamespacesRequest, context: Context

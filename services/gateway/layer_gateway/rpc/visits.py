@@ -23,7 +23,8 @@ _numbers: Final = random.Random()  # noqa: S311 -- unlike, not secret
 
 
 def visit_of(
-    request: gateway_pb2.QueryRowsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    request: gateway_pb2.QueryRowsRequest | gateway_pb2.BatchQueryRowsRequest,
+    context: grpc.aio.ServicerContext[Any, Any],
 ) -> Visit:
     """Return what a request and its metadata say.
 

@@ -213,6 +213,10 @@ CASES = [
 ]  # fmt: skip
 
 
+def call_of(title: str) -> Call:
+    return next(case.call for case in CASES if case.title == title)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
 @pytest.mark.parametrize("namespace", ["tools", "sharded"])
 async def test_a_query_has_one_answer(transport: Transport, namespace: str, case: Case) -> None:
@@ -229,9 +233,7 @@ async def test_a_query_has_one_answer(transport: Transport, namespace: str, case
 
 
 async def test_fused_rows_say_what_each_leg_made_of_them(transport: Transport) -> None:
-    told = await transport.query(
-        "tools", next(c.call for c in CASES if c.title == "by hybrid text")
-    )
+    told = await transport.query("tools", call_of("by hybrid text"))
     first, second = told.rows
     assert first.legs == [("bm25", 2), ("fuzzy:hand", 2), ("fuzzy:hammar", 1)]
     assert first.value == pytest.approx(1 / 62 + 1 / 62 + 1 / 61)
@@ -241,7 +243,7 @@ async def test_fused_rows_say_what_each_leg_made_of_them(transport: Transport) -
 @pytest.mark.parametrize("title", ["by vector", "by hybrid text", "a route insisted on"])
 @pytest.mark.parametrize("namespace", ["tools", "sharded"])
 async def test_pages_follow_one_another(transport: Transport, namespace: str, title: str) -> None:
-    call = next(case.call for case in CASES if case.title == title)
+    call = call_of(title)
     told = await transport.query(namespace, call)
     seen = list(told.ids)
     while told.next_page:
@@ -268,6 +270,54 @@ async def test_attributes_come_as_asked(transport: Transport, namespace: str) ->
     assert [row.attributes for row in (await transport.query(namespace, surfaced)).rows] == [
         {"rating": 5}
     ]
+
+
+@pytest.mark.parametrize("namespace", ["tools", "sharded"])
+async def test_queries_run_together(transport: Transport, namespace: str) -> None:
+    titles = ["by text", "by vector", "by example", "by attribute"]
+    calls = [call_of(title) for title in titles]
+    reason, results = await transport.query_together(namespace, calls)
+    assert reason == ""
+    for call, result in zip(calls, results, strict=True):
+        assert result == (await transport.query(namespace, call)).rows
+    _, results = await transport.query_together(namespace, calls, as_of_ms=7)
+    assert results == [[], [], [], []]
+
+
+@pytest.mark.parametrize(
+    ("reason", "calls"),
+    [
+        ("LEGS_COUNT_RANGE", [call_of("by text")]),
+        ("LEGS_COUNT_RANGE", [call_of("by text")] * 17),
+        ("LEG_FIELD", [call_of("by text"), call_of("by hybrid text with options")]),
+        ("LEG_FIELD", [call_of("by text"), call_of("by vector").next("x")]),
+        ("QUERY_SOURCE", [call_of("by text"), asked({})]),
+        (
+            "EXAMPLES_NOT_FOUND",
+            [
+                call_of("by text"),
+                asked(
+                    {"nearest_to_id": ["nope"]},
+                    nearest=gateway_pb2.NearestRanking(ids=[string_id("nope")]),
+                ),
+            ],
+        ),
+        (
+            "UPSTREAM_REFUSED",
+            [
+                call_of("by text"),
+                asked(
+                    {"rank_by": ["kind", "BM25", "saw"], "top_k": 10},
+                    text=gateway_pb2.TextRanking(attribute="kind", query="saw"),
+                ),
+            ],
+        ),
+    ],
+)
+async def test_bad_queries_together_are_refused_for_one_reason(
+    transport: Transport, reason: str, calls: list[Call]
+) -> None:
+    assert await transport.query_together("tools", calls) == (reason, [])
 
 
 REFUSED = [
