@@ -1,0 +1,226 @@
+"""The failure table: what fails, by row, and what the callers of the data plane see of it.
+
+The faults are real: processes are killed or stopped, a disk takes no more, an object store is not
+there. What a store can answer, or not, is in the gateway's own tests of faults.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from layer_testing.edge_calls import EdgeAnswer, EdgeCaller, eventually
+from layer_testing.gateway_calls import KEY, embedded_store, gateway_over
+from layer_testing.processes import ServiceProcess, running
+from layer_testing.scripted_store import Exchange, ScriptedStore, answer, scripted_store
+
+ROWS = "/v2/namespaces/rows"
+NOWHERE = "http://127.0.0.1:9"
+QUERY = {"vector": [1.0, 0.0], "top_k": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """A gateway, and the processes behind it."""
+
+    edge: EdgeCaller
+    gateway: ServiceProcess
+    cache: ServiceProcess
+
+    async def write(self, **row: object) -> None:
+        body = {
+            "upsert_rows": [{"vector": [1.0, 0.0], **row}],
+            "distance_metric": "cosine_distance",
+        }
+        received = await self.edge("POST", ROWS, body)
+        assert received.status == 200, received.body
+
+    async def fetch(self, id_: str) -> tuple[object, str]:
+        received = await self.edge("GET", f"{ROWS}/documents/{id_}?include_attributes=k")
+        assert received.status == 200, received.body
+        return received.json["attributes"].get("k"), received["x-layer-cache"]
+
+    async def is_connected(self) -> bool:
+        health = await self.edge("GET", "/health")
+        return bool(health.json["aerospike"]["connected"])
+
+
+@asynccontextmanager
+async def plane_over(folder: Path, **environment: str) -> AsyncIterator[Plane]:
+    """Run the embedded store, a cache on disk and a gateway; write two rows that are cached."""
+    cache_address = f"unix:{folder / 'cache.sock'}"
+    async with (
+        embedded_store(folder / "store") as store_url,
+        running(
+            "layer_cache",
+            LAYER_CACHE_GRPC_ADDRESS=cache_address,
+            LAYER_CACHE_DATA_DIRECTORY=str(folder / "cache"),
+        ) as cache,
+        gateway_over(
+            store_url, LAYER_GATEWAY_CACHE_ADDRESS=cache_address, **environment
+        ) as gateway,
+    ):
+        plane = Plane(
+            edge=EdgeCaller(gateway.addresses["http"], key=KEY), gateway=gateway, cache=cache
+        )
+        await plane.write(id="a", k=1)
+        await plane.write(id="b", k=2)
+
+        async def is_cached() -> bool:
+            return await plane.fetch("a") == (1, "hit") and await plane.fetch("b") == (2, "hit")
+
+        assert await eventually(is_cached)
+        yield plane
+
+
+def ids(received: EdgeAnswer) -> set[str]:
+    assert received.status == 200, received.body
+    return {row["id"] for row in received.json["rows"]}
+
+
+async def test_gateway_down_the_others_serve(tmp_path: Path) -> None:
+    async with embedded_store(tmp_path / "store") as url, gateway_over(url) as first:
+        async with gateway_over(url) as second:
+            body = {"upsert_rows": [{"id": "a", "k": 1}]}
+            other = EdgeCaller(second.addresses["http"], key=KEY)
+            assert (await other("POST", ROWS, body)).status == 200
+            await second.kill()
+            with pytest.raises(OSError):  # noqa: PT011 -- refused or reset
+                await other("GET", f"{ROWS}/documents/a")
+        left = EdgeCaller(first.addresses["http"], key=KEY)
+        assert (await left("GET", f"{ROWS}/documents/a")).json["attributes"]["k"] == 1
+
+
+async def test_cache_down_reads_go_upstream_and_writes_succeed(tmp_path: Path) -> None:
+    async with plane_over(tmp_path) as plane:
+        await plane.cache.kill()
+        for _ in range(2):  # what was missed is not brought in, and is missed again
+            assert await plane.fetch("a") == (1, "miss-on-error")
+        assert ids(await plane.edge("POST", f"{ROWS}/query", QUERY)) == {"a", "b"}
+        example = {"nearest_to_id": ["a"], "top_k": 2}
+        assert ids(await plane.edge("POST", f"{ROWS}/query", example)) == {"a", "b"}
+        await plane.write(id="a", k=3)
+        assert await plane.fetch("a") == (3, "miss-on-error")
+        assert not await plane.is_connected()
+        cold = await plane.edge("POST", f"{ROWS}/warm")
+        assert (cold.status, cold.json["error"]) == (503, "cache_cold")
+        assert cold.json["cache_state"] == "cold"
+        assert (await plane.edge("GET", "/ready")).status == 200
+
+
+async def test_cache_that_hangs_delays_and_refuses_nothing(tmp_path: Path) -> None:
+    async with plane_over(tmp_path) as plane:
+        os.kill(plane.cache.pid, signal.SIGSTOP)
+        try:
+            assert await plane.fetch("a") == (1, "miss-on-error")
+            await plane.write(id="a", k=4)
+            assert (await plane.fetch("a"))[0] == 4
+        finally:
+            os.kill(plane.cache.pid, signal.SIGCONT)
+
+        async def is_back() -> bool:
+            return await plane.fetch("a") == (4, "hit")
+
+        assert await eventually(is_back)
+
+
+async def test_cache_stop_writes_is_soft(tmp_path: Path) -> None:
+    async with plane_over(tmp_path) as plane:
+        _, hard = resource.prlimit(plane.cache.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(plane.cache.pid, resource.RLIMIT_FSIZE, (0, hard))
+        for value in range(5, 8):
+            await plane.write(id="a", k=value)
+            assert (await plane.fetch("a"))[0] == value
+        assert (await plane.fetch("b"))[0] == 2
+        assert ids(await plane.edge("POST", f"{ROWS}/query", QUERY)) == {"a", "b"}
+
+
+async def test_upstream_429_on_an_unfiltered_query_is_tried_once_more() -> None:
+    async with scripted_store() as store, gateway_over(store.url) as gateway:
+        edge = EdgeCaller(gateway.addresses["http"], key=KEY)
+        for refusals_count, status, asked_count in ((1, 200, 2), (2, 429, 2)):
+            store.namespace("rows", rows=({"id": "a", "$dist": 0.5},), vector="[2]f32")
+            busy = Busy(store, refusals_count)
+            received = await edge("POST", f"{ROWS}/query", QUERY)
+            assert (received.status, busy.asked_count) == (status, asked_count)
+            if status == 429:
+                assert received["retry-after"] == "7"
+
+
+class Busy:
+    """A store that refuses a query so often, and then answers it."""
+
+    def __init__(self, store: ScriptedStore, refusals_count: int) -> None:
+        self.asked_count = 0
+        self._left_count = refusals_count
+        self._answer = store.answers[f"POST {ROWS}/query"]
+        store.answers[f"POST {ROWS}/query"] = self._serve
+
+    async def _serve(self, exchange: Exchange) -> None:
+        if b'"ANN"' in exchange.request.body:
+            self.asked_count += 1
+            if self._left_count:
+                self._left_count -= 1
+                await exchange.say(answer({"error": "busy"}, 429, retry_after="7"))
+                return
+        assert isinstance(self._answer, bytes)
+        await exchange.say(self._answer)
+
+
+async def test_s3_down_query_fetch_and_write_are_fine(tmp_path: Path) -> None:
+    s3 = {
+        "S3_BUCKET": "any",
+        "S3_ENDPOINT": NOWHERE,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    async with plane_over(tmp_path, **s3) as plane:
+        await plane.write(id="c", k=9)
+        assert await plane.fetch("c") == (9, "hit")
+        assert ids(await plane.edge("POST", f"{ROWS}/query", QUERY)) <= {"a", "b", "c"}
+        put = await plane.edge("PUT", "/v1/namespaces/rows/blobs", b"x")
+        assert (put.status, put.json["error"]) == (502, "upstream_error")
+        deleted = await plane.edge("DELETE", ROWS)
+        assert (deleted.status, deleted.json["reason"]) == (502, "PURGE_FAILED")
+
+
+async def test_watcher_poll_error_keeps_the_last_watermark() -> None:
+    async with (
+        scripted_store() as store,
+        gateway_over(
+            store.url,
+            LAYER_GATEWAY_CONSISTENCY_POLL_INTERVAL_MS="50",
+            LAYER_GATEWAY_CONSISTENCY_STABLE_POLL_INTERVAL_MS="50",
+        ) as gateway,
+    ):
+        edge = EdgeCaller(gateway.addresses["http"], key=KEY)
+        store.namespace("rows", rows=({"id": "a", "$dist": 0.5},), vector="[2]f32")
+        metadata = f"GET {ROWS}/metadata"
+        store.answers[metadata] = answer({"index": {"status": "up-to-date"}})
+
+        async def watermark() -> int:
+            received = await edge("POST", f"{ROWS}/query", QUERY)
+            assert received.status == 200
+            return (
+                int(received["x-layer-stable-as-of"]) if "x-layer-stable-as-of" in received else 0
+            )
+
+        assert await eventually(watermark)
+        store.answers[metadata] = answer({"error": "broken"}, 500)
+        asked_count = len(store.asked(metadata))
+
+        async def has_polled_in_vain() -> bool:
+            return len(store.asked(metadata)) > asked_count
+
+        assert await eventually(has_polled_in_vain)
+        last = await watermark()
+        assert last > 0
+        assert await watermark() == last
+        assert (await edge("GET", "/ready")).status == 200
