@@ -251,6 +251,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             stream_rows=StreamRows(store=store, facts=facts),
             namespaces=namespaces,
             init_namespace=init_namespace,
+            warm_jobs=warm_jobs,
         )
         await frame.serve_grpc(
             settings.grpc_address,

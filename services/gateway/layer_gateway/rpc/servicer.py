@@ -24,6 +24,7 @@ from layer_gateway.application.namespaces import NamespacePage, Namespaces
 from layer_gateway.application.refusals import accepted, refusal
 from layer_gateway.application.reports import reports
 from layer_gateway.application.streaming import StreamRows
+from layer_gateway.application.warm_jobs import PAGE_SIZE_DEFAULT, WarmJobs
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.domain.access import Scope
 from layer_gateway.ports import Caller
@@ -41,6 +42,7 @@ from layer_gateway.rpc.reading import (
 )
 from layer_gateway.rpc.rows import RowReader, attribute_names, cached_attributes
 from layer_gateway.rpc.visits import visit_of
+from layer_gateway.rpc.warming import job_message, jobs_page
 from layer_gateway.rpc.writing import write_body, write_response
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.jsontext import RawObject
@@ -63,6 +65,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     stream_rows: StreamRows
     namespaces: Namespaces
     init_namespace: InitNamespace
+    warm_jobs: WarmJobs
 
     async def WriteRows(
         self, request: gateway_pb2.WriteRowsRequest, context: Context
@@ -189,6 +192,30 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         caller = await admitted(self.admission, Scope.WRITE, context)
         await self.namespaces.delete(parse_namespace(request.namespace), caller)
         return gateway_pb2.DeleteNamespaceResponse()
+
+    async def StartWarmJob(
+        self, request: gateway_pb2.StartWarmJobRequest, context: Context
+    ) -> gateway_pb2.StartWarmJobResponse:
+        caller = await admitted(self.admission, Scope.WRITE, context)
+        job = await self.warm_jobs.start(
+            parse_namespace(request.namespace),
+            caller,
+            page_size=request.page_size or PAGE_SIZE_DEFAULT,
+        )
+        return gateway_pb2.StartWarmJobResponse(job=job_message(job))
+
+    async def GetWarmJob(
+        self, request: gateway_pb2.GetWarmJobRequest, context: Context
+    ) -> gateway_pb2.GetWarmJobResponse:
+        await admitted(self.admission, Scope.READ, context)
+        job = await self.warm_jobs.get(parse_namespace(request.namespace), request.job_id)
+        return gateway_pb2.GetWarmJobResponse(job=job_message(job))
+
+    async def ListWarmJobs(
+        self, request: gateway_pb2.ListWarmJobsRequest, context: Context
+    ) -> gateway_pb2.ListWarmJobsResponse:
+        await admitted(self.admission, Scope.READ, context)
+        return jobs_page(request, await self.warm_jobs.list(parse_namespace(request.namespace)))
 
     async def _reader(
         self, namespace: Namespace, rows: list[RawObject], caller: Caller

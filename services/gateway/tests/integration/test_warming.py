@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from layer.common.v1 import common_pb2
+from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from layer_kit.rpc.client import open_channel
 from layer_objects import open_object_store
 from layer_testing.edge_calls import EdgeCaller, eventually
 from layer_testing.gateway_calls import KEY, embedded_store, gateway_over
@@ -46,7 +49,8 @@ class System:
                 LAYER_CACHE_DATA_DIRECTORY=str(self.home / "cache"),
             )
         )
-        self.edge, _ = await self.gateway()
+        self.edge, process = await self.gateway()
+        self.grpc_address = process.addresses["grpc"]
         self.reactive, _ = await self.gateway(LAYER_GATEWAY_REACTIVE_WARM="true")
         self.bare, _ = await self.gateway(LAYER_GATEWAY_CACHE_ADDRESS="")
 
@@ -140,6 +144,35 @@ async def test_a_warm_job_brings_every_row_in_and_every_gateway_shows_it(
     ]
     metrics = (await other("GET", "/metrics")).body.decode()
     assert 'state="warm",store_kind="turbopuffer"} 1.0' in metrics
+
+
+async def test_jobs_are_the_same_over_grpc(system: System, target: str) -> None:
+    await fill(system.bare, target, 10)
+    namespace = target.rpartition("/")[2]
+    metadata = (("authorization", f"Bearer {KEY}"),)
+    async with open_channel(system.grpc_address) as channel:
+        stub = gateway_pb2_grpc.GatewayServiceStub(channel)
+        start = gateway_pb2.StartWarmJobRequest(namespace=namespace, page_size=4)
+        first = (await stub.StartWarmJob(start, metadata=metadata)).job
+        assert first.state == common_pb2.JOB_STATE_RUNNING
+        shown = await ended(system.edge, target, {"id": first.id})
+        second = (await stub.StartWarmJob(start, metadata=metadata)).job
+        await ended(system.edge, target, {"id": second.id})
+
+        get = gateway_pb2.GetWarmJobRequest(namespace=namespace, job_id=first.id)
+        job = (await stub.GetWarmJob(get, metadata=metadata)).job
+        assert job.state == common_pb2.JOB_STATE_COMPLETED
+        assert (job.scanned_row_count, job.progress) == (10, 1.0)
+        assert job.stable_as_of_ms == shown["stable_as_of"]
+        assert first.create_time.ToMilliseconds() <= job.end_time.ToMilliseconds()
+
+        page = gateway_pb2.ListWarmJobsRequest(namespace=namespace, page_size=1)
+        ids: list[str] = []
+        while not ids or page.page_token:
+            found = await stub.ListWarmJobs(page, metadata=metadata)
+            ids += [one.id for one in found.jobs]
+            page.page_token = found.next_page_token
+        assert ids == [first.id, second.id]
 
 
 async def test_the_first_miss_warms_its_namespace_in_the_background(
