@@ -164,25 +164,42 @@ def layer_query(fields: RawObject) -> LayerQuery:
         raise InvalidRequestError("VECTOR_EMPTY", "vector is empty.", field="vector")
     if found.nearest_to_id is not None:
         _check_nearest(found.nearest_to_id)
-    top_k = TOP_K_DEFAULT if found.top_k is None else found.top_k
-    if top_k < 1:
-        raise InvalidRequestError("TOP_K_RANGE", "top_k is at least 1.", field="top_k")
-    include = found.include_attributes
-    names_vector = isinstance(include, list) and VECTOR_ATTRIBUTE in include
-    if isinstance(include, list):
-        include = [name for name in include if name != VECTOR_ATTRIBUTE]
+    include, drops_vector = without_vector(found.include_attributes)
     return LayerQuery(
         vector=vector,
         nearest_to_id=found.nearest_to_id,
         rank_by=rank_by,
-        top_k=top_k,
+        top_k=checked_top_k(found.top_k),
         filter=_value(fields.get("filters", ABSENT)),
         written=written_span(found.as_of, found.between),
         include_attributes=include,
-        drops_vector=names_vector,
+        drops_vector=drops_vector,
         cursor=None if found.cursor is None else parse_cursor(found.cursor),
         consistency=consistency_level(found.consistency),
     )
+
+
+def checked_top_k(top_k: int | None) -> int:
+    """Return how many rows are wanted.
+
+    Raises:
+        InvalidRequestError: ``TOP_K_RANGE``.
+    """
+    if top_k is None:
+        return TOP_K_DEFAULT
+    if top_k < 1:
+        raise InvalidRequestError("TOP_K_RANGE", "top_k is at least 1.", field="top_k")
+    return top_k
+
+
+def without_vector(
+    include: bool | list[str] | None,  # noqa: FBT001 -- it is what the contract calls it
+) -> tuple[bool | list[str] | None, bool]:
+    """Return the attributes that may be asked for, and whether ``vector`` was among them."""
+    if not isinstance(include, list):
+        return include, False
+    kept = [name for name in include if name != VECTOR_ATTRIBUTE]
+    return kept, len(kept) < len(include)
 
 
 def consistency_level(consistency: Raw) -> Literal["eventual", "strong"]:

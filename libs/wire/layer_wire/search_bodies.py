@@ -22,12 +22,14 @@ from layer_wire.jsontext import (
     raw,
 )
 from layer_wire.queries import (
-    TOP_K_DEFAULT,
     UPSTREAM_ROWS_MAX,
     VECTOR_ATTRIBUTE,
     LayerQuery,
+    checked_top_k,
+    consistency_level,
     layer_query,
     rank_by_vector,
+    without_vector,
     written_span,
 )
 from layer_wire.searches import (
@@ -68,6 +70,7 @@ class _SearchBody(msgspec.Struct):
     include_attributes: bool | list[str] | None = None
     include_leg_breakdown: bool | None = None
     cursor: str | None = None
+    consistency: Raw = ABSENT
 
 
 _StopWords = Literal["en"] | bool | list[str] | None
@@ -206,21 +209,16 @@ def _decoded_offset(cursor: str) -> int:
 
 
 def _scope(found: _SearchBody) -> Scope:
-    top_k = TOP_K_DEFAULT if found.top_k is None else found.top_k
-    if top_k < 1:
-        raise InvalidRequestError("TOP_K_RANGE", "top_k is at least 1.", field="top_k")
-    include = found.include_attributes
-    names_vector = isinstance(include, list) and VECTOR_ATTRIBUTE in include
-    if isinstance(include, list):
-        include = [name for name in include if name != VECTOR_ATTRIBUTE]
+    include, drops_vector = without_vector(found.include_attributes)
     return Scope(
-        top_k=top_k,
+        top_k=checked_top_k(found.top_k),
         filter=None if is_null(found.filters) else found.filters,
         written=written_span(found.as_of, found.between),
         include_attributes=include,
-        drops_vector=names_vector,
+        drops_vector=drops_vector,
         with_leg_breakdown=bool(found.include_leg_breakdown),
         cursor=found.cursor,
+        consistency=consistency_level(found.consistency),
     )
 
 

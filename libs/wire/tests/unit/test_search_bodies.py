@@ -75,6 +75,7 @@ def test_options_are_read() -> None:
     assert (search.rank_constant, search.rows_per_leg(1000), search.threads) == (7, 9, 32)
     assert (search.scope.include_attributes, search.scope.drops_vector) == (["kind"], True)
     assert search.scope.with_leg_breakdown
+    assert text_search(consistency={"level": "strong"}).scope.consistency == "strong"
 
 
 @pytest.mark.parametrize(("page_end", "expected"), [(2, 50), (10, 50), (30, 150), (500, 200)])
