@@ -168,7 +168,7 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
     )
     consistency_safety_margin_ms: int = Field(
         500,
-        ge=0,
+        ge=1,
         le=3_600_000,
         validation_alias=contract_name(
             "CONSISTENCY_SAFETY_MARGIN_MS", field="consistency_safety_margin_ms"

@@ -86,7 +86,9 @@ class WatchSettings:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Watched:
+class Watched:
+    """What is known of a namespace, and when it is to be looked at."""
+
     status: IndexStatus = IndexStatus.UNKNOWN
     watermark_ms: int | None = None
     polled_at_ms: int = 0
@@ -125,7 +127,7 @@ class Watermarks:
         self._polled = polled
         self._advanced = advanced
         self._random_share = random_share
-        self._watched: OrderedDict[Namespace, _Watched] = OrderedDict()
+        self._watched: OrderedDict[Namespace, Watched] = OrderedDict()
         self._slots = asyncio.Semaphore(POLLS_AT_ONCE_MAX)
         self._polls: set[asyncio.Task[None]] = set()
 
@@ -222,23 +224,23 @@ class Watermarks:
             task.cancel()
         await asyncio.gather(*self._polls, return_exceptions=True)
 
-    def _watch(self, namespace: Namespace, now_s: float) -> _Watched:
+    def _watch(self, namespace: Namespace, now_s: float) -> Watched:
         watched = self._watched.get(namespace)
         if watched is None:
             if len(self._watched) >= NAMESPACES_WATCHED_MAX:
                 self._watched.popitem(last=False)
-            watched = self._watched[namespace] = _Watched(used_at_s=now_s)
+            watched = self._watched[namespace] = Watched(used_at_s=now_s)
         else:
             self._watched.move_to_end(namespace)
         return watched
 
-    def _used(self, watched: _Watched, caller: Caller, now_s: float) -> None:
+    def _used(self, watched: Watched, caller: Caller, now_s: float) -> None:
         watched.used_at_s = now_s
         # Nothing else of this request belongs to the polls that it permits.
         kept = [header for header in caller.headers if header[0] == _AUTHORIZATION]
         watched.caller = Caller(headers=kept)
 
-    async def _look(self, namespace: Namespace, watched: _Watched, started_s: float) -> None:
+    async def _look(self, namespace: Namespace, watched: Watched, started_s: float) -> None:
         """Poll one namespace; errors are counted, logged and make the next poll come later."""
         writes_count = watched.writes_count
         try:
@@ -257,7 +259,7 @@ class Watermarks:
             watched.is_polling = False
             self._slots.release()
 
-    async def _status(self, namespace: Namespace, watched: _Watched) -> str:
+    async def _status(self, namespace: Namespace, watched: Watched) -> str:
         """Ask the store and remember what it says; return one word for it."""
         polled_at_ms = self._stamps.now_ms()
         on_their_way_ms = self._stamps.earliest_in_flight(namespace)
@@ -288,12 +290,12 @@ class Watermarks:
             self._advance(namespace, watched, stable_ms)
         return watched.status
 
-    def _advance(self, namespace: Namespace, watched: _Watched, watermark_ms: int) -> None:
+    def _advance(self, namespace: Namespace, watched: Watched, watermark_ms: int) -> None:
         if watched.watermark_ms is None or watermark_ms > watched.watermark_ms:
             watched.watermark_ms = watermark_ms
             self._advanced(namespace, watermark_ms)
 
-    def _interval_s(self, watched: _Watched) -> float:
+    def _interval_s(self, watched: Watched) -> float:
         if watched.status is not IndexStatus.UP_TO_DATE:
             return self._settings.interval_s
         early = EARLY_SHARE * self._random_share()
