@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 helm = pytest.importorskip(
@@ -244,6 +246,37 @@ def test_every_variable_of_a_chart_is_a_setting_of_its_service(service: str) -> 
     environment = render(everything()).environment(f"layer-{service}")
     ours = {name for name in environment if name.startswith("LAYER_")}
     assert ours <= known_variables(service)
+
+
+def test_declared_stores_reach_the_gateway_with_their_secrets_as_files() -> None:
+    reference = {"name": "callers", "key": "search.page"}
+    spec = {
+        "kind": "turbopuffer",
+        "endpoint": {"url": "https://store.example", "region": "here"},
+        "credential": {"secretRef": {"name": "turbopuffer", "key": "api-key"}},
+        "inboundAuth": {
+            "mode": "keys",
+            "keys": [
+                {"name": "page", "scopes": ["read"], "secretRef": reference},
+                {"name": "same", "scopes": ["write"], "secretRef": reference},
+            ],
+        },
+    }
+    values = {"vectorStores": {"main": spec}, "objectStore": {"bucket": "kept"}}
+    release = render_service("gateway", values)
+    environment = release.environment("gateway")
+    assert json.loads(environment["LAYER_STORE_JSON"]) == {"main": spec}
+    assert "LAYER_GATEWAY_UPSTREAM_URL" not in environment
+    assert (environment["S3_BUCKET"], environment["S3_REGION"]) == ("kept", "us-east-1")
+    files = {name: value for name, value in environment.items() if "LAYER_SECRET_" in name}
+    assert files == {
+        "LAYER_SECRET_CALLERS_SEARCH_PAGE_FILE": (
+            "/etc/layer/secrets/LAYER_SECRET_CALLERS_SEARCH_PAGE/search.page"
+        ),
+        "LAYER_SECRET_TURBOPUFFER_API_KEY_FILE": (
+            "/etc/layer/secrets/LAYER_SECRET_TURBOPUFFER_API_KEY/api-key"
+        ),
+    }
 
 
 def _selects(selector: Json, pod: Json) -> bool:

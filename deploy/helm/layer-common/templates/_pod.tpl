@@ -187,7 +187,7 @@ The settings that the chart decides. An address `:port` listens on all interface
 {{- end }}
 {{- end }}
 
-{{/* Names of volumes have no underscores. */}}
+{{/* Names of volumes have no underscores, and 63 characters at most. */}}
 {{- define "layer-common.secret-volume" -}}
-{{- .variable | lower | replace "_" "-" -}}
+{{- .variable | lower | replace "_" "-" | trunc -63 | trimPrefix "-" -}}
 {{- end }}
