@@ -7,6 +7,7 @@ their events knows where to begin; the other 10 bytes are random.
 
 from __future__ import annotations
 
+import functools
 import re
 import zlib
 from typing import Final
@@ -33,8 +34,7 @@ def mint_trace_id(epoch_s: int, random_bits: int) -> str:
     Args:
         random_bits: ``RANDOM_BITS`` of them.
     """
-    seconds = f"{epoch_s & 0xFFFFFFFF:08x}"
-    return f"{seconds}{_checksum(seconds)}{random_bits:020x}"
+    return f"{_prefix(epoch_s)}{random_bits:020x}"
 
 
 def minted_at_s(trace_id: str) -> int | None:
@@ -43,6 +43,12 @@ def minted_at_s(trace_id: str) -> int | None:
     if trace_id[_SECONDS_DIGITS:_CHECKED_DIGITS] != _checksum(seconds):
         return None
     return int(seconds, 16)
+
+
+@functools.lru_cache(maxsize=1)
+def _prefix(epoch_s: int) -> str:
+    seconds = f"{epoch_s & 0xFFFFFFFF:08x}"
+    return seconds + _checksum(seconds)
 
 
 def _checksum(seconds: str) -> str:

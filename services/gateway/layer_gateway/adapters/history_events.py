@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import msgspec
-
 from layer.history.v1 import history_pb2
 from layer_gateway.domain.history import Clicked, Queried
 from layer_gateway.domain.summaries import count_components, summarise
@@ -21,7 +19,6 @@ _SERVED_FROM: Final = {
     True: history_pb2.SERVED_FROM_CACHE,
     False: history_pb2.SERVED_FROM_UPSTREAM,
 }
-_id: Final = msgspec.json.Decoder(str | int)
 
 
 class Rendering:
@@ -68,7 +65,7 @@ class Rendering:
             summary_json=summarise(
                 happened.fields, happened.echo, self._counting(happened.namespace)
             ),
-            top_result_ids=[str(_id.decode(id_)) for id_ in happened.top_ids],
+            top_result_ids=[str(id_) for id_ in happened.top_ids],
             tags=happened.tags,
         )
 

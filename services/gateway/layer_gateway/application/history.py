@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.fetching import Fetched
 from layer_gateway.domain.history import Clicked, Queried
@@ -17,6 +19,8 @@ from layer_gateway.domain.visits import Visit
 from layer_gateway.ports import HistoryRecorder
 from layer_kit.names import Namespace
 from layer_wire.jsontext import Raw, RawObject
+
+_id: Final = msgspec.json.Decoder(str | int).decode
 
 TOP_RESULTS_MAX: Final = 10
 CLICKS_AT_ONCE: Final = 500
@@ -62,7 +66,7 @@ class History:
                 fields,
                 sum(map(_size_bytes, fields.values())),
                 echo,
-                [bytes(row["id"]) for row in answer.rows[:TOP_RESULTS_MAX] if "id" in row],
+                _ids(answer.rows[:TOP_RESULTS_MAX]),
             )
         )
 
@@ -95,6 +99,14 @@ class History:
         first_ns = max(self._last_ns + 1, self.now_ns())
         self._last_ns = first_ns + count - 1
         return first_ns
+
+
+def _ids(rows: Sequence[RawObject]) -> Sequence[str | int]:
+    """Return the ids of rows, read at once: a raw one would hold on to the whole answer."""
+    try:
+        return [_id(row["id"]) for row in rows]
+    except (KeyError, msgspec.DecodeError):  # an answer that no client could read either
+        return ()
 
 
 def _size_bytes(value: Raw) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from layer_kit.names import Namespace
 from layer_wire.jsontext import RawObject
@@ -12,9 +12,8 @@ from layer_wire.jsontext import RawObject
 HistoryRedaction = Literal["keep", "hash", "drop"]
 
 
-@dataclass(frozen=True, slots=True)
-class Queried:
-    """A query that was answered. Kept small: one is made for every query."""
+class Queried(NamedTuple):
+    """A query that was answered. A tuple, since one is made for every query."""
 
     time_ns: int
     namespace: Namespace
@@ -28,13 +27,11 @@ class Queried:
     """What the fields hold on to."""
     echo: Mapping[str, object]
     """What the answer told of how the query was carried out."""
-    top_ids: Sequence[bytes]
-    """Of the best rows, best first, as the store spelt them: copies, which do not hold on to the
-    whole answer."""
+    top_ids: Sequence[str | int]
+    """Of the best rows, best first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clicked:
+class Clicked(NamedTuple):
     """Rows that were fetched on behalf of a trace."""
 
     first_ns: int

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from layer_kit.errors import InvalidRequestError
 from layer_wire.traces import RANDOM_BITS, mint_trace_id, trace_id_of
@@ -19,9 +19,8 @@ SPAN_BITS: Final = 64
 _TAG: Final = re.compile(r"[A-Za-z0-9:_\-./=+]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """One request of a session."""
+class Visit(NamedTuple):
+    """One request of a session. A tuple, since one is made for every query and every fetch."""
 
     traceparent: str
     """The caller's, or one of layer's making."""
@@ -45,15 +44,21 @@ def read_visit(
     Raises:
         InvalidRequestError: ``TAG_INVALID`` or ``TOO_MANY_TAGS``.
     """
-    raw_query = (header(SEARCH_QUERY_HEADER) or "").strip()
-    tags = parse_tags(header(name) for name in TAG_HEADERS)
-    traceparent = header("traceparent") or ""
+    raw_query = header(SEARCH_QUERY_HEADER)
+    tags, more_tags = header(TAG_HEADERS[0]), header(TAG_HEADERS[1])
+    traceparent = header("traceparent")
     trace_id = trace_id_of(traceparent) if traceparent else None
-    if trace_id is not None:
-        return Visit(traceparent, trace_id, False, raw_query, tags)  # noqa: FBT003
-    trace_id = mint_trace_id(epoch_s(), random_bits(RANDOM_BITS))
-    span_id = random_bits(SPAN_BITS) or 1
-    return Visit(f"00-{trace_id}-{span_id:016x}-01", trace_id, True, raw_query, tags)  # noqa: FBT003
+    is_minted = trace_id is None
+    if trace_id is None:
+        trace_id = mint_trace_id(epoch_s(), random_bits(RANDOM_BITS))
+        traceparent = f"00-{trace_id}-{random_bits(SPAN_BITS) or 1:016x}-01"
+    return Visit(
+        traceparent or "",
+        trace_id,
+        is_minted,
+        raw_query.strip() if raw_query else "",
+        _remembered_tags(tags, more_tags) if tags or more_tags else (),
+    )
 
 
 def parse_tags(lists: Iterable[str | None]) -> Sequence[str]:
@@ -76,7 +81,7 @@ def parse_tags(lists: Iterable[str | None]) -> Sequence[str]:
     for tag in found:
         if len(tag) > TAG_BYTES_MAX or _TAG.fullmatch(tag) is None:
             raise tag_invalid(tag)
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 def tag_invalid(tag: str) -> InvalidRequestError:
@@ -87,3 +92,9 @@ def tag_invalid(tag: str) -> InvalidRequestError:
         field="tags",
         tag=tag[:TAG_BYTES_MAX],
     )
+
+
+@functools.lru_cache(maxsize=4096)
+def _remembered_tags(tags: str | None, more_tags: str | None) -> Sequence[str]:
+    """Parse the tags of two headers, which clients repeat from one request to the next."""
+    return parse_tags((tags, more_tags))

@@ -26,6 +26,11 @@ GZIP_WINDOW_BITS: Final = 31
 GZIP_LEVEL: Final = 2
 _BITS_PER_EVENT: Final = 16
 _PROBES: Final = 6
+_SPREAD: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835
+"""2^128 divided by the golden ratio, odd."""
+
+_WORD: Final = 2**64 - 1
+_WORDS: Final = 2**128 - 1
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
@@ -62,13 +67,21 @@ class Segment:
     blocks: list[Block]
 
 
-def trace_probes(trace_id: str) -> list[int]:
-    """Return where filters are asked about a trace; nothing for no trace."""
+def trace_probes(trace_id: str) -> Sequence[int]:
+    """Return where filters are asked about a trace; nothing for no trace.
+
+    Probes are in arithmetic progression (Kirsch and Mitzenmacher 2006) from a product that spreads
+    ids which are not random, as those of a client that counts up (Knuth, vol. 3, 6.4).
+    """
     if not trace_id:
-        return []
-    # Ids are random, or ought to be: a client that counts up must not spoil the filter.
-    digest = hashlib.blake2b(trace_id.encode(), digest_size=4 * _PROBES).digest()
-    return [int.from_bytes(digest[at : at + 4], "little") for at in range(0, 4 * _PROBES, 4)]
+        return ()
+    try:
+        number = int(trace_id, 16)
+    except ValueError:  # by others, who may call anything a trace
+        number = int.from_bytes(hashlib.blake2b(trace_id.encode(), digest_size=16).digest())
+    spread = number * _SPREAD & _WORDS
+    start, step = spread >> 64, spread & _WORD | 1
+    return range(start, start + _PROBES * step, step)
 
 
 def build_segments(

@@ -173,15 +173,21 @@ def _click(event: history_pb2.ClickEvent, position: int) -> Click:
 
 def _shared(
     event: history_pb2.QueryEvent | history_pb2.ClickEvent, position: int
-) -> tuple[int, Namespace, str, list[str]]:
-    time_ns, trace_id, tags = event.event_time_ns, event.trace_id, list(event.tags)
+) -> tuple[int, Namespace, str, tuple[str, ...]]:
+    time_ns, trace_id = event.event_time_ns, event.trace_id
     if time_ns < 1:
         raise _event_invalid(position, "event_time_ns", "is not set")
     if trace_id and _TRACE_ID.fullmatch(trace_id) is None:
         raise _event_invalid(position, "trace_id", "is not 32 hexadecimal digits in lower case")
-    if tags and (len(tags) > TAGS_MAX or not all(map(_TAG.fullmatch, tags))):
+    tags = tuple(event.tags)
+    if tags and not _are_tags(tags):
         raise _event_invalid(position, "tags", f"are not up to {TAGS_MAX} of {TAG_BYTES_MAX} bytes")
     return time_ns, _namespace(event.namespace), trace_id, tags
+
+
+@functools.lru_cache(maxsize=4096)
+def _are_tags(tags: tuple[str, ...]) -> bool:
+    return len(tags) <= TAGS_MAX and all(map(_TAG.fullmatch, tags))
 
 
 def _summary(summary: bytes, position: int) -> msgspec.Raw:
