@@ -11,17 +11,14 @@ from contextlib import asynccontextmanager
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
 
 from layer_kit.addresses import bind_site
 from layer_kit.health import Health
-from layer_kit.telemetry.metrics import CONTENT_TYPE
+from layer_kit.telemetry.metrics import CONTENT_TYPE, Exposition
 
 
 @asynccontextmanager
-async def ops_server(
-    address: str, *, health: Health, registry: CollectorRegistry
-) -> AsyncIterator[str]:
+async def ops_server(address: str, *, health: Health, exposition: Exposition) -> AsyncIterator[str]:
     """Serve the operations endpoints for the length of the block; yield the bound address."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -32,9 +29,7 @@ async def ops_server(
                 status = 200 if health.is_ready else 503
                 return _json(status, {"ready": health.is_ready, "components": health.components})
             case "/metrics":
-                return web.Response(
-                    body=generate_latest(registry), headers={"content-type": CONTENT_TYPE}
-                )
+                return web.Response(body=await exposition(), headers={"content-type": CONTENT_TYPE})
             case _:
                 message = "This port serves /livez, /readyz and /metrics."
                 return _json(404, {"error": "not_found", "message": message})

@@ -19,7 +19,7 @@ from layer_kit.loops import Loops, background_loops
 from layer_kit.ops import ops_server
 from layer_kit.rpc.server import grpc_server
 from layer_kit.settings import ServiceSettings
-from layer_kit.telemetry.metrics import new_registry
+from layer_kit.telemetry.metrics import exposition_of, new_registry
 
 START: Final = "start"
 
@@ -49,6 +49,8 @@ class ServiceFrame:
         address: str,
         services: Sequence[ServiceDescriptor],
         register: Callable[[grpc.aio.Server], None],
+        *,
+        reuse_port: bool = False,
     ) -> None:
         """Start the gRPC server; it stops before anything entered on ``resources`` earlier."""
         self.addresses["grpc"] = await self.resources.enter_async_context(
@@ -59,6 +61,7 @@ class ServiceFrame:
                 health=self.health,
                 registry=self.registry,
                 shutdown_grace_s=self._settings.shutdown_grace_s,
+                reuse_port=reuse_port,
             )
         )
 
@@ -73,7 +76,9 @@ async def service_frame(settings: ServiceSettings) -> AsyncIterator[ServiceFrame
     health, registry = Health(), new_registry()
     health.require(START)
     async with (
-        ops_server(settings.ops_address, health=health, registry=registry) as ops_address,
+        ops_server(
+            settings.ops_address, health=health, exposition=exposition_of(registry)
+        ) as ops_address,
         background_loops(registry) as loops,
         AsyncExitStack() as resources,
     ):

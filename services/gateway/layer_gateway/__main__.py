@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layer_gateway.bootstrap import serving
+from layer_gateway.pool.supervisor import serving
 from layer_gateway.settings import GatewaySettings
 from layer_kit.process import run_service
 

@@ -71,6 +71,8 @@ from layer_gateway.metrics import (
     WarmMetrics,
     WatermarkMetrics,
 )
+from layer_gateway.pool.marks import MarkTable
+from layer_gateway.pool.worker import Worker, this_worker
 from layer_gateway.ports import HistoryArchive, HistoryRecorder
 from layer_gateway.rpc.servicer import GatewayServicer
 from layer_gateway.settings import GatewaySettings
@@ -78,6 +80,7 @@ from layer_kit.clock import epoch_milliseconds, monotonic
 from layer_kit.process import Addresses
 from layer_kit.rpc.client import open_channel
 from layer_kit.service import ServiceFrame, service_frame
+from layer_kit.telemetry.metrics import Exposition, exposition_of
 from layer_objects import ObjectStore
 from layer_upstream import UpstreamClient, UpstreamLimits
 
@@ -87,11 +90,13 @@ STATES_INTERVAL_S: Final = 1.0
 
 METRICS_CONNECTIONS_MAX: Final = 8
 METRICS_TIMEOUT_S: Final = 30.0
+POOL_TIMEOUT_S: Final = 5.0
 
 
 @asynccontextmanager
 async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
     """Run the gateway for the length of the block; yield what it listens on."""
+    worker = this_worker()
     async with service_frame(settings) as frame:
         stores = declared_stores(settings)
         last_seen = LastSeen(epoch_milliseconds)
@@ -103,7 +108,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         )
         facts = Facts(store, shards, ttl_s=settings.facts_ttl_s, monotonic=monotonic)
         stamps = Stamps(epoch_milliseconds)
-        watermarks = _open_watermarks(settings, frame, store, stamps)
+        watermarks = _open_watermarks(settings, frame, store, stamps, worker)
         reads = JoinedReads(store=store, cache=cache.rows, facts=facts)
         states = CacheStates(cache.rows, cache.warmth)
         warm_namespace = WarmNamespace(
@@ -227,7 +232,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             admission=door,
             is_draining=is_draining,
             health=frame.health,
-            registry=frame.registry,
+            exposition=_exposition(frame, worker),
             metrics=EdgeMetrics(frame.registry),
         )
         frame.addresses["http"] = await frame.resources.enter_async_context(
@@ -237,6 +242,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
                 body_bytes_max=settings.body_bytes_max,
                 patience_s=settings.request_patience_s,
                 shutdown_grace_s=settings.shutdown_grace_s,
+                reuse_port=worker is not None,
             )
         )
         servicer = GatewayServicer(
@@ -257,6 +263,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             settings.grpc_address,
             [gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]],
             lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server),
+            reuse_port=worker is not None,
         )
         frame.started()
         yield frame.addresses
@@ -273,6 +280,21 @@ def _open_store(
     client = UpstreamClient(declared.url, limits, registry=frame.registry)
     frame.resources.push_async_callback(client.aclose)
     return HttpStore(client, last_seen, api_key=declared.token)
+
+
+def _exposition(frame: ServiceFrame, worker: Worker | None) -> Exposition:
+    """Return what the edge shows as metrics: a worker shows those of its pool."""
+    alone = exposition_of(frame.registry)
+    if worker is None:
+        return alone
+    limits = UpstreamLimits(connections_max=1, total_timeout_s=POOL_TIMEOUT_S)
+    client = UpstreamClient(f"http://{worker.pool_address}", limits)
+    frame.resources.push_async_callback(client.aclose)
+
+    async def of_pool() -> bytes:
+        return (await client.request(b"GET", b"/metrics", ())).body
+
+    return of_pool
 
 
 def _open_metrics(settings: GatewaySettings, frame: ServiceFrame) -> MetricsBackend | None:
@@ -340,8 +362,15 @@ def _open_warm_jobs(
 
 
 def _open_watermarks(
-    settings: GatewaySettings, frame: ServiceFrame, store: HttpStore, stamps: Stamps
+    settings: GatewaySettings,
+    frame: ServiceFrame,
+    store: HttpStore,
+    stamps: Stamps,
+    worker: Worker | None,
 ) -> Watermarks:
+    table = None if worker is None else MarkTable(worker.marks_fd)
+    if table is not None:
+        frame.resources.callback(table.close)
     interval_s = settings.consistency_poll_interval_ms / 1000
     watermarks = Watermarks(
         store,
@@ -353,6 +382,7 @@ def _open_watermarks(
         ),
         monotonic=monotonic,
         polled=WatermarkMetrics(frame.registry).polled,
+        shared=table,
     )
     frame.resources.push_async_callback(watermarks.aclose)
     frame.loops.every(interval_s, watermarks.poll, name="watermarks")

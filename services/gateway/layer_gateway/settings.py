@@ -19,6 +19,13 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
     grpc_address: str = Field(
         "127.0.0.1:7100", description="Where gRPC listens; port 0 = any free."
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that share both ports, one for each core it may use. Limits on "
+        "callers and bytes hold in each.",
+    )
     store_file: str = Field(
         "",
         validation_alias=contract_name("LAYER_STORE_FILE", field="store_file"),

@@ -18,7 +18,6 @@ TRANSPORT_OPTIONS: Final[ChannelOptions] = (
 )
 SERVER_OPTIONS: Final[ChannelOptions] = (
     *TRANSPORT_OPTIONS,
-    ("grpc.so_reuseport", 0),  # a second process on the same port is a mistake, not a replica
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),

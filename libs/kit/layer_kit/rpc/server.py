@@ -30,11 +30,15 @@ async def grpc_server(
     health: Health,
     registry: CollectorRegistry,
     shutdown_grace_s: float,
+    reuse_port: bool = False,
 ) -> AsyncIterator[str]:
     """Serve until the block ends; yield the bound address.
 
     ``grpc.health.v1`` follows ``health``, which the caller drains before leaving the block: a
     load balancer then stops sending while running calls get ``shutdown_grace_s`` to finish.
+
+    Args:
+        reuse_port: Whether other processes may listen there, too, and take turns.
 
     Raises:
         ConfigurationError: When the address cannot be bound.
@@ -42,7 +46,7 @@ async def grpc_server(
     interceptor = CallInterceptor(domain=services[0].file.package, registry=registry)
     server = grpc.aio.server(
         interceptors=[interceptor],
-        options=SERVER_OPTIONS,
+        options=(*SERVER_OPTIONS, ("grpc.so_reuseport", int(reuse_port))),
         maximum_concurrent_rpcs=CONCURRENT_CALLS_MAX,
     )
     probe: Any = grpc_health.aio.HealthServicer()

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import structlog
@@ -75,6 +75,13 @@ class Mark:
     polled_at_ms: int
 
 
+class SharedMarks(Protocol):
+    """What gateways that share what they learn see of each other, at once."""
+
+    def read(self, namespace: Namespace) -> Mark | None: ...
+    def publish(self, mark: Mark) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchSettings:
     """How often namespaces are looked at."""
@@ -107,6 +114,7 @@ class Watermarks:
     Args:
         polled: Told how each poll went, by one word.
         advanced: Told of every namespace whose watermark has moved.
+        shared: Where other processes on this host publish their marks, and find ours.
     """
 
     def __init__(
@@ -118,6 +126,7 @@ class Watermarks:
         monotonic: Monotonic,
         polled: Callable[[str], None] = lambda _: None,
         advanced: Callable[[Namespace, int], None] = lambda _, __: None,
+        shared: SharedMarks | None = None,
         random_share: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -126,6 +135,7 @@ class Watermarks:
         self._monotonic = monotonic
         self._polled = polled
         self._advanced = advanced
+        self._shared = shared
         self._random_share = random_share
         self._watched: OrderedDict[Namespace, Watched] = OrderedDict()
         self._slots = asyncio.Semaphore(POLLS_AT_ONCE_MAX)
@@ -133,6 +143,8 @@ class Watermarks:
 
     def cut(self, namespace: Namespace) -> Cut:
         """Return where reads of a namespace end now; a request takes one and keeps it."""
+        if self._shared is not None and (mark := self._shared.read(namespace)) is not None:
+            self.learn(mark)
         watched = self._watched.get(namespace)
         if watched is None:
             return Cut()
@@ -288,6 +300,15 @@ class Watermarks:
             if on_their_way_ms is not None:
                 stable_ms = min(stable_ms, on_their_way_ms - 1)
             self._advance(namespace, watched, stable_ms)
+        if self._shared is not None:  # before anybody can be answered with it
+            self._shared.publish(
+                Mark(
+                    namespace=namespace,
+                    status=watched.status,
+                    watermark_ms=watched.watermark_ms,
+                    polled_at_ms=polled_at_ms,
+                )
+            )
         return watched.status
 
     def _advance(self, namespace: Namespace, watched: Watched, watermark_ms: int) -> None:

@@ -18,7 +18,6 @@ import structlog
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
-from prometheus_client import CollectorRegistry, generate_latest
 
 from layer_gateway.application.admission import Admission
 from layer_gateway.application.cache_states import CacheStates, shown
@@ -38,7 +37,7 @@ from layer_kit.rpc.context import (
     incoming_trace,
     request_id,
 )
-from layer_kit.telemetry.metrics import CONTENT_TYPE
+from layer_kit.telemetry.metrics import CONTENT_TYPE, Exposition
 from layer_kit.telemetry.traces import is_exporting, server_span
 
 log = structlog.get_logger(__name__)
@@ -61,7 +60,7 @@ class Edge:
         admission: Admission,
         is_draining: Callable[[], bool],
         health: Health,
-        registry: CollectorRegistry,
+        exposition: Exposition,
         metrics: EdgeMetrics,
     ) -> None:
         self._table = table
@@ -69,7 +68,7 @@ class Edge:
         self._admission = admission
         self._is_draining = is_draining
         self._health = health
-        self._registry = registry
+        self._exposition = exposition
         self._metrics = metrics
         self._is_debugging = log.bind().is_enabled_for(logging.DEBUG)
 
@@ -96,7 +95,7 @@ class Edge:
         reason = None
         try:
             if found is None:
-                response = self._public(path)
+                response = await self._public(path)
             elif found.operation in PUBLIC_OPERATIONS:
                 response = await self._table[found.operation](request, found)
             else:
@@ -132,11 +131,10 @@ class Edge:
             )
         return response
 
-    def _public(self, path: str) -> web.StreamResponse:
+    async def _public(self, path: str) -> web.StreamResponse:
         match path:
             case "/metrics":
-                exposition = generate_latest(self._registry)
-                return WholeAnswer(HTTPStatus.OK, METRICS_FIELDS, exposition)
+                return WholeAnswer(HTTPStatus.OK, METRICS_FIELDS, await self._exposition())
             case "/ready" if self._is_draining():
                 return json_answer({"status": "draining", "version": VERSION}, status=503)
             case "/ready" if not self._health.is_ready:
@@ -166,7 +164,13 @@ class Edge:
 
 @asynccontextmanager
 async def http_edge(
-    edge: Edge, address: str, *, body_bytes_max: int, patience_s: float, shutdown_grace_s: float
+    edge: Edge,
+    address: str,
+    *,
+    body_bytes_max: int,
+    patience_s: float,
+    shutdown_grace_s: float,
+    reuse_port: bool = False,
 ) -> AsyncIterator[str]:
     """Serve ``edge`` for the length of the block; yield the bound address.
 
@@ -198,7 +202,7 @@ async def http_edge(
     runner = web.ServerRunner(server, shutdown_timeout=shutdown_grace_s)
     await runner.setup()
     try:
-        yield await bind_site(runner, address)
+        yield await bind_site(runner, address, reuse_port=reuse_port)
     finally:
         await runner.cleanup()
 

@@ -1,0 +1,129 @@
+"""Several workers behind one port are one gateway to whoever calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from prometheus_client.parser import text_string_to_metric_families
+
+from layer_testing.edge_calls import EdgeCaller, eventually
+from layer_testing.gateway_calls import KEY, gateway_over
+from layer_testing.processes import ServiceProcess
+from layer_testing.scripted_store import Exchange, ScriptedStore, answer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WORKERS = 2
+PASSED = "/v1/anything"
+REQUESTS = 60
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pool(store: ScriptedStore) -> AsyncIterator[ServiceProcess]:
+    async with gateway_over(store.url, LAYER_GATEWAY_WORKERS=str(WORKERS)) as process:
+        yield process
+
+
+@pytest.fixture
+def caller(pool: ServiceProcess) -> EdgeCaller:
+    return EdgeCaller(pool.addresses["http"], key=KEY)
+
+
+def workers_of(pool: ServiceProcess) -> list[int]:
+    listed = Path(f"/proc/{pool.pid}/task/{pool.pid}/children").read_text().split()
+    return [int(pid) for pid in listed]
+
+
+async def metric(address: str, name: str, path: str = "/metrics", **labels: str) -> float:
+    exposition = await EdgeCaller(address, key=KEY)("GET", path)
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(exposition.body.decode())
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+async def test_every_worker_shows_the_metrics_of_all(
+    pool: ServiceProcess, caller: EdgeCaller, store: ScriptedStore
+) -> None:
+    store.answers[f"GET {PASSED}"] = answer({})
+    count = "layer_http_request_seconds_count"
+    before = await metric(pool.addresses["http"], count, operation="pass")
+    answers = await asyncio.gather(*(caller("GET", PASSED) for _ in range(REQUESTS)))
+    assert {received.status for received in answers} == {200}
+
+    for address in (pool.addresses["http"], pool.addresses["ops"]):
+        assert await metric(address, count, operation="pass") == before + REQUESTS
+    assert len(workers_of(pool)) == WORKERS
+
+
+async def test_a_killed_worker_comes_back_and_nobody_else_notices(
+    pool: ServiceProcess, caller: EdgeCaller, store: ScriptedStore
+) -> None:
+    store.answers[f"GET {PASSED}"] = answer({})
+    killed, spared = workers_of(pool)
+    os.kill(killed, signal.SIGKILL)
+
+    async def is_back() -> bool:
+        return len(workers_of(pool)) == WORKERS and killed not in workers_of(pool)
+
+    assert await eventually(is_back)
+
+    async def is_ready() -> bool:
+        return (await EdgeCaller(pool.addresses["ops"], key=KEY)("GET", "/readyz")).status == 200
+
+    assert await eventually(is_ready)
+    answers = await asyncio.gather(*(caller("GET", PASSED) for _ in range(REQUESTS)))
+    assert {received.status for received in answers} == {200}
+    assert spared in workers_of(pool)
+    assert await metric(pool.addresses["ops"], "layer_worker_restarts_total") == 1
+
+
+async def test_a_pool_that_is_told_to_stop_finishes_what_runs_and_leaves_nobody(
+    store: ScriptedStore,
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        begun.set()
+        await go_on.wait()
+        await exchange.say(answer({"late": True}))
+
+    store.answers["GET /v1/slow"] = slow
+    async with gateway_over(store.url, LAYER_GATEWAY_WORKERS=str(WORKERS)) as process:
+        workers = workers_of(process)
+        running = asyncio.create_task(
+            EdgeCaller(process.addresses["http"], key=KEY)("GET", "/v1/slow")
+        )
+        await begun.wait()
+        process.process.send_signal(signal.SIGTERM)
+        go_on.set()
+        assert (await running).json == {"late": True}
+        assert await process.wait() == 0
+    assert not any(_runs(pid) for pid in workers)
+
+
+async def test_workers_end_with_a_parent_that_was_killed(store: ScriptedStore) -> None:
+    async with gateway_over(store.url, LAYER_GATEWAY_WORKERS=str(WORKERS)) as process:
+        workers = workers_of(process)
+        os.kill(process.pid, signal.SIGKILL)
+
+        async def are_gone() -> bool:
+            return not any(_runs(pid) for pid in workers)
+
+        assert await eventually(are_gone)
+
+
+def _runs(pid: int) -> bool:
+    """Tell whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
