@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 import msgspec
 
-from layer_gateway.application.answers import HybridReport, QueryAnswer
+from layer_gateway.application.answers import (
+    FederatedAnswer,
+    NamespaceFailure,
+    NamespaceResult,
+    QueryAnswer,
+)
 from layer_gateway.application.asking import AnswerQuery
 from layer_gateway.application.auto import routed
 from layer_gateway.application.facts import Facts
@@ -28,11 +33,10 @@ from layer_gateway.application.profiles import (
 )
 from layer_gateway.application.refusals import refusal
 from layer_gateway.domain.federation import (
+    BestRows,
     EmbeddingProfile,
     Merge,
-    MergeMethod,
     choose_merge,
-    merge_rows,
 )
 from layer_gateway.domain.filter_fit import misfit
 from layer_gateway.domain.routing import Routing
@@ -47,7 +51,6 @@ from layer_kit.errors import (
 )
 from layer_kit.names import Namespace
 from layer_wire.federated import FederatedQuery, top_k_of
-from layer_wire.jsontext import RawObject
 from layer_wire.search_bodies import Query
 from layer_wire.searches import AutoSearch
 
@@ -72,45 +75,6 @@ _OF_THE_REQUEST: Final = frozenset(
 _ANY: Final = msgspec.json.Decoder()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamespaceFailure:
-    """Why a namespace contributed nothing."""
-
-    namespace: Namespace
-    message: str
-    code: str
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamespaceResult:
-    """What a namespace contributed."""
-
-    namespace: Namespace
-    stable_as_of_ms: int | None
-    matched_count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FederatedAnswer:
-    """The best rows of all namespaces, or the store's refusal of the request as such."""
-
-    rows: Sequence[RawObject] = ()
-    merge: Merge = field(default_factory=lambda: Merge(method=MergeMethod.RANK_INTERLEAVE))
-    hybrid: HybridReport | None = None
-    routing: Routing | None = None
-    is_deferred: bool = False
-    results: Sequence[NamespaceResult] = ()
-    failures: Sequence[NamespaceFailure] = ()
-    refusal: StoreAnswer | None = None
-
-    @property
-    def stable_as_of_ms(self) -> int | None:
-        """The earliest watermark of those known."""
-        known = [r.stable_as_of_ms for r in self.results if r.stable_as_of_ms is not None]
-        return min(known, default=None)
-
-
 class _RefusedError(Exception):
     """The store's refusal of the request as such, on its way out of the namespaces' tasks."""
 
@@ -130,6 +94,7 @@ class _Federation:
     profiles: Mapping[Namespace, EmbeddingProfile | None]
     attribute: str
     """Of the vector that is compared; empty where none is."""
+    best: BestRows
     places: asyncio.Semaphore
     slots: asyncio.Semaphore
     deadline_s: float
@@ -186,6 +151,7 @@ class QueryNamespaces:
             filter=None if query.filter is None else _ANY.decode(query.filter),
             profiles=profiles,
             attribute=attribute,
+            best=BestRows(merge.method, query.top_k),
             places=asyncio.Semaphore(self.namespaces_at_once),
             slots=asyncio.Semaphore(REQUESTS_AT_ONCE_MAX),
             deadline_s=asyncio.get_running_loop().time() + self.timeout_s,
@@ -194,11 +160,11 @@ class QueryNamespaces:
             found = await all_of(self._one(federation, name) for name in names)
         except _RefusedError as refused:
             return FederatedAnswer(refusal=refused.answer)
-        return _merged(query, merge, dict(zip(names, found, strict=True)), routing)
+        return _merged(federation, merge, found, routing)
 
     async def _one(
         self, federation: _Federation, namespace: Namespace
-    ) -> QueryAnswer | NamespaceFailure:
+    ) -> NamespaceResult | NamespaceFailure:
         """Ask one namespace; what is wrong with the request as such is raised."""
         try:
             async with asyncio.timeout_at(federation.deadline_s), federation.places:
@@ -215,14 +181,15 @@ class QueryNamespaces:
 
     async def _asked(
         self, federation: _Federation, namespace: Namespace
-    ) -> QueryAnswer | NamespaceFailure:
+    ) -> NamespaceResult | NamespaceFailure:
         if (problem := await self._misfit(federation, namespace)) is not None:
             return _mismatch(federation, namespace, problem)
         answer = await self.answer_query(
             namespace, federation.query.query, federation.caller, slots=federation.slots
         )
         if answer.refusal is None:
-            return answer
+            federation.best.add(namespace, answer.rows)
+            return _result(namespace, answer)
         if federation.query.is_strict or answer.refusal.status in _OF_THE_REQUEST:
             raise _RefusedError(answer.refusal)
         return _failure(federation, namespace, refusal(answer.refusal, namespace))
@@ -270,28 +237,28 @@ def _result(namespace: Namespace, answer: QueryAnswer) -> NamespaceResult:
         namespace=namespace,
         stable_as_of_ms=answer.stable_as_of_ms,
         matched_count=len(answer.rows),
+        hybrid=answer.hybrid,
     )
 
 
 def _merged(
-    query: FederatedQuery,
+    federation: _Federation,
     merge: Merge,
-    found: Mapping[Namespace, QueryAnswer | NamespaceFailure],
+    found: Sequence[NamespaceResult | NamespaceFailure],
     routing: Routing | None,
 ) -> FederatedAnswer:
-    failures = [one for one in found.values() if isinstance(one, NamespaceFailure)]
-    answers = {name: one for name, one in found.items() if isinstance(one, QueryAnswer)}
-    if failures and not answers:
+    failures = [one for one in found if isinstance(one, NamespaceFailure)]
+    results = [one for one in found if isinstance(one, NamespaceResult)]
+    if failures and not results:
         told = "; ".join(failure.message for failure in failures[:FAILURES_TOLD_MAX])
         raise UpstreamError(
             "ALL_NAMESPACES_FAILED", f"None of {len(failures)} namespaces could answer: {told}"
         )
-    rows = {name: answer.rows for name, answer in answers.items()}
     return FederatedAnswer(
-        rows=merge_rows(merge.method, rows, query.top_k),
+        rows=federation.best.rows(),
         merge=merge,
-        hybrid=next((one.hybrid for one in answers.values() if one.hybrid is not None), None),
+        hybrid=next((one.hybrid for one in results if one.hybrid is not None), None),
         routing=routing,
-        results=[_result(name, answer) for name, answer in answers.items()],
+        results=results,
         failures=failures,
     )

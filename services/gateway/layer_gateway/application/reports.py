@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from layer_gateway.application.answers import HybridReport, QueryAnswer
-from layer_gateway.application.federating import FederatedAnswer
+from layer_gateway.application.answers import FederatedAnswer, HybridReport, QueryAnswer
 
 
 def reports(answer: QueryAnswer | FederatedAnswer) -> dict[str, object]:

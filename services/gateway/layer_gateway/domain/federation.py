@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from layer_kit.names import Namespace
+from layer_wire.ids import JsonId
 from layer_wire.jsontext import RawObject, raw
 from layer_wire.ranking import id_order, rank_value
-from layer_wire.rows import row_id
+from layer_wire.rows import row_ids
 
 
 class MergeMethod(StrEnum):
@@ -44,6 +45,9 @@ class Merge:
     downgrade: Downgrade | None = None
 
 
+_Key = tuple[float, Namespace, tuple[bool, JsonId]]
+
+
 def choose_merge(profiles: Sequence[EmbeddingProfile | None], *, is_by_distance: bool) -> Merge:
     """Compare distances where they mean the same in every namespace, and ranks elsewhere.
 
@@ -60,27 +64,34 @@ def choose_merge(profiles: Sequence[EmbeddingProfile | None], *, is_by_distance:
     return Merge(method=MergeMethod.DISTANCE)
 
 
-def merge_rows(
-    method: MergeMethod, found: Mapping[Namespace, Sequence[RawObject]], top_k: int
-) -> list[RawObject]:
-    """Return the best ``top_k`` rows, each with its namespace and its rank there, from 1.
+class BestRows:
+    """The best rows of the namespaces that have answered so far; all others are let go at once.
 
-    Raises:
-        UpstreamError: ``UPSTREAM_UNREADABLE`` when a row lacks a distance that is compared.
+    Args:
+        count_max: How many are kept.
     """
-    keyed = [
-        (
-            rank_value(row) if method is MergeMethod.DISTANCE else rank,
-            namespace,
-            id_order(row_id(row)),
-            rank,
-            row,
-        )
-        for namespace, rows in found.items()
-        for rank, row in enumerate(rows, start=1)
-    ]
-    keyed.sort(key=lambda entry: entry[:3])
-    return [
-        {**row, "$namespace": raw(namespace), "$rank": raw(rank)}
-        for _, namespace, _, rank, row in keyed[:top_k]
-    ]
+
+    def __init__(self, method: MergeMethod, count_max: int) -> None:
+        self._method = method
+        self._count_max = count_max
+        self._best: list[tuple[_Key, int, RawObject]] = []
+
+    def add(self, namespace: Namespace, rows: Sequence[RawObject]) -> None:
+        """Take part of a namespace's rows, which are in its own order.
+
+        Raises:
+            UpstreamError: ``UPSTREAM_UNREADABLE`` when a row lacks a distance that is compared.
+        """
+        is_by_distance = self._method is MergeMethod.DISTANCE
+        added = [
+            ((rank_value(row) if is_by_distance else rank, namespace, id_order(id_)), rank, row)
+            for rank, (id_, row) in enumerate(zip(row_ids(rows), rows, strict=True), start=1)
+        ]
+        self._best = sorted(self._best + added, key=lambda one: one[0])[: self._count_max]
+
+    def rows(self) -> list[RawObject]:
+        """Return the best rows, each with its namespace and its rank there, counted from 1."""
+        return [
+            {**row, "$namespace": raw(namespace), "$rank": raw(rank)}
+            for (_, namespace, _), rank, row in self._best
+        ]

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from layer.gateway.v1 import gateway_pb2
-from layer_gateway.application.federating import FederatedAnswer
+from layer_gateway.application.answers import FederatedAnswer
 from layer_gateway.domain.federation import Downgrade, MergeMethod
 from layer_gateway.rpc.querying import consistent, fill_ranked_row, query_body
 from layer_gateway.rpc.rows import RowReader

@@ -7,8 +7,7 @@ from typing import Final
 import msgspec
 
 from layer.gateway.v1 import gateway_pb2
-from layer_gateway.application.answers import HybridReport, QueryAnswer
-from layer_gateway.application.federating import FederatedAnswer
+from layer_gateway.application.answers import FederatedAnswer, HybridReport, QueryAnswer
 from layer_gateway.application.fused_rows import FUSED_KEY
 from layer_gateway.domain.routing import FORCED, Routing
 from layer_gateway.rpc.vectors import vector_json

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from layer_gateway.adapters.embedding_profiles import read_profiles
 from layer_gateway.application.facts import bare_schema
 from layer_gateway.domain.federation import (
+    BestRows,
     Downgrade,
     EmbeddingProfile,
     MergeMethod,
     choose_merge,
-    merge_rows,
 )
 from layer_gateway.domain.filter_fit import misfit
 from layer_kit.configuration import ConfigurationError
@@ -93,9 +93,10 @@ def test_merging_orders_by_distance_or_rank_then_namespace_then_id(
         for name, rows in ranked.items()
         for rank, (id_, distance) in enumerate(rows, start=1)
     ]
-    merged = merge_rows(
-        method, {name: [row(*one) for one in rows] for name, rows in ranked.items()}, top_k
-    )
+    best = BestRows(method, top_k)
+    for name, rows in ranked.items():
+        best.add(name, [row(*one) for one in rows])
+    merged = best.rows()
     read = [{key: msgspec.json.decode(value) for key, value in one.items()} for one in merged]
     told = [(one["$namespace"], one["id"]) for one in read]
     assert told == [(name, id_) for _, name, _, id_, _ in sorted(everything)[:top_k]]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from layer_gateway.application.federating import FederatedAnswer, QueryNamespaces
+from layer_gateway.application.answers import FederatedAnswer
+from layer_gateway.application.federating import QueryNamespaces
 from layer_gateway.application.reports import reports
 from layer_gateway.http.answers import JSON_FIELDS, WholeAnswer, relayed
 from layer_gateway.http.bodies import read_json_body
