@@ -68,6 +68,23 @@ def test_the_gateway_finds_the_cache_of_its_release() -> None:
     assert ("Service", "blue-cache") in release.names
 
 
+def test_the_gateway_knows_every_pod_of_several_caches() -> None:
+    gateway = {"upstream": {"url": URL}, "cache": {"replicas": 3}}
+    release = render({"gateway": gateway, "cache": {"replicaCount": 3}})
+    addresses = release.environment("layer-gateway")["LAYER_GATEWAY_CACHE_ADDRESS"].split(",")
+    assert addresses == [f"dns:///layer-cache-{number}.layer-cache:7101" for number in range(3)]
+    cache = release.one("StatefulSet", "layer-cache")["spec"]
+    assert (cache["replicas"], cache["serviceName"]) == (3, "layer-cache")
+    assert cache["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Delete"
+
+
+@pytest.mark.parametrize(("pods", "known"), [(3, 1), (1, 3), (2, 3)])
+def test_gateways_that_would_not_know_every_cache_are_refused(pods: int, known: int) -> None:
+    gateway = {"upstream": {"url": URL}, "cache": {"replicas": known}}
+    with pytest.raises(helm.HelmRenderError, match=r"gateway\.cache\.replicas"):
+        render({"gateway": gateway, "cache": {"replicaCount": pods}})
+
+
 def test_a_gateway_beside_a_disabled_cache_runs_without_one() -> None:
     release = render({"gateway": {"upstream": {"url": URL}}, "cache": {"enabled": False}})
     assert "LAYER_GATEWAY_CACHE_ADDRESS" not in release.environment("layer-gateway")

@@ -33,6 +33,9 @@ spec:
   template:
     {{- include "layer-common.pod-template" . | nindent 4 }}
   {{- if .Values.persistence.enabled }}
+  {{- with .Values.persistence.whenScaled }}
+  persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: {{ . }}}
+  {{- end }}
   volumeClaimTemplates:
     - apiVersion: v1
       kind: PersistentVolumeClaim
