@@ -29,7 +29,13 @@ from layer_gateway.domain.tokens import (
     search_tokens,
 )
 from layer_gateway.ports import Caller, SearchObserver
-from layer_kit.errors import DeadlineError, InvalidRequestError, UpstreamError
+from layer_kit.errors import (
+    DeadlineError,
+    InvalidRequestError,
+    LayerError,
+    UnavailableError,
+    UpstreamError,
+)
 from layer_kit.names import Namespace
 from layer_wire import filters
 from layer_wire.jsontext import Raw, raw
@@ -92,20 +98,16 @@ class SearchText:
             InvalidRequestError: ``TEXT_WITHOUT_TOKENS``, ``CURSOR_INVALID``, ``PAGE_TOO_DEEP``.
             UpstreamError: The store's own.
         """
-        status, tokens_count = "layer_error", None
+        tokens_count = None
         try:
             run = self._prepared(namespace, search, caller, semantic, slots)
             tokens_count = len(run.tokens.tokens)
             answer = await self._run(run)
-            status = "ok" if answer.refusal is None else "tpuf_error"
-        except UpstreamError:
-            status = "tpuf_error"
+        except LayerError as error:
+            self.observer.searched(namespace, _status(error), tokens_count)
             raise
-        except DeadlineError:
-            status = "timeout"
-            raise
-        finally:
-            self.observer.searched(namespace, status, tokens_count)
+        status = "ok" if answer.refusal is None else "tpuf_error"
+        self.observer.searched(namespace, status, tokens_count)
         return answer
 
     def _prepared(
@@ -178,6 +180,16 @@ class SearchText:
             for leg in legs.values()
         )
         return dict(zip(legs, answers, strict=True))
+
+
+def _status(error: LayerError) -> str:
+    match error:
+        case DeadlineError():
+            return "timeout"
+        case UpstreamError() | UnavailableError():
+            return "tpuf_error"
+        case _:
+            return "layer_error"
 
 
 def _stop_words(search: TextSearch) -> frozenset[str]:

@@ -34,8 +34,9 @@ def compared_vector(query: Query, routing: Routing | None) -> tuple[str, int | N
         rank_by = query.rank_by if routing.route is SearchRoute.SEMANTIC else None
     if rank_by is None:
         return "", None
-    name, _, vector, *_ = decode_list(rank_by)
-    return _STRING.decode(name), vector_dimension(vector)
+    name, _, *operands = decode_list(rank_by)
+    # The store has its own words for a ranking without a vector.
+    return _STRING.decode(name), vector_dimension(operands[0]) if operands else None
 
 
 def check_profiles(

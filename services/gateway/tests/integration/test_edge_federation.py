@@ -304,6 +304,17 @@ async def test_what_is_wrong_with_the_request_is_relayed(
     assert received["traceparent"] == "not-checked"
 
 
+@pytest.mark.parametrize(
+    "rank_by", [["vector", "ANN"], ["vector", "ANN", {}], ["vector", "ANN", [0.1, 0.2], 1, 2]]
+)
+async def test_a_ranking_that_makes_no_sense_is_the_stores_to_refuse(
+    edge: EdgeCaller, store: ScriptedStore, rank_by: object
+) -> None:
+    failing(store, "tools", {"error": "no such ranking"}, 422)
+    received = await query(edge, vector=None, rank_by=rank_by, namespaces=["tools"])
+    assert (received.status, received.json) == (422, {"error": "no such ranking"})
+
+
 async def test_a_namespace_that_does_not_answer_in_time_has_failed(
     edge: EdgeCaller, store: ScriptedStore
 ) -> None:
