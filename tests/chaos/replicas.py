@@ -26,6 +26,7 @@ from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.joined_reads import JoinedReads
 from layer_gateway.application.layer_state import DescribeLayer
+from layer_gateway.application.listings import Listings
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.purging import PurgeNamespace
 from layer_gateway.application.sharding import Shards
@@ -101,12 +102,14 @@ class Replica:
         facts = Facts(store, shards, ttl_s=30.0, monotonic=monotonic)
         stamps = Stamps(epoch_milliseconds)
         watermarks = Watermarks(store, stamps, WatchSettings(), monotonic=monotonic)
+        listings = Listings(ttl_s=0.0, monotonic=monotonic)
         self.write = WriteRows(
             store=store,
             cache=cache,
             facts=facts,
             stamps=stamps,
             watermarks=watermarks,
+            listings=listings,
             store_name="default",
         )
         self.fetch = FetchRows(
@@ -122,6 +125,8 @@ class Replica:
             describe_layer=DescribeLayer(shards=shards, watermarks=watermarks),
             purge=PurgeNamespace(archive=NoHistory(), objects=None),
             states=CacheStates(cache, NoWarmth()),
+            listings=listings,
+            now_ms=epoch_milliseconds,
         )
         self._joined = asyncio.Event()
         self._keeping: list[asyncio.Task[None]] = []

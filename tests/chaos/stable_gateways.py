@@ -22,6 +22,7 @@ from layer_gateway.application.initialising import BackfillSettings, InitNamespa
 from layer_gateway.application.joined_reads import JoinedReads
 from layer_gateway.application.layer_state import DescribeLayer
 from layer_gateway.application.legs import RunLegs
+from layer_gateway.application.listings import Listings
 from layer_gateway.application.multi_querying import QueryLegs
 from layer_gateway.application.plans import MakePlans
 from layer_gateway.application.querying import QueryRows
@@ -134,7 +135,11 @@ class StableGateway:
         cache = NoCache()
         core: dict[str, Any] = {"store": store, "cache": cache, "facts": facts}
         self.write = WriteRows(
-            **core, stamps=stamps, watermarks=self.watermarks, store_name="default"
+            **core,
+            stamps=stamps,
+            watermarks=self.watermarks,
+            listings=Listings(ttl_s=0.0, monotonic=monotonic),
+            store_name="default",
         )
         fetch = FetchRows(cache=cache, facts=facts, reads=JoinedReads(**core))
         plans = self.parts.plans(facts=facts, strong_namespaces=StrongNamespaces(""))

@@ -36,6 +36,7 @@ from layer_gateway.application.jobs import Jobs
 from layer_gateway.application.joined_reads import JoinedReads
 from layer_gateway.application.layer_state import DescribeLayer
 from layer_gateway.application.legs import RunLegs
+from layer_gateway.application.listings import Listings
 from layer_gateway.application.mirroring import MirrorSnapshot
 from layer_gateway.application.multi_querying import QueryLegs
 from layer_gateway.application.namespaces import Namespaces
@@ -124,12 +125,14 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         )
         warm_jobs = _open_warm_jobs(settings, frame, warm_namespace, objects, states)
         fetch = FetchRows(cache=cache.rows, facts=facts, reads=reads, missed=warm_jobs.missed)
+        listings = Listings(ttl_s=settings.namespace_list_cache_ttl_ms / 1000, monotonic=monotonic)
         write = WriteRows(
             store=store,
             cache=cache.rows,
             facts=facts,
             stamps=stamps,
             watermarks=watermarks,
+            listings=listings,
             store_name=stores.default.name,
         )
         plans = MakePlans(
@@ -156,6 +159,8 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             describe_layer=describe_layer,
             purge=PurgeNamespace(archive=archive, objects=objects),
             states=states,
+            listings=listings,
+            now_ms=epoch_milliseconds,
         )
         init_namespace = InitNamespace(
             store=store,
@@ -211,7 +216,6 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         blobs = BlobHandlers(blobs=Blobs(objects=objects))
         warming = WarmHandlers(warm_jobs=warm_jobs, passthrough=passthrough)
         metrics = MetricHandlers(source=_open_metrics(settings, frame))
-        editions = EditionHandlers(store_name=stores.default.name)
         vectorstores = VectorStoreHandlers(stores=stores, reachability=last_seen)
         is_draining = draining(settings, frame.health)
         door = admission(settings, stores.default, is_draining)
@@ -224,7 +228,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
                 **blobs.table(),
                 **vectorstores.table(),
                 **metrics.table(),
-                **editions.table(),
+                **EditionHandlers(store_name=stores.default.name).table(),
                 **HistoryHandlers(archive=archive).table(),
                 **warming.table(),
             },

@@ -24,6 +24,11 @@ class Caller:
     headers: Headers = ()
     """Headers to send on, ``authorization`` among them where the caller sent one."""
 
+    @property
+    def authorization(self) -> bytes:
+        """What the caller showed to come in; empty when nothing."""
+        return next((value for name, value in self.headers if name == b"authorization"), b"")
+
 
 class KeyRing(Protocol):
     """Keys that are made and revoked while the gateway runs."""

@@ -131,6 +131,15 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         validation_alias=contract_name("LAYER_SHARD_COUNT", field="shard_count"),
         description="Shards of a namespace that has no marker row.",
     )
+    namespace_list_cache_ttl_ms: int = Field(
+        10_000,
+        ge=0,
+        le=3_600_000,
+        validation_alias=contract_name(
+            "NAMESPACE_LIST_CACHE_TTL_MS", field="namespace_list_cache_ttl_ms"
+        ),
+        description="How long a page of a listing of namespaces is remembered.",
+    )
     init_backfill_batch_size: int = Field(
         1000,
         ge=1,

@@ -7,27 +7,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 import msgspec
 
-from layer_gateway.application.cache_states import COLD, CacheStates, shown
+from layer_gateway.application.cache_states import CacheStates, shown
 from layer_gateway.application.facts import Facts, attribute_types
 from layer_gateway.application.layer_state import DescribeLayer
+from layer_gateway.application.listings import (
+    ListedNamespace,
+    Listings,
+    Metadata,
+    NamespacePage,
+)
 from layer_gateway.application.purging import PurgeNamespace
 from layer_gateway.application.watermarks import Watermarks
-from layer_gateway.domain.warmth import NamespaceWarmth
 from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
-from layer_kit.errors import LayerError, NotFoundError, UpstreamError
+from layer_kit.clock import EpochMilliseconds
+from layer_kit.errors import InvalidRequestError, LayerError, NotFoundError, UpstreamError
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.federated import too_many_namespaces
 from layer_wire.jsontext import Raw, RawObject, raw
 from layer_wire.metadata import IndexStatus, index_status
+from layer_wire.moments import epoch_ms
 from layer_wire.rows import read_answer
 
 METADATA_CONCURRENCY: Final = 16
 LIST_PAGE_SIZE: Final = 1000
-SHADOW_SUFFIX: Final = "-shadow"
 
 
 class _Listed(msgspec.Struct):
@@ -41,39 +47,6 @@ class _ListAnswer(msgspec.Struct):
 
 class _Index(msgspec.Struct):
     status: str | None = None
-
-
-class Metadata(msgspec.Struct):
-    """The part of the store's metadata that layer reads."""
-
-    schema: RawObject = {}
-    approx_row_count: int | None = None
-    approx_logical_bytes: int | None = None
-    created_at: str | None = None
-    updated_at: str | None = None
-    index: Raw = Raw(b"{}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedNamespace:
-    """A namespace in a listing, with its metadata or with why that could not be read."""
-
-    name: str
-    metadata: Metadata | None = None
-    metadata_error: str = ""
-    warmth: NamespaceWarmth = COLD
-
-    @property
-    def is_shadow(self) -> bool:
-        return self.name.endswith(SHADOW_SUFFIX)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamespacePage:
-    """A page of a listing, by name."""
-
-    namespaces: Sequence[ListedNamespace]
-    next_cursor: str | None
 
 
 _LIST: Final[msgspec.json.Decoder[_ListAnswer]] = msgspec.json.Decoder(_ListAnswer)
@@ -93,6 +66,8 @@ class Namespaces:
     describe_layer: DescribeLayer
     purge: PurgeNamespace
     states: CacheStates
+    listings: Listings
+    now_ms: EpochMilliseconds
 
     async def describe(self, namespace: Namespace, caller: Caller) -> RawObject | StoreAnswer:
         """Return the store's metadata with ``id`` and ``layer``, or its refusal.
@@ -133,8 +108,13 @@ class Namespaces:
         A namespace whose metadata cannot be read is listed with ``metadata_error``.
 
         Raises:
+            InvalidRequestError: ``PAGE_SIZE_RANGE``.
             UpstreamError: ``LIST_FAILED`` or ``UPSTREAM_UNREADABLE``.
         """
+        _check_page_size(query_string)
+        if (known := self.listings.get(query_string, caller)) is not None:
+            return known
+        generation = self.listings.generation
         answer = await self.store.list_namespaces(query_string, caller)
         if answer.status in range(400, 500):
             return answer
@@ -152,7 +132,9 @@ class Namespaces:
                 return await self._listed(name, caller)
 
         namespaces = await asyncio.gather(*(listed(entry.id) for entry in page.namespaces))
-        return NamespacePage(namespaces=namespaces, next_cursor=page.next_cursor or None)
+        found = NamespacePage(namespaces=namespaces, next_cursor=page.next_cursor or None)
+        self.listings.put(query_string, caller, found, generation=generation)
+        return found
 
     async def names(self, caller: Caller, count_max: int) -> Sequence[Namespace] | StoreAnswer:
         """Return the name of every namespace, or the store's refusal to list them.
@@ -189,6 +171,7 @@ class Namespaces:
             # Whatever became of it: it may have been deleted, and its answer lost.
             self.facts.deleted(namespace)
             self.watermarks.forget(namespace)
+            self.listings.forget()
             await self.cache.invalidate(namespace)
         if answer.status not in (HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NOT_FOUND):
             raise UpstreamError(
@@ -200,6 +183,7 @@ class Namespaces:
         return await self.purge(namespace)
 
     async def _listed(self, name: str, caller: Caller) -> ListedNamespace:
+        asked_at_ms = self.now_ms()
         try:
             answer = await self.store.metadata(parse_namespace(name), caller)
             if answer.status != HTTPStatus.OK:
@@ -211,8 +195,19 @@ class Namespaces:
         except LayerError as error:
             return ListedNamespace(name=name, metadata_error=error.message)
         return ListedNamespace(
-            name=name, metadata=metadata, warmth=self.states.of(parse_namespace(name))
+            name=name,
+            metadata=metadata,
+            asked_at_ms=asked_at_ms,
+            warmth=self.states.of(parse_namespace(name)),
         )
+
+
+def _check_page_size(query_string: str) -> None:
+    for value in parse_qs(query_string, keep_blank_values=True).get("page_size", ()):
+        if not (value.isascii() and value.isdecimal() and 1 <= int(value[:9]) <= LIST_PAGE_SIZE):
+            raise InvalidRequestError(
+                "PAGE_SIZE_RANGE", f"page_size is 1 to {LIST_PAGE_SIZE}.", field="page_size"
+            )
 
 
 def _entry(listed: ListedNamespace) -> dict[str, object]:
@@ -232,8 +227,16 @@ def _entry(listed: ListedNamespace) -> dict[str, object]:
         entry["row_count"] = found.approx_row_count
     if found.approx_logical_bytes is not None:
         entry["size_bytes"] = found.approx_logical_bytes
-    if (status := _index_status(found.index)) is not None:
-        entry["is_stable"] = status == "up-to-date"
+    if (written_ms := epoch_ms(found.last_write_at or "")) is not None:
+        entry["last_write_ms"] = written_ms
+    match _index_status(found.index):
+        case IndexStatus.UP_TO_DATE:
+            # What this very request has shown, and not what the watermark allows for.
+            entry |= {"is_stable": True, "stable_as_of_ms": listed.asked_at_ms}
+        case IndexStatus.UPDATING:
+            entry["is_stable"] = False
+        case _:
+            pass  # nothing is known, and nothing is said
     return entry
 
 

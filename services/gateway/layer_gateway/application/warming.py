@@ -20,8 +20,8 @@ import structlog
 
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.joined_reads import JoinedReads, no_namespace
+from layer_gateway.application.listings import Metadata
 from layer_gateway.application.mirroring import MirrorSnapshot
-from layer_gateway.application.namespaces import Metadata
 from layer_gateway.application.refusals import accepted
 from layer_gateway.application.streaming import RowStream, StreamRows
 from layer_gateway.application.watermarks import Watermarks

@@ -20,6 +20,7 @@ from layer_gateway.application.facts import (
     attribute_types,
     unmirrored_attributes,
 )
+from layer_gateway.application.listings import Listings
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
@@ -50,6 +51,7 @@ class WriteRows:
     facts: Facts
     stamps: Stamps
     watermarks: Watermarks
+    listings: Listings
     store_name: str
 
     async def __call__(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
@@ -97,6 +99,8 @@ class WriteRows:
         if answer.status == HTTPStatus.OK:
             self.watermarks.written(namespace, caller)
             self.facts.stamped(namespace)
+        if not facts.exists:
+            self.listings.forget()
         if not facts.exists or not declared.items() <= facts.types.items():
             self.facts.forget(namespace)
         return answer
@@ -162,6 +166,7 @@ class WriteRows:
         answer = await self._write_unfenced(namespace, [body], caller)
         if not _is_refused(answer):
             self.facts.forget(namespace)
+            self.listings.forget()  # a copy or a branch makes a namespace
             await self.cache.invalidate(namespace)
         return answer
 

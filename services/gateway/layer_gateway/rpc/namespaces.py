@@ -9,13 +9,13 @@ import msgspec
 
 from layer.gateway.v1 import gateway_pb2
 from layer_gateway.application.layer_state import LayerState
-from layer_gateway.application.namespaces import ListedNamespace, Metadata, NamespacePage
+from layer_gateway.application.listings import ListedNamespace, Metadata, NamespacePage
 from layer_gateway.domain.warmth import NamespaceWarmth, WarmState
-from layer_gateway.rpc.moments import epoch_ms
 from layer_gateway.rpc.reading import page_size
 from layer_gateway.rpc.schema import fill_schema
 from layer_kit.names import Namespace
 from layer_wire.jsontext import Raw, RawObject, encode
+from layer_wire.moments import epoch_ms
 from layer_wire.rows import read_answer
 
 LISTED_DEFAULT: Final = 100

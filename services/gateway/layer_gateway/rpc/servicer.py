@@ -19,8 +19,9 @@ from layer_gateway.application.federating import QueryNamespaces
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.history import History
 from layer_gateway.application.initialising import InitNamespace
+from layer_gateway.application.listings import NamespacePage
 from layer_gateway.application.multi_querying import QueryLegs
-from layer_gateway.application.namespaces import NamespacePage, Namespaces
+from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.refusals import accepted, refusal
 from layer_gateway.application.reports import reports
 from layer_gateway.application.streaming import StreamRows

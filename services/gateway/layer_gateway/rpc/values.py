@@ -17,7 +17,6 @@ from google.protobuf import struct_pb2
 
 from layer.common.v1 import common_pb2
 from layer_gateway.rpc.ids import UUID
-from layer_gateway.rpc.moments import epoch_ms, rfc3339
 from layer_gateway.rpc.vectors import (
     fill_sparse,
     fill_vector,
@@ -29,6 +28,7 @@ from layer_gateway.rpc.vectors import (
 from layer_kit.errors import InvalidRequestError
 from layer_wire.ids import UNSIGNED_MAX
 from layer_wire.jsontext import Raw
+from layer_wire.moments import epoch_ms, rfc3339
 
 SIGNED_MAX: Final = 2**63 - 1
 SIGNED_MIN: Final = -(2**63)

@@ -8,8 +8,8 @@ from typing import Final
 from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2
 from layer_gateway.application.jobs import JOBS_KEPT_MAX, Job, JobStatus
-from layer_gateway.rpc.moments import epoch_ms
 from layer_gateway.rpc.reading import page_size
+from layer_wire.moments import epoch_ms
 
 _STATES: Final[Mapping[JobStatus, common_pb2.JobState.ValueType]] = {
     JobStatus.RUNNING: common_pb2.JOB_STATE_RUNNING,

@@ -12,6 +12,7 @@ from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.joined_reads import JoinedReads
+from layer_gateway.application.listings import Listings
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
@@ -136,6 +137,7 @@ async def test_a_write_of_unknown_fate_and_unknown_rows_invalidates_its_namespac
         facts=facts_over(store),
         stamps=stamps,
         watermarks=watermarks,
+        listings=Listings(ttl_s=0.0, monotonic=lambda: 0.0),
         store_name="default",
     )
 

@@ -17,12 +17,12 @@ from layer.common.v1.common_pb2 import Value
 from layer_gateway.application.facts import NamespaceFacts
 from layer_gateway.application.sharding import Sharding
 from layer_gateway.rpc.ids import id_json, id_message
-from layer_gateway.rpc.moments import epoch_ms, rfc3339
 from layer_gateway.rpc.rows import RowReader, row_json
 from layer_gateway.rpc.values import fill_value, value_json
 from layer_kit.errors import InvalidRequestError
 from layer_wire.ids import IdKind, JsonId
 from layer_wire.jsontext import encode
+from layer_wire.moments import epoch_ms, rfc3339
 
 U64_MAX = 2**64 - 1
 EARLIEST_MS = -62_135_596_800_000

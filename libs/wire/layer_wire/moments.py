@@ -1,4 +1,4 @@
-"""Moments: milliseconds since 1970 in messages, RFC 3339 in JSON."""
+"""Moments: milliseconds since 1970 beside RFC 3339 in JSON."""
 
 from __future__ import annotations
 
