@@ -60,6 +60,13 @@ def test_the_guide_to_grpc_works(system: LocalSystem) -> None:
     assert "written: 2" in printed[0]
 
 
+def test_the_guide_to_history_works(system: LocalSystem) -> None:
+    page = examples("docs/guides/history.md")
+    printed = [run(system, language, text) for language, text in page]
+    assert len(printed[0].strip()) == 32
+    assert printed[1:] == ["desert planet -> ['dune']\n", "drop\n"]
+
+
 def test_the_guide_to_searching_works(system: LocalSystem) -> None:
     printed = [run(system, language, text) for language, text in examples("docs/guides/search.md")]
     written, hybrid, pages, routes, federated = printed
