@@ -63,8 +63,7 @@ class Catalogue:
         folder = day_folder(stream, day)
         listed = _segments(stream, await self._keys(folder))
         if changes == self._changes:
-            expires_s = self.clock() + LISTING_TTL_S
-            self._days.put((stream, day), (expires_s, listed), weight=1 + len(listed))
+            self._remember(stream, day, listed)
         return listed
 
     async def last_day(self, stream: Stream) -> int | None:
@@ -99,12 +98,23 @@ class Catalogue:
 
     async def _search_last(self, stream: Stream) -> int | None:
         today = day_of(self.now_ns())
-        first = await self._first_day_from(stream, today)
-        if first is None:
+        changes = self._changes
+        after = day_folder(stream, today).rstrip("/")
+        page = await self.objects.list(f"{stream.folder}/", after=after)
+        days = [day for info in page.objects if (day := day_of_key(stream, info.key)) is not None]
+        if not days:
             return await self.day_before(stream, today)
-        while (later := await self._first_day_from(stream, first + 1)) is not None:
-            first = later
-        return first
+        if page.next_after is not None:  # a busy day: its end is somewhere behind this page
+            while (later := await self._first_day_from(stream, days[-1] + 1)) is not None:
+                days.append(later)
+        elif changes == self._changes:
+            in_last = [info for info in page.objects if day_of_key(stream, info.key) == days[-1]]
+            self._remember(stream, days[-1], _segments(stream, in_last))
+        return days[-1]
+
+    def _remember(self, stream: Stream, day: int, listed: list[Listed]) -> None:
+        expires_s = self.clock() + LISTING_TTL_S
+        self._days.put((stream, day), (expires_s, listed), weight=1 + len(listed))
 
     async def _search_before(self, stream: Stream, day: int) -> int | None:
         empty_from, step = day, 1

@@ -125,6 +125,8 @@ class _Walk:
     """Negated moment, identity, and ``id``, so that events themselves are never compared."""
     _found: list[Event] = field(default_factory=list)
     _scanned_count: int = 0
+    _read_count: int = 0
+    """Places that were opened and held events."""
 
     async def run(self) -> Page:
         self._begin()
@@ -135,11 +137,12 @@ class _Walk:
                 break
             if self._scanned_count > SCANNED_EVENTS_MAX:
                 return Page(events=self._found, before_ns=self._places[0].last_ns + 1)
-            batch = self._next_places(width)
-            width = min(width * 2, READS_AT_ONCE_MAX)
-            for opened in await asyncio.gather(*(self._open(place) for place in batch)):
+            read_count = self._read_count
+            for opened in await asyncio.gather(*map(self._open, self._next_places(width))):
                 self._add_events(opened.events)
                 self._add_places(opened.places)
+            if self._read_count > read_count:  # one place did not do, so several may be needed
+                width = min(width * 2, READS_AT_ONCE_MAX)
         return self._page()
 
     def _begin(self) -> None:
@@ -224,11 +227,13 @@ class _Walk:
 
     async def _open(self, place: _Place) -> _Opened:
         try:
-            return await place.open()
+            opened = await place.open()
         except GoneError:
             if self.skips_gone:
                 return _Opened()
             raise
+        self._read_count += bool(opened.events)
+        return opened
 
     def _settle(self) -> None:
         """Move the events that are certain to be next to the page."""
