@@ -6,22 +6,36 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 import turbopuffer
 
+from layer_testing.round_robin import in_turn
 from layer_testing.system import LocalSystem, local_system
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a module with ``GATEWAY_COUNTS`` in as many systems."""
+    counts = getattr(metafunc.module, "GATEWAY_COUNTS", None)
+    if counts and "system" in metafunc.fixturenames:
+        ids = [f"{count}-gateways" for count in counts]
+        metafunc.parametrize("system", counts, indirect=True, scope="module", ids=ids)
+
+
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
-    with local_system(tmp_path_factory.mktemp("s")) as running:
+def system(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalSystem]:
+    replicas = f"gateway={getattr(request, 'param', 1)}"
+    with local_system(tmp_path_factory.mktemp("s"), "--replicas", replicas) as running:
         yield running
 
 
 @pytest.fixture
-def client(system: LocalSystem) -> turbopuffer.Turbopuffer:
-    """The official client, pointed at the gateway."""
-    return turbopuffer.Turbopuffer(api_key="any", base_url=system.url)
+def client(system: LocalSystem) -> Iterator[turbopuffer.Turbopuffer]:
+    """The official client, whose requests go to each gateway in turn."""
+    with httpx2.Client(event_hooks={"request": [in_turn(system.urls)]}) as http:
+        yield turbopuffer.Turbopuffer(api_key="any", base_url=system.url, http_client=http)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from turbopuffer import NotFoundError, Turbopuffer
 
 from layer_testing.system import LocalSystem
 
+GATEWAY_COUNTS = (1, 3)
+
 Namespace = Any
 """The client's namespace, whose parameters are typed without a row's own attributes."""
 

@@ -37,6 +37,12 @@ class LocalSystem:
         return f"http://{self.address('gateway', 'http')}"
 
     @property
+    def urls(self) -> list[str]:
+        """Base URLs of the edges of all gateways."""
+        gateways = [one for one in self._state()["processes"] if one["service"] == "gateway"]
+        return [f"http://{one['addresses']['http']}" for one in gateways]
+
+    @property
     def store_url(self) -> str:
         """Base URL of the embedded store, past the gateway."""
         return f"http://{self.address('vectorstore', 'http')}"
