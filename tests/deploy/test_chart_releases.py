@@ -191,6 +191,19 @@ def test_a_large_number_reaches_the_cache_as_digits() -> None:
     assert environment["LAYER_CACHE_DISK_BYTES_MAX"] == "1099511627776"
 
 
+def test_a_cache_over_aerospike_is_told_where_it_is() -> None:
+    values = {"backend": "aerospike", "aerospike": {"hosts": "one:3000,two:3000"}}
+    environment = render_service("cache", values).environment("cache")
+    assert environment["LAYER_CACHE_BACKEND"] == "aerospike"
+    assert environment["LAYER_CACHE_AEROSPIKE_HOSTS"] == "one:3000,two:3000"
+    assert environment["LAYER_CACHE_AEROSPIKE_NAMESPACE"] == "hevlayer"
+    assert environment["LAYER_CACHE_AEROSPIKE_SET_PREFIX"] == "tpuf_"
+    with pytest.raises(helm.HelmRenderError, match=r"needs aerospike\.hosts"):
+        render_service("cache", {"backend": "aerospike"})
+    with pytest.raises(helm.HelmRenderError, match="one replica"):
+        render_service("cache", values | {"replicaCount": 2})
+
+
 def test_everything_on_gives_each_service_its_objects() -> None:
     release = render(everything())
     for service in SERVICES:

@@ -60,6 +60,7 @@ def test_a_schema_refuses(service: str, fault: str) -> None:
         ("gateway", {"service": {"type": "ExternalName"}}),
         ("cache", {"autoscaling": {"enabled": True}}),
         ("cache", {"diskBytesMax": "8Gi"}),
+        ("cache", {"backend": "redis"}),
         ("cache", {"persistence": {"size": "10"}}),
         ("vectorstore", {"replicaCount": 2}),
         ("runtime", {"persistence": {"enabled": True}}),
@@ -112,7 +113,7 @@ def test_services_differ_only_in_values_of_their_own() -> None:
         values = yaml.safe_load((chart_of(service) / "values.yaml").read_text(encoding="utf-8"))
         own = {"upstream", "cache", "history", "service", "ingress", "diskBytesMax", "apiKeys"}
         own |= {"flushIntervalSeconds", "objectStore", "hashKey", "exports"}
-        own |= {"vectorStores", "metricsBackendUrl"}
+        own |= {"vectorStores", "metricsBackendUrl", "backend", "aerospike"}
         return set(values) - own - {"persistence", "autoscaling"}
 
     assert len({frozenset(shared(service)) for service in SERVICES}) == 1

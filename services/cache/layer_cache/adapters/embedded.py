@@ -11,9 +11,9 @@ import contextlib
 import os
 import shutil
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from rocksdict import (
@@ -226,15 +226,15 @@ class EmbeddedStore:
         prefix = namespace_prefix(namespace)
         oldest_ms = self._now_ms() - self._ttl_ms
         page: list[tuple[RowKey, Entry]] = []
-        for raw, value in self._rows.items(from_key=after or prefix):
-            assert isinstance(raw, bytes)
-            key = RowKey(raw)
-            if len(page) == count_max or not key.startswith(prefix):
+        rows = cast("Iterator[tuple[RowKey, bytes]]", self._rows.items(from_key=after or prefix))
+        for key, value in rows:
+            if not key.startswith(prefix):
                 break
-            if key == after or key in self._unerased:
-                continue
-            if (entry := _decode(value, oldest_ms)) is not None:
+            entry = _decode(value, oldest_ms)
+            if entry is not None and key != after and key not in self._unerased:
                 page.append((key, entry))
+                if len(page) == count_max:
+                    break
         return page
 
     def _see_tables(self) -> None:
@@ -293,8 +293,8 @@ class EmbeddedStore:
 
 
 def _encode(entry: Entry) -> bytes:
-    header = _HEADER.pack(entry.era, entry.written_ms, len(entry.body))
-    return b"".join((header, entry.body, entry.vectors))
+    era, written_ms, body, vectors = entry
+    return b"".join((_HEADER.pack(era, written_ms, len(body)), body, vectors))
 
 
 def _decode(value: Any, oldest_ms: int) -> Entry | None:

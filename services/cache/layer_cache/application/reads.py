@@ -19,7 +19,7 @@ from layer_cache.domain.limits import (
 )
 from layer_cache.domain.members import Members
 from layer_cache.domain.order import Order
-from layer_cache.domain.rows import Entry, RowKey, id_of, row_keys
+from layer_cache.domain.rows import Entry, RowKey, namespace_prefix, row_keys
 from layer_cache.domain.tokens import parse_token
 from layer_cache.ports import RowStore
 from layer_kit.clock import EpochMilliseconds, Monotonic
@@ -133,15 +133,17 @@ class Reads:
         token = parse_token(read_token)
         written_ms = self.wall_ms()
         stored_count = 0
-        async for chunk in in_turns(list(zip(keys, bodies, vectors, strict=True))):
+        rows = dict(zip(keys, zip(bodies, vectors, strict=True), strict=True))
+        async for chunk in in_turns(list(rows)):
             if not self.order.is_valid(token, namespace, self.clock()):
                 break
             era = self.order.eras.current
             stored_count += await self.store.put(
                 [
                     (key, Entry(era, written_ms, body, vector))
-                    for key, body, vector in chunk
-                    if self.order.admits(token, key) and len(body) + len(vector) <= ROW_BYTES_MAX
+                    for key in self.order.admitted(token, chunk)
+                    for body, vector in (rows[key],)
+                    if len(body) + len(vector) <= ROW_BYTES_MAX
                 ]
             )
         return stored_count
@@ -180,11 +182,11 @@ class Reads:
         bodies: list[bytes] = []
         page_bytes = 0
         async for chunk in self._pages(namespace, min(size, CHUNK_ROWS), selection):
-            for key, entry in chunk:
+            for row_id, entry in chunk:
                 body = projection.of(entry.body)
                 if body is None:
                     continue
-                ids.append(id_of(key))
+                ids.append(row_id)
                 bodies.append(body)
                 page_bytes += len(body)
                 if len(ids) == size or page_bytes >= SCAN_PAGE_BYTES_MAX:
@@ -195,8 +197,12 @@ class Reads:
 
     async def _pages(
         self, namespace: Namespace, count_max: int, selection: Selection
-    ) -> AsyncIterator[list[tuple[RowKey, Entry]]]:
-        """Yield the live rows that ``selection`` keeps, in chunks between which others run."""
+    ) -> AsyncIterator[list[tuple[bytes, Entry]]]:
+        """Yield ids and entries of the live rows that ``selection`` keeps.
+
+        They come in chunks between which others run.
+        """
+        keeps, id_starts_at = selection.keeps, len(namespace_prefix(namespace))
         after: RowKey | None = None
         while True:
             if self.members.is_suspended(self.clock()):
@@ -210,9 +216,9 @@ class Reads:
             after = page[-1][0]
             epoch = self.order.eras.epoch(namespace)
             yield [
-                (key, entry)
+                (row_id, entry)
                 for key, entry in page
-                if entry.era >= epoch and selection.keeps(id_of(key), entry.body)
+                if entry.era >= epoch and keeps(row_id := key[id_starts_at:], entry.body)
             ]
             await give_way()
 

@@ -66,6 +66,12 @@ class Order:
             and token.era >= self.eras.epoch(namespace)
         )
 
+    def admitted(self, token: ReadToken, keys: Sequence[RowKey]) -> Sequence[RowKey]:
+        """Return those of ``keys`` whose backfill a valid ``token`` permits."""
+        if token.sequence == self._sequence and not self.fences.fenced_ids_count:
+            return keys  # nothing was written since, nothing is being written
+        return [key for key in keys if self.admits(token, key)]
+
     def admits(self, token: ReadToken, key: RowKey) -> bool:
         """Tell whether a valid ``token`` permits the backfill of this row."""
         return not self.fences.is_fenced(key) and not self.touches.is_touched_since(

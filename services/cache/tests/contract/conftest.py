@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import secrets
 import time
@@ -110,12 +111,16 @@ def node() -> Iterator[AerospikeNode]:
 
 
 @pytest.fixture
-def target(node: AerospikeNode) -> Callable[[], Target]:
-    """Return what makes a place of this test's own in the cluster."""
+def target(request: pytest.FixtureRequest, node: AerospikeNode) -> Callable[[], Target]:
+    """Return what makes a place of this test's own in the cluster.
+
+    A test that asks for ``node`` causes faults, and has them there whatever is set.
+    """
     prefix = f"t{secrets.token_hex(4)}_"
+    needs_faults = "node" in inspect.signature(request.function).parameters
 
     def make() -> Target:
-        if hosts := os.environ.get("AEROSPIKE_HOSTS"):
+        if not needs_faults and (hosts := os.environ.get("AEROSPIKE_HOSTS")):
             namespace = os.environ.get("AEROSPIKE_NAMESPACE", "test")
             return target_of(hosts, namespace, prefix)
         return target_of(node.host, "test", prefix)
