@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from prometheus_client import Gauge
+
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from layer.history.v1 import history_pb2_grpc
 from layer_gateway.adapters.caches import Caches, open_caches
@@ -53,6 +55,7 @@ from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.domain.vectorstores import VectorStore
 from layer_gateway.entrance import admission, declared_stores, draining
+from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge import Edge, http_edge
 from layer_gateway.http.handlers.blobs import BlobHandlers
 from layer_gateway.http.handlers.documents import DocumentHandlers
@@ -73,7 +76,7 @@ from layer_gateway.metrics import (
     WatermarkMetrics,
 )
 from layer_gateway.pool.marks import MarkTable
-from layer_gateway.pool.worker import Worker, this_worker
+from layer_gateway.pool.worker import this_worker
 from layer_gateway.ports import HistoryArchive, HistoryRecorder
 from layer_gateway.rpc.servicer import GatewayServicer
 from layer_gateway.settings import GatewaySettings
@@ -97,7 +100,6 @@ POOL_TIMEOUT_S: Final = 5.0
 @asynccontextmanager
 async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
     """Run the gateway for the length of the block; yield what it listens on."""
-    worker = this_worker()
     async with service_frame(settings) as frame:
         stores = declared_stores(settings)
         last_seen = LastSeen(epoch_milliseconds)
@@ -109,7 +111,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         )
         facts = Facts(store, shards, ttl_s=settings.facts_ttl_s, monotonic=monotonic)
         stamps = Stamps(epoch_milliseconds)
-        watermarks = _open_watermarks(settings, frame, store, stamps, worker)
+        watermarks = _open_watermarks(settings, frame, store, stamps)
         reads = JoinedReads(store=store, cache=cache.rows, facts=facts)
         states = CacheStates(cache.rows, cache.warmth)
         warm_namespace = WarmNamespace(
@@ -236,7 +238,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             admission=door,
             is_draining=is_draining,
             health=frame.health,
-            exposition=_exposition(frame, worker),
+            exposition=_exposition(frame),
             metrics=EdgeMetrics(frame.registry),
         )
         frame.addresses["http"] = await frame.resources.enter_async_context(
@@ -245,8 +247,9 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
                 settings.http_address,
                 body_bytes_max=settings.body_bytes_max,
                 patience_s=settings.request_patience_s,
+                budget=_open_budget(settings, frame),
                 shutdown_grace_s=settings.shutdown_grace_s,
-                reuse_port=worker is not None,
+                reuse_port=this_worker() is not None,
             )
         )
         servicer = GatewayServicer(
@@ -267,7 +270,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             settings.grpc_address,
             [gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]],
             lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server),
-            reuse_port=worker is not None,
+            reuse_port=this_worker() is not None,
         )
         frame.started()
         yield frame.addresses
@@ -286,9 +289,21 @@ def _open_store(
     return HttpStore(client, last_seen, api_key=declared.token)
 
 
-def _exposition(frame: ServiceFrame, worker: Worker | None) -> Exposition:
+def _open_budget(settings: GatewaySettings, frame: ServiceFrame) -> BodyBudget:
+    budget = BodyBudget(settings.bodies_bytes_max)
+    held = Gauge(
+        "layer_http_body_bytes",
+        "Bytes of larger request bodies in hand.",
+        registry=frame.registry,
+    )
+    held.set_function(lambda: budget.held_bytes)
+    return budget
+
+
+def _exposition(frame: ServiceFrame) -> Exposition:
     """Return what the edge shows as metrics: a worker shows those of its pool."""
     alone = exposition_of(frame.registry)
+    worker = this_worker()
     if worker is None:
         return alone
     limits = UpstreamLimits(connections_max=1, total_timeout_s=POOL_TIMEOUT_S)
@@ -366,12 +381,9 @@ def _open_warm_jobs(
 
 
 def _open_watermarks(
-    settings: GatewaySettings,
-    frame: ServiceFrame,
-    store: HttpStore,
-    stamps: Stamps,
-    worker: Worker | None,
+    settings: GatewaySettings, frame: ServiceFrame, store: HttpStore, stamps: Stamps
 ) -> Watermarks:
+    worker = this_worker()
     table = None if worker is None else MarkTable(worker.marks_fd)
     if table is not None:
         frame.resources.callback(table.close)

@@ -221,6 +221,12 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         description="Base URL of what keeps metrics and speaks Prometheus' HTTP API, for "
         "/v2/metrics/query. Empty: those routes are a 503.",
     )
+    bodies_bytes_max: int = Field(
+        1024 * 1024 * 1024,
+        ge=1024,
+        description="Bytes of larger request bodies in hand at once; further requests wait for "
+        "some seconds and are then a 503.",
+    )
     request_patience_s: float = Field(
         30.0,
         gt=0,

@@ -7,10 +7,11 @@ cache being away delays an acknowledgement by at most one lease and never refuse
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -32,6 +33,11 @@ from layer_wire.jsontext import Raw, decode_object
 from layer_wire.rows import WriteAnswer, write_answer
 from layer_wire.stamping import CacheRows, Piece, StampedWrite, stamp
 from layer_wire.writes import WriteBody, decode_write
+
+T = TypeVar("T")
+
+BYTES_AT_ONCE_MAX: Final = 4 * 1024 * 1024
+"""Reading and stamping a longer body takes more than ten milliseconds."""
 
 FENCED_IDS_MAX: Final = 1_000_000
 """A write of more rows drops its whole namespace from the cache instead."""
@@ -63,7 +69,7 @@ class WriteRows:
                 ``object``.
             UpstreamError: When the store cannot be reached, or was and did not answer.
         """
-        write = decode_write(body)
+        write = await _aside(body, lambda: decode_write(body))
         answer = await self._write(namespace, write, body, caller)
         if write is not None and answer.status in REFUSED_SCHEMA:
             objects = [name for name, type_ in _declared_types(write).items() if type_ == "object"]
@@ -85,12 +91,15 @@ class WriteRows:
         declared = _declared_types(write)
         id_kind = _id_kind(facts, declared)
         with self.stamps.writing(namespace) as stamp_ms:
-            stamped = stamp(
-                write,
-                upserted_at_ms=stamp_ms,
-                shard_count=facts.sharding.shard_count,
-                id_kind=id_kind,
-                unmirrored=facts.unmirrored | unmirrored_attributes(declared),
+            stamped = await _aside(
+                body,
+                lambda: stamp(
+                    write,
+                    upserted_at_ms=stamp_ms,
+                    shard_count=facts.sharding.shard_count,
+                    id_kind=id_kind,
+                    unmirrored=facts.unmirrored | unmirrored_attributes(declared),
+                ),
             )
             if write.is_by_filter or len(stamped.ids) > FENCED_IDS_MAX:
                 answer = await self._unfenced(namespace, write, stamped, id_kind, caller)
@@ -179,6 +188,13 @@ class WriteRows:
         except LayerError:
             await self.cache.invalidate(namespace)
             raise
+
+
+async def _aside(body: bytes, work: Callable[[], T]) -> T:
+    """Do what takes long for a long ``body`` in a thread, so that others get their turns."""
+    if len(body) <= BYTES_AT_ONCE_MAX:
+        return work()
+    return await asyncio.to_thread(work)
 
 
 def _is_refused(answer: StoreAnswer) -> bool:

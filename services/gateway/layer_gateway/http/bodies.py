@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from io import BytesIO
 from typing import Final, cast
 
 from aiohttp import web
@@ -20,6 +21,10 @@ BODY_BYTES_PER_SECOND_MIN: Final = 32 * 1024
 """A body may take as long as this would, and the patience of the edge on top."""
 
 GZIP_WINDOW_BITS: Final = 31
+INFLATED_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
+INLINE_BYTES_MAX: Final = 64 * 1024
+"""A compressed body that is no longer than this may inflate to one part uncounted."""
+
 JSON_TYPES: Final = ("application/json", "application/problem+json", "text/json")
 
 
@@ -29,19 +34,21 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
     Raises:
         PayloadTooLargeError: ``BODY_TOO_LARGE``.
         SlowRequestError: ``BODY_TOO_SLOW``.
+        UnavailableError: ``BODIES_TOO_MANY``.
     """
     if (request.content_length or 0) > bytes_max:
         raise _too_large(bytes_max)
-    # `request.read()` grows one buffer and copies it at its end: a third of reading a large write.
     content, size_bytes = request.content, 0
     if content.is_eof():  # as is usual: it came along with the head
         body: bytes = content.read_nowait()
         if len(body) > bytes_max:
             raise _too_large(bytes_max)
         return body
-    chunks: list[bytes] = []
-    patience_s = cast("EdgeProtocol", request.protocol).patience_s
-    latest_s = asyncio.get_running_loop().time() + patience_s
+    protocol = cast("EdgeProtocol", request.protocol)
+    declared_bytes = request.content_length or 0
+    await protocol.hold(declared_bytes)
+    buffer = BytesIO()  # grows in place, and gives its bytes away without copying them
+    latest_s = asyncio.get_running_loop().time() + protocol.patience_s
     try:
         async with asyncio.timeout_at(latest_s) as deadline:
             while not content.at_eof():
@@ -49,7 +56,9 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
                 size_bytes += len(chunk)
                 if size_bytes > bytes_max:
                     raise _too_large(bytes_max)
-                chunks.append(chunk)
+                if not declared_bytes:
+                    await protocol.hold(len(chunk))
+                buffer.write(chunk)
                 deadline.reschedule(latest_s + size_bytes / BODY_BYTES_PER_SECOND_MIN)
     except TimeoutError as error:
         raise SlowRequestError(
@@ -58,7 +67,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
             f"send {BODY_BYTES_PER_SECOND_MIN} bytes a second or more.",
             size_bytes=size_bytes,
         ) from error
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return buffer.getvalue()
 
 
 async def read_json_body(request: web.BaseRequest, bytes_max: int) -> bytes:
@@ -79,7 +88,7 @@ async def read_json_body(request: web.BaseRequest, bytes_max: int) -> bytes:
         case "identity" | "":
             return body
         case "gzip" | "x-gzip":
-            return _inflated(body, bytes_max)
+            return await _inflated(body, bytes_max, cast("EdgeProtocol", request.protocol))
         case encoding:
             raise MediaTypeError(
                 "CONTENT_ENCODING_UNKNOWN",
@@ -88,26 +97,35 @@ async def read_json_body(request: web.BaseRequest, bytes_max: int) -> bytes:
             )
 
 
-def _inflated(body: bytes, bytes_max: int) -> bytes:
-    """Inflate all members of ``body``, of which RFC 1952 allows any number."""
-    parts: list[bytes] = []
-    room_bytes = bytes_max
-    while body:
-        inflater = isal_zlib.decompressobj(wbits=GZIP_WINDOW_BITS)
+async def _inflated(body: bytes, bytes_max: int, protocol: EdgeProtocol) -> bytes:
+    """Inflate all members of ``body``, of which RFC 1952 allows any number.
+
+    A part at a time: each makes room for itself first, and lets others have a turn after it.
+    """
+    buffer = BytesIO()
+    inflater = isal_zlib.decompressobj(wbits=GZIP_WINDOW_BITS)
+    while body or not inflater.eof:
+        if len(body) > INLINE_BYTES_MAX or buffer.tell():
+            await protocol.hold(INFLATED_BYTES_AT_ONCE)
         try:
-            part: bytes = inflater.decompress(body, room_bytes + 1)
+            part: bytes = inflater.decompress(body, INFLATED_BYTES_AT_ONCE)
         except isal_zlib.error as error:  # type: ignore[misc]  # its stub declares an instance
             raise MalformedRequestError(
                 "GZIP_MALFORMED", f"The body is not gzip: {error}."
             ) from error
-        if len(part) > room_bytes:
+        buffer.write(part)
+        if buffer.tell() > bytes_max:
             raise _too_large(bytes_max)
-        if not inflater.eof:
-            raise MalformedRequestError("GZIP_MALFORMED", "The gzip body ends before its end.")
-        parts.append(part)
-        room_bytes -= len(part)
-        body = inflater.unused_data
-    return b"".join(parts)
+        if inflater.eof:
+            body = inflater.unused_data
+            if body:
+                inflater = isal_zlib.decompressobj(wbits=GZIP_WINDOW_BITS)
+        else:
+            body = inflater.unconsumed_tail
+            if not part and not body:
+                raise MalformedRequestError("GZIP_MALFORMED", "The gzip body ends before its end.")
+            await asyncio.sleep(0)
+    return buffer.getvalue()
 
 
 def _too_large(bytes_max: int) -> PayloadTooLargeError:

@@ -23,6 +23,7 @@ from layer_gateway.application.admission import Admission
 from layer_gateway.application.cache_states import CacheStates, shown
 from layer_gateway.domain.access import required_scope
 from layer_gateway.http.answers import WholeAnswer, error_answer, json_answer
+from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.protocol import EdgeServer
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import PUBLIC_OPERATIONS, PUBLIC_PATHS, Operation, Route, route
@@ -169,6 +170,7 @@ async def http_edge(
     *,
     body_bytes_max: int,
     patience_s: float,
+    budget: BodyBudget,
     shutdown_grace_s: float,
     reuse_port: bool = False,
 ) -> AsyncIterator[str]:
@@ -194,6 +196,7 @@ async def http_edge(
         request_factory=request_factory,
         access_log=None,
         patience_s=patience_s,
+        budget=budget,
         keepalive_timeout=KEEPALIVE_TIMEOUT_S,
         max_field_size=HEADER_BYTES_MAX,
         max_line_size=HEADER_BYTES_MAX,

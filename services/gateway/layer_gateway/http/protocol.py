@@ -12,6 +12,7 @@ from aiohttp.http_writer import StreamWriter
 from aiohttp.web_protocol import _ErrInfo
 
 from layer_gateway.http.answers import error_answer
+from layer_gateway.http.budget import BodyBudget
 from layer_kit.errors import InternalError, LayerError, MalformedRequestError
 from layer_kit.rpc.context import accept_request_id
 
@@ -23,14 +24,18 @@ class EdgeServer(web.Server):
 
     Args:
         patience_s: See :class:`EdgeProtocol`.
+        budget: What all connections together may hold of bodies.
     """
 
-    def __init__(self, handler: EdgeHandler, *, patience_s: float, **kwargs: Any) -> None:
+    def __init__(
+        self, handler: EdgeHandler, *, patience_s: float, budget: BodyBudget, **kwargs: Any
+    ) -> None:
         super().__init__(handler, **kwargs)
         self._patience_s = patience_s
+        self._budget = budget
 
     def __call__(self) -> web.RequestHandler:
-        return EdgeProtocol(self, self._patience_s, loop=self._loop, **self._kwargs)
+        return EdgeProtocol(self, self._patience_s, self._budget, loop=self._loop, **self._kwargs)
 
 
 class EdgeProtocol(web.RequestHandler):
@@ -45,9 +50,13 @@ class EdgeProtocol(web.RequestHandler):
             what a later head may take is the keep-alive timeout's.
     """
 
-    def __init__(self, manager: EdgeServer, patience_s: float, **kwargs: Any) -> None:
+    def __init__(
+        self, manager: EdgeServer, patience_s: float, budget: BodyBudget, **kwargs: Any
+    ) -> None:
         super().__init__(manager, **kwargs)
         self.patience_s = patience_s
+        self._budget = budget
+        self._held_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._has_served = False
 
@@ -59,6 +68,15 @@ class EdgeProtocol(web.RequestHandler):
         if self._head_timer is not None:
             self._head_timer.cancel()
         super().connection_lost(exc)
+
+    async def hold(self, size_bytes: int) -> None:
+        """Make room for a part of a body until the request at hand is answered.
+
+        Raises:
+            UnavailableError: ``BODIES_TOO_MANY``.
+        """
+        await self._budget.take(size_bytes)
+        self._held_bytes += size_bytes
 
     def _give_up_on_the_head(self) -> None:
         """Close a connection on which nothing worth an answer has come."""
@@ -121,6 +139,9 @@ class EdgeProtocol(web.RequestHandler):
         finally:
             self._current_request = None
             self._request_in_progress = False
+            if self._held_bytes:
+                self._budget.give(self._held_bytes)
+                self._held_bytes = 0
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
         if not payload.is_eof() and not await self._has_drained(payload):
