@@ -13,7 +13,6 @@ from prometheus_client import Gauge
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from layer.history.v1 import history_pb2_grpc
 from layer_gateway.adapters.caches import Caches, open_caches
-from layer_gateway.adapters.embedding_profiles import read_profiles
 from layer_gateway.adapters.history_archive import HistoryArchiveService
 from layer_gateway.adapters.history_queue import HistoryQueue
 from layer_gateway.adapters.history_spool import DirectorySpool, MemorySpool
@@ -23,32 +22,22 @@ from layer_gateway.adapters.metrics_backend import MetricsBackend
 from layer_gateway.adapters.no_history import NoHistory
 from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.adapters.store import HttpStore
-from layer_gateway.application.asking import AnswerQuery
-from layer_gateway.application.auto import SearchAuto
 from layer_gateway.application.blobs import Blobs
 from layer_gateway.application.cache_states import CacheStates
-from layer_gateway.application.examples import RankByExample
 from layer_gateway.application.facts import Facts
-from layer_gateway.application.federating import QueryNamespaces
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.history import History
-from layer_gateway.application.hybrid import SearchText
 from layer_gateway.application.initialising import BackfillSettings, InitNamespace
 from layer_gateway.application.jobs import Jobs
 from layer_gateway.application.joined_reads import JoinedReads
 from layer_gateway.application.layer_state import DescribeLayer
-from layer_gateway.application.legs import RunLegs
 from layer_gateway.application.listings import Listings
 from layer_gateway.application.mirroring import MirrorSnapshot
-from layer_gateway.application.multi_querying import QueryLegs
 from layer_gateway.application.namespaces import Namespaces
-from layer_gateway.application.plans import MakePlans
 from layer_gateway.application.purging import PurgeNamespace
-from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.streaming import StreamRows
-from layer_gateway.application.strong import StrongNamespaces
 from layer_gateway.application.warm_jobs import WarmJobs
 from layer_gateway.application.warming import WarmNamespace
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
@@ -71,13 +60,13 @@ from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.metrics import (
     EdgeMetrics,
     HistoryMetrics,
-    SearchMetrics,
     WarmMetrics,
     WatermarkMetrics,
 )
 from layer_gateway.pool.marks import MarkTable
 from layer_gateway.pool.worker import this_worker
 from layer_gateway.ports import HistoryArchive, HistoryRecorder
+from layer_gateway.queries import compose_queries
 from layer_gateway.rpc.servicer import GatewayServicer
 from layer_gateway.settings import GatewaySettings
 from layer_kit.clock import epoch_milliseconds, monotonic
@@ -137,19 +126,6 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             listings=listings,
             store_name=stores.default.name,
         )
-        plans = MakePlans(
-            facts=facts, strong_namespaces=StrongNamespaces(settings.strong_namespaces)
-        )
-        run_legs = RunLegs(store=store, plans=plans, watermarks=watermarks)
-        rank_by_example = RankByExample(fetch=fetch)
-        query = QueryRows(run_legs=run_legs, watermarks=watermarks, rank_by_example=rank_by_example)
-        observer = SearchMetrics(frame.registry)
-        search = SearchText(run_legs=run_legs, watermarks=watermarks, observer=observer)
-        ask = AnswerQuery(
-            query_rows=query,
-            search_text=search,
-            search_auto=SearchAuto(search_text=search, query_rows=query, observer=observer),
-        )
         recorder, archive = _open_history(settings, frame)
         history = History(recorder=recorder, now_ns=time.time_ns)
         describe_layer = DescribeLayer(shards=shards, watermarks=watermarks)
@@ -176,19 +152,21 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             ),
             monotonic=monotonic,
         )
+        queries = compose_queries(
+            settings,
+            frame.registry,
+            store=store,
+            facts=facts,
+            watermarks=watermarks,
+            fetch=fetch,
+            namespaces=namespaces,
+        )
         query_bytes_max = min(settings.query_body_bytes_max, settings.body_bytes_max)
         passthrough = Passthrough(store, body_bytes_max=settings.body_bytes_max)
-        query_legs = QueryLegs(
-            store=store,
-            plans=plans,
-            run_legs=run_legs,
-            watermarks=watermarks,
-            rank_by_example=rank_by_example,
-        )
         rows = RowHandlers(
             write_rows=write,
-            answer_query=ask,
-            query_legs=query_legs,
+            answer_query=queries.ask,
+            query_legs=queries.legs,
             passthrough=passthrough,
             history=history,
             body_bytes_max=settings.body_bytes_max,
@@ -205,16 +183,11 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             passthrough=passthrough,
             body_bytes_max=settings.body_bytes_max,
         )
-        federate = QueryNamespaces(
-            answer_query=ask,
-            facts=facts,
-            namespaces=namespaces,
-            profiles=read_profiles(settings.embedding_profiles_path),
-            namespaces_count_max=settings.federated_namespaces_max,
-            namespaces_at_once=settings.federated_namespaces_at_once,
-            timeout_s=settings.upstream_timeout_s,
+        searches = SearchHandlers(
+            query_namespaces=queries.federate,
+            store_name=stores.default.name,
+            body_bytes_max=query_bytes_max,
         )
-        searches = SearchHandlers(query_namespaces=federate, body_bytes_max=query_bytes_max)
         blobs = BlobHandlers(blobs=Blobs(objects=objects))
         warming = WarmHandlers(warm_jobs=warm_jobs, passthrough=passthrough)
         metrics = MetricHandlers(source=_open_metrics(settings, frame))
@@ -256,9 +229,9 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             admission=door,
             facts=facts,
             write_rows=write,
-            answer_query=ask,
-            query_legs=query_legs,
-            query_namespaces=federate,
+            answer_query=queries.ask,
+            query_legs=queries.legs,
+            query_namespaces=queries.federate,
             history=history,
             fetch_rows=fetch,
             stream_rows=StreamRows(store=store, facts=facts),

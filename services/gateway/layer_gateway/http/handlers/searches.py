@@ -27,6 +27,7 @@ class SearchHandlers:
     """Queries beyond one namespace's."""
 
     query_namespaces: QueryNamespaces
+    store_name: str
     body_bytes_max: int
 
     def table(self) -> Mapping[Operation, Handler]:
@@ -48,7 +49,7 @@ class SearchHandlers:
         raise UnsupportedError(
             "RERANKING_UNSUPPORTED",
             "No reranker stands behind this route. Send a query with rerank_by; it is passed on.",
-            store="default",
+            store=self.store_name,
             route="searchNamespace",
         )
 
