@@ -105,7 +105,9 @@ class Appending:
         if value.timestamp_nanos <= self.policies.get(namespace).purged_before_ns:
             return None
         if isinstance(value, Query):
-            self.policies.redact(namespace, value)
+            redactor = self.policies.redactor(namespace)
+            if not redactor.is_idle:
+                redactor.redact(value)
             return Stream(Kind.QUERY, namespace), to_event(value)
         return Stream(Kind.CLICK, namespace), to_event(value)
 

@@ -15,7 +15,6 @@ from typing import Final
 import msgspec
 import structlog
 
-from layer_history.domain.events import Query
 from layer_history.domain.names import POLICIES_FOLDER, namespace_of_policy, policy_key
 from layer_history.domain.policy import Policy, Redactor, check_policy
 from layer_kit.names import Namespace
@@ -24,7 +23,7 @@ from layer_objects import ObjectStore
 log = structlog.get_logger(__name__)
 
 _encoder: Final = msgspec.json.Encoder()
-REDACTORS_MAX: Final = 1_000
+REDACTORS_MAX: Final = 4_096
 
 _policy: Final = msgspec.json.Decoder(Policy)
 _policies: Final = msgspec.json.Decoder(dict[str, Policy])
@@ -46,23 +45,23 @@ class Policies:
     save: Callable[[bytes], None]
     _found: dict[str, Policy] = field(default_factory=dict)
     _etags: dict[str, str] = field(default_factory=dict)
-    _redactors: dict[Policy, Redactor] = field(default_factory=dict)
+    _redactors: dict[str, Redactor] = field(default_factory=dict)
+    """By namespace, for those of late; made anew when any policy changes."""
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever changes policies: a refresh must not undo what it did not see."""
 
     def get(self, namespace: Namespace) -> Policy:
         return self._found.get(namespace, self.default)
 
-    def redact(self, namespace: Namespace, query: Query) -> None:
-        """Leave out of ``query`` what its namespace does not want kept."""
-        policy = self.get(namespace)
-        redactor = self._redactors.get(policy)
+    def redactor(self, namespace: Namespace) -> Redactor:
+        """Return what leaves out of searches what their namespace does not want kept."""
+        redactor = self._redactors.get(namespace)
         if redactor is None:
-            if len(self._redactors) >= REDACTORS_MAX:  # those of policies that have changed since
+            if len(self._redactors) >= REDACTORS_MAX:
                 self._redactors.clear()
-            redactor = self._redactors[policy] = Redactor(policy, self.hash_key)
-        if not redactor.is_idle:
-            redactor.redact(query)
+            redactor = Redactor(self.get(namespace), self.hash_key)
+            self._redactors[namespace] = redactor
+        return redactor
 
     async def update(self, namespace: Namespace, policy: Policy) -> Policy:
         """Set the policy of a namespace; what was purged stays so.
@@ -117,6 +116,7 @@ class Policies:
             self._found.pop(namespace_of_policy(key), None)
         self._etags = listed
         if changed or gone:
+            self._redactors.clear()
             self.save(_encoder.encode(self._found))
 
     def _remember(self, namespace: str, body: bytes) -> None:
@@ -132,6 +132,7 @@ class Policies:
         )
         self._found[namespace] = policy
         self._etags[info.key] = info.etag
+        self._redactors.pop(namespace, None)
         self.save(_encoder.encode(self._found))
 
 

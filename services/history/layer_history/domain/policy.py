@@ -88,11 +88,8 @@ class Redactor:
         self._filters = _without_key(policy.filters, key)
         self._patterns = [re2.compile(pattern, _quiet()) for pattern in policy.patterns]
         self._key = key
-
-    @property
-    def is_idle(self) -> bool:
-        """Tell whether everything is kept as it is."""
-        return not self._patterns and {self._raw_query, self._filters} == {Redaction.KEEP}
+        self.is_idle = not self._patterns and {self._raw_query, self._filters} == {Redaction.KEEP}
+        """Whether everything is kept as it is."""
 
     def redact(self, query: Query) -> None:
         """Change ``query`` in place."""
