@@ -191,7 +191,6 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         blobs = BlobHandlers(blobs=Blobs(objects=objects))
         warming = WarmHandlers(warm_jobs=warm_jobs, passthrough=passthrough)
         metrics = MetricHandlers(source=_open_metrics(settings, frame))
-        vectorstores = VectorStoreHandlers(stores=stores, reachability=last_seen)
         is_draining = draining(settings, frame.health)
         door = admission(settings, stores.default, is_draining)
         edge = Edge(
@@ -201,7 +200,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
                 **documents.table(),
                 **administration.table(),
                 **blobs.table(),
-                **vectorstores.table(),
+                **VectorStoreHandlers(stores=stores, reachability=last_seen).table(),
                 **metrics.table(),
                 **EditionHandlers(store_name=stores.default.name).table(),
                 **HistoryHandlers(archive=archive).table(),

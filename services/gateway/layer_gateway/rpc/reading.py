@@ -108,16 +108,20 @@ def row_stream(request: gateway_pb2.StreamRowsRequest) -> RowStream:
 
 
 def stream_messages(
-    page: Sequence[RawObject], reader: RowReader
+    page: Sequence[RawObject], reader: RowReader, stable_as_of_ms: int | None = None
 ) -> Iterator[gateway_pb2.StreamRowsResponse]:
     """Yield a page of rows as one message, or as several where they are large."""
-    message, size_bytes = gateway_pb2.StreamRowsResponse(), 0
+
+    def begun() -> gateway_pb2.StreamRowsResponse:
+        return gateway_pb2.StreamRowsResponse(stable_as_of_ms=stable_as_of_ms)
+
+    message, size_bytes = begun(), 0
     for found in page:
         row = reader.row(found)
         row_bytes = row.ByteSize()
         if message.rows and size_bytes + row_bytes > STREAMED_BYTES_MAX:
             yield message
-            message, size_bytes = gateway_pb2.StreamRowsResponse(), 0
+            message, size_bytes = begun(), 0
         message.rows.append(row)
         size_bytes += row_bytes
     yield message

@@ -150,9 +150,10 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     ) -> AsyncIterator[gateway_pb2.StreamRowsResponse]:
         caller = await admitted(self.admission, Scope.READ, context)
         namespace = parse_namespace(request.namespace)
+        stable_as_of_ms = self.namespaces.watermarks.cut(namespace).stable_as_of_ms
         async for page in self.stream_rows(namespace, row_stream(request), caller):
             reader = await self._reader(namespace, page, caller)
-            for message in stream_messages(page, reader):
+            for message in stream_messages(page, reader, stable_as_of_ms):
                 yield message
 
     async def ListNamespaces(
