@@ -31,6 +31,9 @@ NAMESPACES_REMEMBERED_MAX: Final = 100_000
 REFRESHED_SHARE: Final = 0.5
 """From this share of their time on, facts in use are asked for anew in the background."""
 
+REST_SHARE: Final = 0.1
+"""How long to rest, of that time, after asking in vain."""
+
 STAMP_TYPES: Final = {UPSERTED_AT: "int", SHARD: "int"}
 _OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
 _VECTOR_TYPE: Final = re.compile(r"(\[\])?(\[\d+\]f|\{\})")
@@ -76,6 +79,8 @@ class Facts:
         self._monotonic = monotonic
         self._known: dict[Namespace, tuple[float, NamespaceFacts]] = {}
         self._asking: dict[Namespace, asyncio.Task[NamespaceFacts]] = {}
+        self._rested: dict[Namespace, float] = {}
+        """At which age to ask again after asking in vain: a store in trouble is not asked more."""
 
     async def get(
         self, namespace: Namespace, caller: Caller, *, age_s_max: float = math.inf
@@ -92,7 +97,7 @@ class Facts:
         if known is not None:
             age_s = self._monotonic() - known[0]
             if age_s < min(self._ttl_s, age_s_max):
-                if age_s > self._ttl_s * REFRESHED_SHARE:
+                if age_s > max(self._ttl_s * REFRESHED_SHARE, self._rested.get(namespace, 0.0)):
                     self._ask_once(namespace, caller)  # before anybody has to wait for it
                 return known[1]
         if (earlier := self._asking.get(namespace)) is not None:
@@ -129,6 +134,7 @@ class Facts:
     def forget(self, namespace: Namespace) -> None:
         """Ask again next time: the namespace was created, deleted or given another schema."""
         self._known.pop(namespace, None)
+        self._rested.pop(namespace, None)
         self._asking.pop(namespace, None)
 
     def deleted(self, namespace: Namespace) -> None:
@@ -141,18 +147,27 @@ class Facts:
         if asking is None:
             asking = asyncio.create_task(self._ask(namespace, caller))
             self._asking[namespace] = asking
-            asking.add_done_callback(lambda task: self._answered(namespace, task))
+            asked_s = self._monotonic()
+            asking.add_done_callback(lambda task: self._answered(namespace, task, asked_s))
         return asking
 
-    def _answered(self, namespace: Namespace, task: asyncio.Task[NamespaceFacts]) -> None:
+    def _answered(
+        self, namespace: Namespace, task: asyncio.Task[NamespaceFacts], asked_s: float
+    ) -> None:
         if self._asking.get(namespace) is not task:
             return  # forgotten meanwhile: what it learnt may be out of date
         del self._asking[namespace]
         if task.cancelled() or task.exception() is not None or not task.result().exists:
-            return  # another gateway may create it at any moment
+            # Another gateway may create it at any moment; one that is known is asked for later.
+            if (known := self._known.get(namespace)) is not None:
+                self._rested[namespace] = asked_s - known[0] + self._ttl_s * REST_SHARE
+            return
         if len(self._known) >= NAMESPACES_REMEMBERED_MAX:
-            self._known.pop(next(iter(self._known)))
-        self._known[namespace] = (self._monotonic(), task.result())
+            oldest = next(iter(self._known))
+            del self._known[oldest]
+            self._rested.pop(oldest, None)
+        self._known[namespace] = (asked_s, task.result())
+        self._rested.pop(namespace, None)
 
     async def _ask(self, namespace: Namespace, caller: Caller) -> NamespaceFacts:
         answer = await self._store.schema(namespace, caller)

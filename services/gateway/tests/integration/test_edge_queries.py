@@ -120,6 +120,22 @@ async def test_a_query_of_the_stores_own_is_passed_on(
     assert "traceparent" not in received
 
 
+async def test_what_the_store_hints_at_is_relayed(edge: EdgeCaller, store: ScriptedStore) -> None:
+    store.namespace("busy")
+    hints = {
+        "retry-after": "2",
+        "retry-after-ms": "1500",
+        "x-should-retry": "true",
+        "server-timing": "db;dur=3",
+    }
+    named = {name.replace("-", "_"): value for name, value in hints.items()}
+    store.answers["POST /v2/namespaces/busy/query"] = answer({"error": "busy"}, 429, **named)
+    received = await query(edge, "busy", vector=[1])
+    assert received.status == 429
+    assert {name: received[name] for name in hints} == hints
+    assert len(queries(store, "busy")) == 2
+
+
 async def test_strong_consistency_is_for_callers_who_insist(
     edge: EdgeCaller, store: ScriptedStore
 ) -> None:

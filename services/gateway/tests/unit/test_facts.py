@@ -20,6 +20,7 @@ from layer_gateway.application.writing import WriteRows
 from layer_gateway.ports import Caller, Headers, StoreAnswer
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
+from layer_wire.ids import IdKind
 from layer_wire.stamping import Piece
 
 BOOKS = Namespace("books")
@@ -145,3 +146,27 @@ async def test_a_write_of_unknown_fate_and_unknown_rows_invalidates_its_namespac
         await write(BOOKS, body, Caller())
 
     assert cache.invalidated == [BOOKS]
+
+
+async def test_facts_in_use_are_renewed_before_they_run_out_and_rarely_in_vain() -> None:
+    now_s = 0.0
+    store = ScriptedStore(schema_bodies=[NAMED, None, None, NUMBERED])
+    store.is_open.set()
+    shards = Shards(store, None, shard_count_default=16, monotonic=lambda: now_s)
+    facts = Facts(store, shards, ttl_s=30.0, monotonic=lambda: now_s)
+
+    async def kind_after(seconds: float) -> IdKind | None:
+        nonlocal now_s
+        now_s += seconds
+        found = await facts.get(BOOKS, Caller())
+        current = asyncio.current_task()
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not current))
+        return found.id_kind
+
+    assert [await kind_after(0), await kind_after(14)] == [IdKind.STRING, IdKind.STRING]
+    assert store.questions_count == 1
+    assert [await kind_after(2), await kind_after(2)] == [IdKind.STRING, IdKind.STRING]
+    assert store.questions_count == 2
+    assert [await kind_after(2), await kind_after(4)] == [IdKind.STRING, IdKind.STRING]
+    assert store.questions_count == 4
+    assert await kind_after(0) is IdKind.UNSIGNED
