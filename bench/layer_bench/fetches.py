@@ -15,6 +15,7 @@ from layer.cache.v1 import cache_pb2_grpc
 from layer_bench.load import measure
 from layer_bench.peers import Peer
 from layer_bench.scenarios import fetch, slow_query
+from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.joined_lookups import LookupKind
 from layer_gateway.adapters.membership import Membership
@@ -59,16 +60,16 @@ async def _fetch_and_query(ours: Peer, upstream: Peer) -> tuple[float, float]:
 async def _joined_and_apart(cache_address: str, round_count: int) -> list[tuple[float, float]]:
     """Look up one row a hundred times over, as a hundred callers do: joined, and each alone."""
     channel = open_channel(cache_address, retries=False)
-    registry = CollectorRegistry()
+    metrics = CacheMetrics(CollectorRegistry()).of(0)
     stub = cache_pb2_grpc.CacheServiceStub(channel)
-    membership = Membership(stub, monotonic=monotonic, registry=registry)
+    membership = Membership(stub, monotonic=monotonic, metrics=metrics)
     await membership.keep()
     rows = CachedRows(
         stub,
         membership,
         lookup_timeout_s=5.0,
         write_timeout_s=5.0,
-        registry=registry,
+        metrics=metrics,
     )
     ids = [b"sdoc-%d" % at for at in range(LOOKUP_COUNT)]
 

@@ -38,8 +38,8 @@ def scenarios(count: int) -> list[Scenario]:
     """Return what the proxies are asked; ``count`` requests a round for the cheap ones."""
     kinds: list[tuple[str, Request, float]] = [
         ("pass-through query, 2 KB answer", small_query(), 1.0),
-        ("pass-through query, 220 KB answer", _query(b"large", SMALL_BODY), 0.2),
-        ("filtered query, 1536 floats", _query(b"small", _layer_query()), 0.5),
+        ("pass-through query, 220 KB answer", large_query(), 0.2),
+        ("filtered query, 1536 floats", filtered_query(), 0.5),
         ("fetch hit", _get(b"/v2/namespaces/small/documents/doc-1"), 1.0),
         ("fetch of 100, all hits", fetch(b"documents", 100), 0.2),
     ]
@@ -70,6 +70,16 @@ def small_query() -> Request:
     return _query(b"small", SMALL_BODY)
 
 
+def large_query() -> Request:
+    """Return such a query with an answer of 220 KB."""
+    return _query(b"large", SMALL_BODY)
+
+
+def filtered_query() -> Request:
+    """Return a query that layer rewrites."""
+    return _query(b"small", _layer_query())
+
+
 def slow_query() -> Request:
     """Return a query that the upstream takes 10 ms for."""
     return _query(b"slow", SMALL_BODY)
@@ -84,6 +94,11 @@ def fetch(namespace: bytes, count: int) -> Request:
 def big_write() -> Request:
     """Return an upsert of 18 MB."""
     return _post(b"/v2/namespaces/small", write_floats())
+
+
+def base64_write() -> Request:
+    """Return an upsert of 8.7 MB."""
+    return _post(b"/v2/namespaces/small", write_base64())
 
 
 @functools.cache

@@ -22,6 +22,7 @@ from layer_kit.errors import LayerError
 from layer_kit.rpc.context import REQUEST_ID_HEADER, accept_request_id, incoming_trace, request_id
 from layer_kit.rpc.errors import DETAILS_KEY, INTERNAL_MESSAGE, status_code, to_status
 from layer_kit.telemetry.metrics import SECONDS_BUCKETS
+from layer_kit.telemetry.traces import is_exporting
 
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer(__name__)
@@ -56,14 +57,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             buckets=SECONDS_BUCKETS,
             registry=registry,
         )
+        self._children: dict[tuple[str, grpc.StatusCode], Histogram] = {}
+        self._handlers: dict[str, Any] = {}
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        handler = await continuation(handler_call_details)
         method = handler_call_details.method
+        if (known := self._handlers.get(method)) is not None:
+            return known
+        handler = await continuation(handler_call_details)
         if handler is None or method.startswith(QUIET_SERVICES):
             return handler
         wrap, make = (
@@ -81,11 +86,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             or handler.stream_unary
             or handler.unary_unary
         )
-        return make(
+        wrapped = make(
             wrap(inner, method),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
+        self._handlers[method] = wrapped  # only methods that exist come here
+        return wrapped
 
     def _single(self, inner: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Any]:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
@@ -108,7 +115,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def observe(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
         """Count one finished call."""
-        self._seconds.labels(method=method, code=code.name).observe(seconds)
+        child = self._children.get((method, code))
+        if child is None:
+            child = self._seconds.labels(method=method, code=code.name)
+            self._children[method, code] = child
+        child.observe(seconds)
 
     @property
     def domain(self) -> str:
@@ -125,6 +136,7 @@ class _Call:
         self._method = method
         self._context = context
         self._started = time.perf_counter()
+        self._span: trace.Span = trace.INVALID_SPAN
 
     async def __aenter__(self) -> None:
         metadata = self._context.invocation_metadata() or ()
@@ -132,7 +144,10 @@ class _Call:
         identifier = accept_request_id(carrier.get(REQUEST_ID_HEADER))
         request_id.set(identifier)
         structlog.contextvars.bind_contextvars(request_id=identifier)
-        if (parent := incoming_trace(carrier)) is not None:
+        parent = incoming_trace(carrier)
+        if parent is None and not is_exporting():
+            return
+        if parent is not None:
             otel_context.attach(parent)
         self._span = tracer.start_span(self._method.lstrip("/"), kind=trace.SpanKind.SERVER)
         otel_context.attach(trace.set_span_in_context(self._span))

@@ -1,0 +1,75 @@
+"""`python -m layer_bench.soak`: mixed traffic for a while, and how much memory it takes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import time
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from layer_bench.load import Request, measure
+from layer_bench.peers import Peer, gateway
+from layer_bench.scenarios import base64_write, fetch, filtered_query, large_query, small_query
+from layer_testing.processes import running
+
+LINE_INTERVAL_S: Final = 30.0
+PAUSE_S: Final = 0.2
+CONNECTIONS: Final = 16
+
+MIXED: Final[tuple[tuple[Request, int], ...]] = (
+    (small_query(), 400),
+    (filtered_query(), 200),
+    (large_query(), 60),
+    (fetch(b"documents", 10), 200),
+    (base64_write(), 2),
+)
+"""What a turn asks, and how often."""
+
+
+async def soak(minutes: float) -> None:
+    """Keep a gateway and its cache busy; print a line about their memory now and then."""
+    async with (
+        running("layer_bench.stub") as stub,
+        gateway(stub.addresses["http"], with_cache=True) as peer,
+    ):
+        print("minute  requests  gateway MiB  cache MiB")
+        started = reported = time.monotonic()
+        total = 0
+        for turn in itertools.count():
+            request, count = MIXED[turn % len(MIXED)]
+            await measure(peer, request, connections=min(CONNECTIONS, count), count=count)
+            total += count
+            now = time.monotonic()
+            if not turn or now - reported >= LINE_INTERVAL_S:
+                reported = now
+                print(_line(peer, (now - started) / 60, total), flush=True)
+            if now - started > minutes * 60:
+                print(_line(peer, (now - started) / 60, total), flush=True)
+                return
+            await asyncio.sleep(PAUSE_S)
+
+
+def _line(peer: Peer, minutes: float, total: int) -> str:
+    ours, cache = (_resident_mib(pid) for pid in peer.pids)
+    return f"{minutes:6.1f}  {total:8d}  {ours:11.0f}  {cache:9.0f}"
+
+
+def _resident_mib(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1024
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m layer_bench.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    uvloop.run(soak(parser.parse_args().minutes))
+
+
+if __name__ == "__main__":
+    main()
