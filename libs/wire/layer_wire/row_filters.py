@@ -9,6 +9,7 @@ negative operators, which are plain inverses. ``1`` equals ``1.0``.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ from layer_wire.ids import IdKind
 FILTER_BYTES_MAX: Final = 1024 * 1024
 DEPTH_MAX: Final = 32
 ID: Final = "id"
+ROW_ID: Final = "row_id"
+"""The field that a row's id is put in; no body has an attribute of the name ``id``."""
 
 _ARRAY: Final = "[]"
 _DECODED_AS: Final[Mapping[str, Any]] = {
@@ -61,9 +64,12 @@ _UUID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNNAMEABLE: Final = re.compile(r'["\\\0-\x1f]')
 """What msgspec takes in no field's name."""
 
-_ValueTest = Callable[[Any], bool]
-_RowTest = Callable[[Any, Any], bool]
-"""Takes the decoded attributes and the id."""
+_Read = Callable[[Any], Any]
+_RowTest = Callable[[Any], bool]
+"""Takes the decoded attributes, the id among them where it is needed."""
+
+_NESTED_MAX: Final = 8
+"""Tests that call each other; more are tried in a loop, which costs twice as much each."""
 
 
 class RowFilter:
@@ -85,8 +91,10 @@ class RowFilter:
             UnsupportedError: ``FILTER_UNSUPPORTED``, when the row is not as the types say.
         """
         try:
-            attributes = self._decode(body)
-            return self._test(attributes, self._id(row_id) if self._id_kind else None)
+            row = self._decode(body)
+            if self._id_kind:
+                row.row_id = self._id(row_id)
+            return self._test(row)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise unsupported("a row is not of the types given") from error
 
@@ -136,11 +144,17 @@ class _Compiler:
 
     def compile(self, parsed: object) -> RowFilter:
         test = self._test(parsed, 0)
-        fields = [(field, _decoded_as(self._types[name])) for name, field in self._fields.items()]
+        fields = {name: field for name, field in self._fields.items() if name != ID}
         attributes = msgspec.defstruct(
             "Attributes",
-            [(field, type_ | None, None) for field, type_ in fields],
-            rename={field: name for name, field in self._fields.items()},
+            [
+                (ROW_ID, Any, None),
+                *(
+                    (field, _decoded_as(self._types[name]) | None, None)
+                    for name, field in fields.items()
+                ),
+            ],
+            rename={ROW_ID: ID} | {field: name for name, field in fields.items()},
             gc=False,
         )
         id_kind = _ID_KINDS[self._types[ID]] if self._needs_id else b""
@@ -167,17 +181,16 @@ class _Compiler:
         type_ = self._types.get(name, "")
         if type_.removeprefix(_ARRAY) not in _DECODED_AS or _UNNAMEABLE.search(name):
             raise unsupported(f"attribute {name!r} of type {type_!r}")
-        return self._on(name, type_, _value_test(operator, type_, operand))
+        return _value_test(operator, type_, operand, self._reader(name, type_))
 
-    def _on(self, name: str, type_: str, test: _ValueTest) -> _RowTest:
+    def _reader(self, name: str, type_: str) -> _Read:
+        """Return what takes the value of an attribute, None where it is missing, from a row."""
         if name == ID:
             if type_ not in _ID_KINDS:
                 raise unsupported(f"ids of type {type_!r}")
             self._needs_id = True
-            return lambda _row, row_id: test(row_id)
-        field = self._fields.setdefault(name, f"f{len(self._fields)}")
-        read = attrgetter(field)
-        return lambda row, _row_id: test(read(row))
+            return attrgetter(ROW_ID)
+        return attrgetter(self._fields.setdefault(name, f"f{len(self._fields)}"))
 
 
 def _decoded_as(type_: str) -> Any:
@@ -185,12 +198,12 @@ def _decoded_as(type_: str) -> Any:
     return list.__class_getitem__(element) if type_.startswith(_ARRAY) else element
 
 
-def _value_test(operator: str, type_: str, operand: object) -> _ValueTest:
-    """Return what a positive operator asks of a value, which is None where it is missing."""
+def _value_test(operator: str, type_: str, operand: object, read: _Read) -> _RowTest:
+    """Return what a positive operator asks of a row."""
     if operator in _ORDERS:
-        return _order(operator, type_, operand)
+        return _order(operator, type_, operand, read)
     if type_.startswith(_ARRAY):
-        return _array_test(operator, type_.removeprefix(_ARRAY), operand)
+        return _array_test(operator, type_.removeprefix(_ARRAY), operand, read)
     match operator, operand:
         case "Eq", _:
             members = frozenset({None if operand is None else _converted(operand, type_)})
@@ -198,31 +211,31 @@ def _value_test(operator: str, type_: str, operand: object) -> _ValueTest:
             members = frozenset(None if item is None else _converted(item, type_) for item in items)
         case _:
             raise unsupported(f"operator {operator!r} with such an operand")
-    return lambda value: value in members
+    return lambda row: read(row) in members
 
 
-def _array_test(operator: str, element: str, operand: object) -> _ValueTest:
+def _array_test(operator: str, element: str, operand: object, read: _Read) -> _RowTest:
     match operator, operand:
         case "Eq", None:
-            return lambda value: value is None
+            return lambda row: read(row) is None
         case "Eq", [_, *_]:
             wanted = [_converted(item, element) for item in operand]
-            return lambda value: bool(value == wanted)
+            return lambda row: bool(read(row) == wanted)
         case "In", [*items]:
             members = frozenset(_converted(item, element) for item in items)
-            return lambda value: value is not None and not members.isdisjoint(value)
+            return lambda row: not members.isdisjoint(read(row) or ())
         case _:
             raise unsupported(f"operator {operator!r} with such an operand on an array")
 
 
-def _order(operator: str, type_: str, operand: object) -> _ValueTest:
+def _order(operator: str, type_: str, operand: object, read: _Read) -> _RowTest:
     if type_ not in _ORDERED:
         raise unsupported(f"an order of {type_!r}")
     holds, bound = _ORDERS[operator], _converted(operand, type_)
     # Python orders strings by code point, which is the order of their UTF-8 bytes.
     if operator in _MATCHES_MISSING:
-        return lambda value: value is None or holds(value, bound)
-    return lambda value: value is not None and holds(value, bound)
+        return lambda row: (value := read(row)) is None or holds(value, bound)
+    return lambda row: (value := read(row)) is not None and holds(value, bound)
 
 
 def _converted(operand: object, type_: str) -> object:
@@ -246,12 +259,24 @@ def _converted(operand: object, type_: str) -> object:
 
 
 def _all_of(tests: list[_RowTest]) -> _RowTest:
-    return lambda row, row_id: all(test(row, row_id) for test in tests)
+    if len(tests) > _NESTED_MAX:
+        return lambda row: all(test(row) for test in tests)
+    return functools.reduce(_both, tests)
 
 
 def _any_of(tests: list[_RowTest]) -> _RowTest:
-    return lambda row, row_id: any(test(row, row_id) for test in tests)
+    if len(tests) > _NESTED_MAX:
+        return lambda row: any(test(row) for test in tests)
+    return functools.reduce(_either, tests)
+
+
+def _both(one: _RowTest, other: _RowTest) -> _RowTest:
+    return lambda row: one(row) and other(row)
+
+
+def _either(one: _RowTest, other: _RowTest) -> _RowTest:
+    return lambda row: one(row) or other(row)
 
 
 def _inverse(test: _RowTest) -> _RowTest:
-    return lambda row, row_id: not test(row, row_id)
+    return lambda row: not test(row)
