@@ -53,9 +53,9 @@ async def serving(settings: HistorySettings) -> AsyncIterator[Addresses]:
     """
     async with service_frame(settings) as frame:
         parts = _build(settings, frame)
-        await frame.resources.enter_async_context(parts.appending.running())
         frame.resources.push_async_callback(parts.leave, settings.shutdown_grace_s)
         frame.resources.push_async_callback(frame.loops.stop)
+        frame.loops.every(0, parts.appending.write_waiting, name="log")
         frame.loops.every(settings.flush_interval_s, parts.appending.flush, name="flush")
         frame.loops.every(SHIP_INTERVAL_S, parts.ship, name="ship")
         frame.loops.every(POLICY_INTERVAL_S, parts.policies.refresh, name="policies")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from prometheus_client import CollectorRegistry
 
 from layer_history.adapters.directory import DataDirectory
 from layer_history.adapters.local_disk import LocalDisk
@@ -27,6 +28,7 @@ from layer_history.application.shipping import Shipping
 from layer_history.domain.events import Click, Kind, Query
 from layer_history.domain.names import Stream
 from layer_history.domain.policy import Policy
+from layer_kit.loops import background_loops
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore, open_object_store
 
@@ -150,7 +152,8 @@ async def running_parts(
         damages=damages,
     )
     try:
-        async with parts.appending.running():
+        async with background_loops(CollectorRegistry()) as loops:
+            loops.every(0, parts.appending.write_waiting, name="log")
             yield parts
     finally:
         await objects.aclose()

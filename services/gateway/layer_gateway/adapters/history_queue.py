@@ -111,7 +111,8 @@ class HistoryQueue:
 
     async def _wait(self) -> None:
         """Wait for events, and then for more of them; or until it is time to try again."""
-        pause_s = None if self._spool.is_empty else max(0.0, self._retry_at_s - self._clock())
+        is_idle = self._spool.is_empty or self._retry_at_s == math.inf
+        pause_s = None if is_idle else max(0.0, self._retry_at_s - self._clock())
         try:
             async with asyncio.timeout(pause_s):
                 await self._wake.wait()

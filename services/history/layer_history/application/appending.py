@@ -7,8 +7,7 @@ one sync (group commit). An event is readable once it is durable, and never befo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,7 +20,7 @@ from layer_history.domain.events import Click, Event, Kind, Query, to_event
 from layer_history.domain.limits import WINDOW_BYTES_MAX
 from layer_history.domain.names import Stream
 from layer_history.ports import Disk
-from layer_kit.errors import LayerError, QuotaExceededError
+from layer_kit.errors import LayerError, QuotaExceededError, UnavailableError
 from layer_kit.names import Namespace
 
 log = structlog.get_logger(__name__)
@@ -40,7 +39,7 @@ class _Batch:
 
 @dataclass(slots=True, kw_only=True)
 class Appending:
-    """Takes events in. :meth:`running` must be entered around its use."""
+    """Takes events in, while someone repeats :meth:`write_waiting`."""
 
     disk: Disk
     recent: Recent
@@ -89,15 +88,22 @@ class Appending:
                 self.recent.close_window(await self.disk.rotate())
         await self.sealing.seal_all()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Write what is appended for as long as the block lasts."""
-        writer = asyncio.create_task(self._write_all(), name="log_writer")
-        try:
-            yield
-        finally:
-            writer.cancel()
-            await asyncio.wait([writer])
+    async def write_waiting(self) -> None:
+        """Wait for batches and write them; to be repeated for as long as batches may come.
+
+        Raises:
+            Exception: A bug; those who wait for these batches have been told that they failed.
+        """
+        await self._wake.wait()
+        self._wake.clear()
+        batches, self._waiting = self._waiting, []
+        async with self._turn:
+            await self._write(batches)
+        if self.recent.window.lines_bytes >= WINDOW_BYTES_MAX:
+            try:
+                await self.flush()  # what is appended meanwhile waits, so that memory is bounded
+            except LayerError as error:
+                log.warning("flush_failed", reason=error.reason)
 
     def _admitted(self, value: Query | Click) -> tuple[Stream, Event] | None:
         """Return the event to keep; None when its namespace was deleted after it happened."""
@@ -111,28 +117,22 @@ class Appending:
             return Stream(Kind.QUERY, namespace), to_event(value)
         return Stream(Kind.CLICK, namespace), to_event(value)
 
-    async def _write_all(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            batches, self._waiting = self._waiting, []
-            async with self._turn:
-                await self._write(batches)
-            if self.recent.window.lines_bytes >= WINDOW_BYTES_MAX:
-                try:
-                    await self.flush()  # what is appended meanwhile waits, so memory is bounded
-                except LayerError as error:
-                    log.warning("flush_failed", reason=error.reason)
-
     async def _write(self, batches: Sequence[_Batch]) -> None:
         try:
             await self.disk.append([batch.record for batch in batches])
         except LayerError as error:
+            _fail(batches, error)
+        except BaseException:
+            _fail(batches, UnavailableError("LOG_FAILED", "The log failed; send the batch again."))
+            raise
+        else:
             for batch in batches:
-                if not batch.durable.done():
-                    batch.durable.set_exception(error)
-            return
-        for batch in batches:
-            self.recent.window.add(batch.events)
-            if not batch.durable.done():  # its caller may have gone
-                batch.durable.set_result(None)
+                self.recent.window.add(batch.events)
+                if not batch.durable.done():  # its caller may have gone
+                    batch.durable.set_result(None)
+
+
+def _fail(batches: Sequence[_Batch], error: LayerError) -> None:
+    for batch in batches:
+        if not batch.durable.done():
+            batch.durable.set_exception(error)

@@ -203,7 +203,6 @@ class _Walk:
         return [block for block in blocks if block.may_hold(tags, probes)]
 
     def _add_events(self, events: Sequence[Event]) -> None:
-        self._scanned_count += len(events)
         for event in events:
             if self.selection.admits(event):
                 time_ns, key = event.identity
@@ -233,6 +232,7 @@ class _Walk:
                 return _Opened()
             raise
         self._read_count += bool(opened.events)
+        self._scanned_count += len(opened.events)
         return opened
 
     def _settle(self) -> None:
