@@ -19,10 +19,11 @@ from layer_cache.adapters.aerospike.opening import (
     parse_hosts,
 )
 from layer_cache.adapters.aerospike.tenure import RENEW_INTERVAL_S
-from layer_cache.adapters.directory import DataDirectory
+from layer_cache.adapters.directory import DataDirectory, distrust_directory
 from layer_cache.adapters.embedded import EmbeddedStore
 from layer_cache.adapters.ledger import SqliteLedger
 from layer_cache.adapters.memory import MemoryLedger, MemoryStore
+from layer_cache.adapters.sqlite_rows import SqliteStore
 from layer_cache.ports import LedgerStore, RowStore
 from layer_cache.settings import CacheSettings
 from layer_kit.clock import Monotonic, epoch_milliseconds
@@ -54,6 +55,9 @@ async def open_backend(
     Raises:
         ConfigurationError: When it cannot be used.
     """
+    if settings.backend in ("memory", "aerospike"):
+        # What lies there would be out of date by the time that somebody goes back to it.
+        distrust_directory(settings.data_directory)
     match settings.backend:
         case "memory":
             rows, records = (
@@ -63,7 +67,7 @@ async def open_backend(
             return Backend(rows=rows, records=records, ledger=MemoryLedger())
         case "aerospike":
             return await _open_aerospike(settings, resources, registry, clock)
-        case "embedded":
+        case "embedded" | "sqlite":
             return await _open_directory(settings, resources)
 
 
@@ -109,7 +113,7 @@ def _stop_process() -> None:
 
 
 async def _open_directory(settings: CacheSettings, resources: AsyncExitStack) -> Backend:
-    directory = DataDirectory(settings.data_directory)
+    directory = DataDirectory(settings.data_directory, backend=settings.backend)
     resources.callback(directory.close)
     try:
         backend = await _open_embedded(settings, directory)
@@ -132,14 +136,15 @@ async def _open_embedded(settings: CacheSettings, directory: DataDirectory) -> B
     ledger = SqliteLedger(
         directory.ledger, distrust=directory.distrust, was_closed=directory.was_closed
     )
-    opened: list[EmbeddedStore] = []
+    store_class = SqliteStore if settings.backend == "sqlite" else EmbeddedStore
+    opened: list[EmbeddedStore | SqliteStore] = []
     try:
         for path, bytes_max in (
             (directory.rows, settings.disk_bytes_max),
             (directory.records, settings.records_bytes_max),
         ):
             opened.append(
-                EmbeddedStore(
+                store_class(
                     path,
                     disk_bytes_max=bytes_max,
                     ttl_s=settings.ttl_s,

@@ -18,10 +18,10 @@ class CacheSettings(ServiceSettings):
     grpc_address: str = Field(
         "127.0.0.1:7101", description="Where gRPC listens: host:port or unix:/path."
     )
-    backend: Literal["embedded", "aerospike", "memory"] = Field(
+    backend: Literal["embedded", "sqlite", "aerospike", "memory"] = Field(
         "embedded",
-        description="Where entries live: embedded = on disk, aerospike = in a cluster, memory = in "
-        "this process only.",
+        description="Where entries live: embedded = on disk in RocksDB, sqlite = on disk, slower, "
+        "aerospike = in a cluster, memory = in this process only.",
     )
     data_directory: Path = Field(
         Path(".layer/cache"), description="Directory of the embedded backend; one process each."

@@ -1,1 +1,1 @@
-"""Row stores and ledgers: RocksDB with SQLite on disk, or both in memory."""
+"""Row stores and ledgers: on disk in RocksDB or SQLite, in Aerospike, or in memory."""

@@ -10,6 +10,7 @@ something: removing a file works even on a full disk.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -26,26 +27,28 @@ log = structlog.get_logger(__name__)
 FORMAT: Final = "1"
 """Raised when entries or the ledger change their layout; older contents are thrown away."""
 
-_CLOSED: Final = f"{FORMAT} closed"
+_TRUST: Final = "trust"
+_LOCK: Final = "lock"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class DataDirectory:
     """Owns a directory from opening to close. Contents that cannot be trusted are removed."""
 
-    def __init__(self, path: Path) -> None:
-        """Open ``path``, making it if need be.
+    def __init__(self, path: Path, *, backend: str = "embedded") -> None:
+        """Open ``path``, making it if need be. What another backend left there is thrown away.
 
         Raises:
             ConfigurationError: When it cannot be written, or another process owns it.
         """
-        self._trust = path / "trust"
+        self._trust = path / _TRUST
+        self._format = FORMAT if backend == "embedded" else f"{FORMAT}-{backend}"
         self.rows = path / "rows"
         self.records = path / "records"
         self.ledger = path / "ledger.sqlite"
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock_file = (path / "lock").open("w")
+            self._lock_file = (path / _LOCK).open("w")
         except OSError as error:
             raise _unusable(path, error) from error
         try:
@@ -96,20 +99,20 @@ class DataDirectory:
         """Declare the contents complete and synced, unless they are distrusted; let go."""
         try:
             if self._is_trusted:
-                self._write(_CLOSED)
+                self._write(f"{self._format} closed")
         except OSError as error:
             log.warning("trust_not_recorded", error=str(error))
         finally:
             self._lock_file.close()
 
     def _begin(self) -> None:
-        boot = f"{FORMAT} {_boot_id()}"
+        boot = f"{self._format} {_boot_id()}"
         try:
             found = self._trust.read_text(encoding="ascii")
         except FileNotFoundError:
             found = ""
-        self._was_closed = found == _CLOSED
-        if found not in (_CLOSED, boot) or found == f"{FORMAT} ":
+        self._was_closed = found == f"{self._format} closed"
+        if found not in (f"{self._format} closed", boot) or found == f"{self._format} ":
             if self.rows.exists():
                 log.warning("contents_thrown_away", trust=found)
             self.wipe()
@@ -141,3 +144,10 @@ def _unusable(path: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError(
         f"data_directory {path} cannot be written: {os.strerror(error.errno or 0)}"
     )
+
+
+def distrust_directory(path: Path) -> None:
+    """Have what lies in ``path`` thrown away by whoever opens it next, unless it is in use."""
+    with contextlib.suppress(OSError), (path / _LOCK).open("r") as lock_file:
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (path / _TRUST).unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 from layer_cache.adapters.aerospike.opening import Opened, Target, open_aerospike, parse_hosts
 from layer_cache.adapters.embedded import DISK_BYTES_MIN, EmbeddedStore
 from layer_cache.adapters.memory import MemoryStore
+from layer_cache.adapters.sqlite_rows import SqliteStore
 from layer_cache.ports import RowStore
 from layer_cache_testing.aerospike_node.node import AerospikeNode
 
@@ -70,7 +71,8 @@ class Stores:
             return MemoryStore(bytes_max=self.bytes_max, ttl_s=TTL_S, now_ms=lambda: self.now_ms)
         if self.kind == "aerospike":
             return await self._make_aerospike()
-        return EmbeddedStore(
+        kind = SqliteStore if self.kind == "sqlite" else EmbeddedStore
+        return kind(
             self.path,
             disk_bytes_max=self.bytes_max,
             ttl_s=TTL_S,
@@ -186,7 +188,7 @@ async def processes(target: Callable[[], Target]) -> AsyncIterator[Callable[...,
         await process.stop()
 
 
-@pytest.fixture(params=["embedded", "memory"])
+@pytest.fixture(params=["embedded", "sqlite", "memory"])
 async def bounded_stores(
     request: pytest.FixtureRequest, tmp_path: Path, target: Callable[[], Target]
 ) -> AsyncIterator[Stores]:
@@ -196,7 +198,7 @@ async def bounded_stores(
     await made.close()
 
 
-@pytest.fixture(params=["embedded", "memory", "aerospike"])
+@pytest.fixture(params=["embedded", "sqlite", "memory", "aerospike"])
 async def stores(
     request: pytest.FixtureRequest, tmp_path: Path, target: Callable[[], Target]
 ) -> AsyncIterator[Stores]:

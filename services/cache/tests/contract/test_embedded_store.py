@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from layer_cache.adapters.directory import DataDirectory
+from layer_cache.adapters.directory import DataDirectory, distrust_directory
 from layer_cache.adapters.embedded import EmbeddedStore
 from layer_cache.adapters.ledger import SqliteLedger
 from layer_cache.domain.rows import Entry, RowKey, row_keys
@@ -122,6 +122,32 @@ def full_disk() -> Any:
 
     yield fill
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_sqlite_on_a_full_disk_refuses_puts_and_deletes_and_serves_reads(
+    make_stores: Callable[[str], Stores], full_disk: Callable[[int], None]
+) -> None:
+    stores = make_stores("sqlite")
+    store = await stores.open()
+    await store.put([(key(n), entry(b"x" * 1000)) for n in range(300)])
+
+    full_disk(LIMIT_BYTES)
+    assert await store.put([(key(n), entry(b"y" * 1000)) for n in range(300)]) == 0
+    with pytest.raises(UnavailableError, match="cannot remove"):
+        await store.delete([key(n) for n in range(300)])
+
+    assert await store.get([key(1)]) == [entry(b"x" * 1000)]
+    assert store.figures().is_read_only
+    assert stores.distrusted
+    await store.recover()
+    assert store.figures().is_read_only
+    full_disk(resource.RLIM_INFINITY)
+    await store.recover()
+    assert not store.figures().is_read_only
+    await store.delete([key(n) for n in range(300)])
+    assert await store.put([(key(5), entry(b"new"))]) == 1
+    assert await store.get([key(5), key(6)]) == [entry(b"new"), None]
+    await stores.close()
 
 
 async def test_a_full_disk_refuses_puts_and_serves_reads(
@@ -276,6 +302,23 @@ def test_contents_of_another_boot_or_format_are_thrown_away(
 
     assert not (directory.rows / "row").exists()
     directory.close()
+
+
+def test_contents_of_another_backend_are_thrown_away(tmp_path: Path) -> None:
+    open_with_a_row(tmp_path).close()
+    directory = DataDirectory(tmp_path, backend="sqlite")
+    assert not (directory.rows / "row").exists()
+    directory.close()
+    open_with_a_row(tmp_path).close()
+
+    distrust_directory(tmp_path)
+
+    directory = DataDirectory(tmp_path)
+    assert not (directory.rows / "row").exists()
+    distrust_directory(tmp_path)
+    assert (tmp_path / "trust").exists(), "it is in use"
+    directory.close()
+    distrust_directory(tmp_path / "absent")
 
 
 def test_distrusted_contents_are_thrown_away_at_the_next_start(tmp_path: Path) -> None:

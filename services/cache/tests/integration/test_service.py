@@ -296,13 +296,14 @@ async def test_a_row_of_more_than_8_mib_is_left_out_and_the_others_are_stored(
         assert list((await lookup(cache, b"u1", b"u2")).hit_positions) == [1]
 
 
-async def test_a_clean_restart_serves_what_was_stored(start: Start) -> None:
-    async with start() as (cache, process):
+@pytest.mark.parametrize("backend", ["embedded", "sqlite"])
+async def test_a_clean_restart_serves_what_was_stored(start: Start, backend: str) -> None:
+    async with start(LAYER_CACHE_BACKEND=backend) as (cache, process):
         session = await open_session(cache)
         await fill(cache, b"u1")
         await cache.CloseSession(cache_pb2.CloseSessionRequest(session_id=session))
         assert await process.terminate() == 0
-    async with start() as (cache, _):
+    async with start(LAYER_CACHE_BACKEND=backend) as (cache, _):
         found = await lookup(cache, b"u1")
         assert list(found.bodies) == [BODY]
         assert not found.is_suspended
