@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -192,13 +192,13 @@ async def test_namespaces_are_listed_and_described(layer: Client, tools: str) ->
 async def test_a_namespace_becomes_stable_and_queries_tell_since_when(
     system: LocalSystem, layer: Client, tools: str
 ) -> None:
-    async def watermark() -> int | None:
+    async def watermark() -> int:
         described = (await layer.get_namespace_metadata(tools)).layer
-        return described.stable_as_of if described.is_stable else None
+        return int(described.stable_as_of or 0) if described.is_stable else 0
 
-    async def told() -> int | None:
+    async def told() -> int:
         found = await layer.query_namespace(tools, {"vector": [1.0, 0.1]})
-        return cast("int | None", found.stable_as_of)
+        return int(found.stable_as_of or 0)
 
     known = await eventually(watermark)
     queried = await eventually(told)  # each gateway finds out by itself

@@ -42,6 +42,7 @@ from layer_gateway.application.warm_jobs import WarmJobs
 from layer_gateway.application.warming import WarmNamespace
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
+from layer_gateway.data_metrics import DataMetrics
 from layer_gateway.domain.vectorstores import VectorStore
 from layer_gateway.entrance import admission, declared_stores, draining
 from layer_gateway.http.budget import BodyBudget
@@ -188,7 +189,6 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             store_name=stores.default.name,
             body_bytes_max=query_bytes_max,
         )
-        blobs = BlobHandlers(blobs=Blobs(objects=objects))
         warming = WarmHandlers(warm_jobs=warm_jobs, passthrough=passthrough)
         metrics = MetricHandlers(source=_open_metrics(settings, frame))
         is_draining = draining(settings, frame.health)
@@ -199,7 +199,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
                 **searches.table(),
                 **documents.table(),
                 **administration.table(),
-                **blobs.table(),
+                **BlobHandlers(blobs=Blobs(objects=objects)).table(),
                 **VectorStoreHandlers(stores=stores, reachability=last_seen).table(),
                 **metrics.table(),
                 **EditionHandlers(store_name=stores.default.name).table(),
@@ -212,6 +212,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             health=frame.health,
             exposition=_exposition(frame),
             metrics=EdgeMetrics(frame.registry),
+            data=DataMetrics(frame.registry),
         )
         frame.addresses["http"] = await frame.resources.enter_async_context(
             http_edge(

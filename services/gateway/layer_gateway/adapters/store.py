@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Final
 
 from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.ports import Caller, Headers, StoreAnswer, StreamedAnswer
+from layer_gateway.upstream_time import upstream_time
 from layer_kit.errors import DeadlineError, UpstreamError
 from layer_kit.names import Namespace
 from layer_upstream import UpstreamClient, UpstreamResponse
@@ -15,6 +17,9 @@ from layer_wire.stamping import Piece
 AUTHORIZATION: Final = b"authorization"
 READING_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 """What may be sent once more when a connection turns out to be gone."""
+
+NOT_COUNTED: Final = nullcontext()
+"""Of what the gateway asks by itself."""
 
 _JSON: Final = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
 
@@ -87,10 +92,12 @@ class HttpStore:
         stream: bool = False,
         idempotent: bool | None = None,
     ) -> UpstreamResponse:
+        waited = upstream_time.get(None)
         try:
-            answer = await self._client.request(
-                method, target, headers, body, stream=stream, idempotent=idempotent
-            )
+            with waited or NOT_COUNTED:
+                answer = await self._client.request(
+                    method, target, headers, body, stream=stream, idempotent=idempotent
+                )
         except (UpstreamError, DeadlineError):
             self._last_seen.note(is_reachable=False)
             raise

@@ -21,16 +21,23 @@ from aiohttp.http_parser import RawRequestMessage
 
 from layer_gateway.application.admission import Admission
 from layer_gateway.application.cache_states import CacheStates, shown
+from layer_gateway.data_metrics import DataMetrics
 from layer_gateway.domain.access import required_scope
 from layer_gateway.http.answers import WholeAnswer, error_answer, json_answer
 from layer_gateway.http.budget import BodyBudget
+from layer_gateway.http.counting import Tally
 from layer_gateway.http.protocol import EdgeServer
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import PUBLIC_OPERATIONS, PUBLIC_PATHS, Operation, Route, route
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.version import VERSION
 from layer_kit.addresses import bind_site
-from layer_kit.errors import DrainingError, InternalError, LayerError, SlowRequestError
+from layer_kit.errors import (
+    DrainingError,
+    InternalError,
+    LayerError,
+    SlowRequestError,
+)
 from layer_kit.health import Health
 from layer_kit.rpc.context import (
     REQUEST_ID_HEADER,
@@ -63,6 +70,7 @@ class Edge:
         health: Health,
         exposition: Exposition,
         metrics: EdgeMetrics,
+        data: DataMetrics,
     ) -> None:
         self._table = table
         self._cache_states = cache_states
@@ -71,6 +79,7 @@ class Edge:
         self._health = health
         self._exposition = exposition
         self._metrics = metrics
+        self._data = data
         self._is_debugging = log.bind().is_enabled_for(logging.DEBUG)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -93,19 +102,12 @@ class Edge:
         started = time.perf_counter()
         identifier = accept_request_id(request.headers.get(REQUEST_ID_HEADER))
         request_id.set(identifier)
-        reason = None
+        reason, tally = None, Tally()
         try:
-            if found is None:
-                response = await self._public(path)
-            elif found.operation in PUBLIC_OPERATIONS:
-                response = await self._table[found.operation](request, found)
-            else:
-                scope = required_scope(request.method, path)
-                with await self._admission.enter(request.headers.get("authorization"), scope):
-                    _continue(request)
-                    response = await self._table[found.operation](request, found)
+            response = await self._handled(request, path, found, tally)
         except LayerError as error:
             reason = error.reason
+            tally.failed(error)
             response = error_answer(error)
             if isinstance(error, DrainingError | SlowRequestError):
                 response.force_close()
@@ -121,6 +123,8 @@ class Edge:
             response.request_id = identifier
         seconds = time.perf_counter() - started
         self._metrics.finished(operation, response.status, seconds)
+        if found is not None:
+            tally.count(self._data, request, found, response, seconds=seconds)
         if self._is_debugging:
             log.debug(
                 "request_finished",
@@ -131,6 +135,23 @@ class Edge:
                 total_ms=round(seconds * 1000, 3),
             )
         return response
+
+    async def _handled(
+        self, request: web.BaseRequest, path: str, found: Route | None, tally: Tally
+    ) -> web.StreamResponse:
+        """Let a request in, where it has to be, and hand it to whoever serves it."""
+        if found is None:
+            return await self._public(path)
+        handler = self._table[found.operation]
+        if found.operation in PUBLIC_OPERATIONS:
+            return await handler(request, found)
+        scope = required_scope(request.method, path)
+        with await self._admission.enter(request.headers.get("authorization"), scope):
+            _continue(request)
+            tally.admitted()
+            response = await handler(request, found)
+            tally.answered(response)
+            return response
 
     async def _public(self, path: str) -> web.StreamResponse:
         match path:

@@ -17,6 +17,12 @@ from layer_wire.queries import VECTOR_ATTRIBUTE
 
 Handler = Callable[[web.BaseRequest, Route], Awaitable[web.StreamResponse]]
 
+SHAPE: Final = "layer.shape"
+WRITTEN: Final = "layer.written"
+FETCHED: Final = "layer.fetched"
+"""What handlers note on a request, for the edge to count: of a query whether it filters and whether
+it ranks by an expression; of a write its rows and billed bytes; of a fetch its number of ids."""
+
 VECTOR_WARNING: Final = {"x-layer-warning": "vector_attribute_dropped"}
 _numbers: Final = random.Random()  # noqa: S311 -- unlike, not secret; the system's cost more
 

@@ -183,3 +183,37 @@ async def test_requests_are_counted_by_operation_and_status(
     assert samples["fetch_one", "4xx"] == 1
     assert samples["pass", "4xx"] == 1
     assert samples["public", "2xx"] >= 1
+
+
+async def test_the_data_plane_is_counted_under_the_names_of_the_contract(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    store.namespace("told", rows=({"id": "a", "$dist": 0.1},), vector="[1]f32")
+    written = {
+        "status": "OK",
+        "rows_upserted": 2,
+        "billing": {"billable_logical_bytes_written": 700},
+    }
+    store.answers["POST /v2/namespaces/told"] = answer(written)
+    await edge("POST", "/v2/namespaces/told", {"upsert_rows": [{"id": "a"}, {"id": "b"}]})
+    await edge("POST", "/v2/namespaces/told/query", {"vector": [1], "filters": ["k", "Eq", 1]})
+    await edge("POST", "/v2/namespaces/told/query", {"vector": []})
+    await edge("POST", "/v2/namespaces/told/documents", {"ids": ["a", "x", "y"]})
+    nobody = EdgeCaller(edge.address, key="")
+    await nobody("POST", "/v2/namespaces/told/query", {"vector": [1]})
+    exposition = (await edge("GET", "/metrics")).body.decode()
+    samples = {
+        (sample.name, *(sample.labels.get(key, "") for key in ("status", "cache_result"))): sample
+        for family in text_string_to_metric_families(exposition)
+        for sample in family.samples
+        if sample.labels.get("namespace") == "told"
+    }
+    assert samples["layer_query_duration_seconds_count", "ok", ""].value == 1
+    assert samples["layer_query_duration_seconds_count", "layer_error", ""].value == 1
+    assert samples["layer_query_shape_total", "ok", ""].labels["has_filter"] == "true"
+    took = samples["layer_query_duration_seconds_sum", "ok", ""].value
+    upstream = samples["layer_query_tpuf_seconds_sum", "ok", ""].value
+    assert 0 < upstream < took
+    assert samples["layer_upsert_batch_size_sum", "", ""].value == 2
+    assert samples["hevlayer_tpuf_billable_bytes_written_total", "", ""].value == 700
+    assert samples["layer_fetch_duration_seconds_count", "", "miss"].value == 1

@@ -14,7 +14,14 @@ from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.history import History
 from layer_gateway.http.answers import json_answer
 from layer_gateway.http.bodies import read_json_body
-from layer_gateway.http.requests import Handler, caller_of, query_string, visit_of, without_vector
+from layer_gateway.http.requests import (
+    FETCHED,
+    Handler,
+    caller_of,
+    query_string,
+    visit_of,
+    without_vector,
+)
 from layer_gateway.http.routes import Operation, Route
 from layer_gateway.ports import CachedRow
 from layer_kit.errors import InvalidRequestError, NotFoundError
@@ -43,6 +50,7 @@ class DocumentHandlers:
 
     async def fetch_one(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         name, document_id = parse_namespace(route.namespace), route.names["id"]
+        request[FETCHED] = 1
         visit = visit_of(request)
         listed = dict(parse_qsl(query_string(request), keep_blank_values=True))
         names, headers = _wanted(listed.get("include_attributes"))
@@ -66,6 +74,7 @@ class DocumentHandlers:
         if not asked.ids:
             raise InvalidRequestError("NO_IDS", "ids is empty; name at least one.", field="ids")
         ids = list(dict.fromkeys(str(id_) for id_ in asked.ids))
+        request[FETCHED] = len(ids)
         names, headers = without_vector(asked.include_attributes)
         found = await self.fetch_rows.by_text(name, ids, caller_of(request), names=names)
         self.history.clicked(name, ids, visit, found, is_batch=True)

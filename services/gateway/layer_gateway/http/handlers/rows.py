@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from layer_gateway.application.asking import AnswerQuery
@@ -16,13 +19,27 @@ from layer_gateway.http.answers import relayed
 from layer_gateway.http.bodies import read_json_body
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.http.queries import multi_query_response, query_response
-from layer_gateway.http.requests import Handler, caller_of, visit_of
+from layer_gateway.http.requests import SHAPE, WRITTEN, Handler, caller_of, visit_of
 from layer_gateway.http.routes import Operation, Route
+from layer_gateway.ports import StoreAnswer
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.jsontext import RawObject
 from layer_wire.multi_queries import is_multi_query, parse_multi_query
 from layer_wire.queries import decode_query, is_native
 from layer_wire.search_bodies import is_search, parse_query
+
+
+class _Billing(msgspec.Struct):
+    billable_logical_bytes_written: int = 0
+
+
+class _Written(msgspec.Struct):
+    rows_upserted: int = 0
+    rows_patched: int = 0
+    billing: _Billing = msgspec.field(default_factory=_Billing)
+
+
+_WRITTEN: Final[msgspec.json.Decoder[_Written]] = msgspec.json.Decoder(_Written)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +64,16 @@ class RowHandlers:
     async def write(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         body = await read_json_body(request, self.body_bytes_max)
         name = parse_namespace(route.namespace)
-        return relayed(await self.write_rows(name, body, caller_of(request)))
+        answer = await self.write_rows(name, body, caller_of(request))
+        if answer.status == HTTPStatus.OK:
+            request[WRITTEN] = _written(answer)
+        return relayed(answer)
 
     async def query(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         body = await read_json_body(request, self.query_body_bytes_max)
         name = parse_namespace(route.namespace)
         fields = decode_query(body)
+        request[SHAPE] = "filters" in fields, "rank_by" in fields
         if not is_search(fields):
             if is_multi_query(fields):
                 return await self._multi_query(request, name, body, fields)
@@ -76,3 +97,12 @@ class RowHandlers:
     async def query_old_path(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         target = request.raw_path.replace("/v1/", "/v2/", 1)
         return await self.passthrough(request, target=target)
+
+
+def _written(answer: StoreAnswer) -> tuple[int, int]:
+    """Return rows and billed bytes of a write, as far as the store tells them."""
+    try:
+        found = _WRITTEN.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return 0, 0
+    return found.rows_upserted + found.rows_patched, found.billing.billable_logical_bytes_written

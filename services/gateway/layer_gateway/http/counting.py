@@ -1,0 +1,70 @@
+"""What one request comes to, for the metrics of the data plane."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from layer_gateway.data_metrics import DataMetrics
+from layer_gateway.http.requests import FETCHED, SHAPE, WRITTEN
+from layer_gateway.http.routes import Route
+from layer_gateway.upstream_time import UpstreamTime, upstream_time
+from layer_kit.errors import DeadlineError, LayerError, UpstreamError
+
+OK: Final = "ok"
+STORE_ERROR: Final = "tpuf_error"
+TIMEOUT: Final = "timeout"
+LAYER_ERROR: Final = "layer_error"
+
+
+class Tally:
+    """How a request ends, once it was let in; those that are not let in are not counted."""
+
+    __slots__ = ("_outcome", "_waited")
+
+    def __init__(self) -> None:
+        self._outcome: str | None = None
+        self._waited = UpstreamTime()
+        upstream_time.set(self._waited)
+
+    def admitted(self) -> None:
+        self._outcome = LAYER_ERROR
+
+    def answered(self, response: web.StreamResponse) -> None:
+        self._outcome = OK if response.status < HTTPStatus.BAD_REQUEST else STORE_ERROR
+
+    def failed(self, error: LayerError) -> None:
+        if self._outcome is not None and isinstance(error, DeadlineError):
+            self._outcome = TIMEOUT
+        elif self._outcome is not None and isinstance(error, UpstreamError):
+            self._outcome = STORE_ERROR
+
+    def count(
+        self,
+        data: DataMetrics,
+        request: web.BaseRequest,
+        route: Route,
+        response: web.StreamResponse,
+        *,
+        seconds: float,
+    ) -> None:
+        """Count the request, with what its handler has noted on it."""
+        outcome = self._outcome
+        if outcome is None:
+            return
+        namespace = route.names.get("namespace", "")
+        data.finished(
+            route.operation, namespace, outcome, seconds=seconds, upstream_s=self._waited.seconds
+        )
+        if SHAPE in request:
+            has_filter, has_rank_by = request[SHAPE]
+            data.queried(namespace, outcome, has_filter=has_filter, has_rank_by=has_rank_by)
+        elif WRITTEN in request:
+            data.written(namespace, *request[WRITTEN])
+        elif FETCHED in request:
+            result = response.headers.get("x-layer-cache")
+            data.fetched(
+                route.operation, namespace, result, ids_count=request[FETCHED], seconds=seconds
+            )
