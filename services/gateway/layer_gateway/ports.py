@@ -12,6 +12,7 @@ from layer_gateway.domain.federation import EmbeddingProfile
 from layer_gateway.domain.history import Clicked, HistoryPage, HistoryPolicy, HistoryWanted, Queried
 from layer_gateway.domain.warmth import NamespaceWarmth
 from layer_kit.names import Namespace
+from layer_wire.metadata import IndexStatus
 from layer_wire.stamping import CacheRows, Piece
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -181,6 +182,23 @@ class CacheConnection:
     """Grows each time that it was connected, or connected anew."""
     last_error: str = ""
     """Why it was last disconnected; empty if it never was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What one poll has shown, for gateways that share what they learn."""
+
+    namespace: Namespace
+    status: IndexStatus
+    watermark_ms: int | None
+    polled_at_ms: int
+
+
+class SharedMarks(Protocol):
+    """What gateways that share what they learn see of each other, at once."""
+
+    def read(self, namespace: Namespace) -> Mark | None: ...
+    def publish(self, mark: Mark) -> None: ...
 
 
 class Fence(Protocol):

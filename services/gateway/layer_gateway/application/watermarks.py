@@ -11,16 +11,16 @@ import asyncio
 import math
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 import structlog
 
 from layer_gateway.application.stamps import Stamps
-from layer_gateway.ports import Caller, Store
+from layer_gateway.ports import Caller, Mark, SharedMarks, Store
 from layer_kit.clock import Monotonic
 from layer_kit.errors import LayerError, UpstreamError
 from layer_kit.names import Namespace
@@ -39,8 +39,6 @@ IDLE_S: Final = 3600.0
 
 EARLY_SHARE: Final = 0.1
 """A stable namespace comes due by up to this share early, so that many do not come together."""
-
-_AUTHORIZATION: Final = b"authorization"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,23 +64,6 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """What one poll has shown, for gateways that share what they learn."""
-
-    namespace: Namespace
-    status: IndexStatus
-    watermark_ms: int | None
-    polled_at_ms: int
-
-
-class SharedMarks(Protocol):
-    """What gateways that share what they learn see of each other, at once."""
-
-    def read(self, namespace: Namespace) -> Mark | None: ...
-    def publish(self, mark: Mark) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WatchSettings:
     """How often namespaces are looked at."""
 
@@ -104,8 +85,8 @@ class Watched:
     is_polling: bool = False
     failures_count: int = 0
     writes_count: int = 0
-    caller: Caller | None = field(default=None, repr=False)
-    """Whose key last worked here; None once it was refused."""
+    authorization: bytes | None = field(default=None, repr=False)
+    """The key that last worked here, maybe an empty one; None once it was refused."""
 
 
 class Watermarks:
@@ -144,7 +125,7 @@ class Watermarks:
     def cut(self, namespace: Namespace) -> Cut:
         """Return where reads of a namespace end now; a request takes one and keeps it."""
         if self._shared is not None and (mark := self._shared.read(namespace)) is not None:
-            self.learn(mark)
+            self._learn(mark)
         watched = self._watched.get(namespace)
         if watched is None:
             return Cut()
@@ -155,19 +136,17 @@ class Watermarks:
 
     def is_stable(self, namespace: Namespace) -> bool:
         """Tell whether the latest poll has found the index up to date."""
+        self.cut(namespace)  # which hears of the polls of others
         watched = self._watched.get(namespace)
         return watched is not None and watched.status is IndexStatus.UP_TO_DATE
-
-    def watches(self, namespace: Namespace) -> bool:
-        """Tell whether a namespace is polled, or was."""
-        return namespace in self._watched
 
     def seen(self, namespace: Namespace, caller: Caller) -> None:
         """Watch a namespace that the store has just answered ``caller`` about."""
         now_s = self._monotonic()
         watched = self._watch(namespace, now_s)
-        was_resting = watched.caller is None or now_s - watched.used_at_s > IDLE_S
-        self._used(watched, caller, now_s)
+        was_resting = watched.authorization is None or now_s - watched.used_at_s > IDLE_S
+        watched.used_at_s = now_s
+        watched.authorization = caller.authorization
         if was_resting:
             watched.due_at_s = now_s
 
@@ -175,38 +154,14 @@ class Watermarks:
         """Look at a namespace soon: ``caller`` has written to it."""
         now_s = self._monotonic()
         watched = self._watch(namespace, now_s)
-        self._used(watched, caller, now_s)
+        watched.used_at_s = now_s
+        watched.authorization = caller.authorization
         watched.writes_count += 1
         watched.due_at_s = now_s
 
     def forget(self, namespace: Namespace) -> None:
         """Forget a namespace that was deleted."""
         self._watched.pop(namespace, None)
-
-    def marks(self) -> Sequence[Mark]:
-        """Return what is known of every namespace that was looked at."""
-        return [
-            Mark(
-                namespace=namespace,
-                status=watched.status,
-                watermark_ms=watched.watermark_ms,
-                polled_at_ms=watched.polled_at_ms,
-            )
-            for namespace, watched in self._watched.items()
-            if watched.polled_at_ms
-        ]
-
-    def learn(self, mark: Mark) -> None:
-        """Take over what another process on this host has learnt, if it is news."""
-        now_s = self._monotonic()
-        watched = self._watch(mark.namespace, now_s)
-        self._stamps.heard_of(mark.polled_at_ms)
-        if mark.polled_at_ms > watched.polled_at_ms:
-            watched.polled_at_ms = mark.polled_at_ms
-            watched.status = mark.status
-            watched.due_at_s = max(watched.due_at_s, now_s + self._interval_s(watched))
-        if mark.watermark_ms is not None:
-            self._advance(mark.namespace, watched, mark.watermark_ms)
 
     async def poll(self) -> None:
         """Start looking at every namespace that is due, a bounded number at a time."""
@@ -216,7 +171,7 @@ class Watermarks:
             for namespace, watched in self._watched.items()
             if watched.due_at_s <= started_s
             and not watched.is_polling
-            and watched.caller is not None
+            and watched.authorization is not None
             and started_s - watched.used_at_s <= IDLE_S
         ]
         for namespace, watched in due:
@@ -246,11 +201,17 @@ class Watermarks:
             self._watched.move_to_end(namespace)
         return watched
 
-    def _used(self, watched: Watched, caller: Caller, now_s: float) -> None:
-        watched.used_at_s = now_s
-        # Nothing else of this request belongs to the polls that it permits.
-        kept = [header for header in caller.headers if header[0] == _AUTHORIZATION]
-        watched.caller = Caller(headers=kept)
+    def _learn(self, mark: Mark) -> None:
+        """Take over what another process on this host has learnt, if it is news."""
+        now_s = self._monotonic()
+        watched = self._watch(mark.namespace, now_s)
+        self._stamps.heard_of(mark.polled_at_ms)
+        if mark.polled_at_ms > watched.polled_at_ms:
+            watched.polled_at_ms = mark.polled_at_ms
+            watched.status = mark.status
+            watched.due_at_s = max(watched.due_at_s, now_s + self._interval_s(watched))
+        if mark.watermark_ms is not None:
+            self._advance(mark.namespace, watched, mark.watermark_ms)
 
     async def _look(self, namespace: Namespace, watched: Watched, started_s: float) -> None:
         """Poll one namespace; errors are counted, logged and make the next poll come later."""
@@ -276,13 +237,13 @@ class Watermarks:
         polled_at_ms = self._stamps.now_ms()
         on_their_way_ms = self._stamps.earliest_in_flight(namespace)
         async with asyncio.timeout(POLL_TIMEOUT_S):
-            answer = await self._store.metadata(namespace, watched.caller or Caller())
+            answer = await self._store.metadata(namespace, _caller(watched.authorization))
         if answer.status == HTTPStatus.NOT_FOUND:
             if self._watched.get(namespace) is watched:
                 self.forget(namespace)
             return "gone"
         if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            watched.caller = None
+            watched.authorization = None
             return "refused"
         if answer.status != HTTPStatus.OK:
             raise UpstreamError(
@@ -321,3 +282,8 @@ class Watermarks:
             return self._settings.interval_s
         early = EARLY_SHARE * self._random_share()
         return self._settings.stable_interval_s * (1 - early)
+
+
+def _caller(authorization: bytes | None) -> Caller:
+    """Return a caller with a key and nothing else of the request that it came with."""
+    return Caller(headers=[(b"authorization", authorization)] if authorization else [])

@@ -62,6 +62,8 @@ class World:
     asked: list[dict[str, Any]] = field(default_factory=list)
     """The queries of legs."""
     schemas_count: int = 0
+    looks_count: int = 0
+    """How often the index was looked at."""
 
     def __post_init__(self) -> None:
         store = cast("Store", self)
@@ -74,6 +76,10 @@ class World:
         facts = Facts(store, shards, ttl_s=30.0, monotonic=clock)
         plans = MakePlans(facts=facts, strong_namespaces=StrongNamespaces(self.strong_patterns))
         self.run_legs = RunLegs(store=store, plans=plans, watermarks=self.watermarks)
+
+    async def metadata(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
+        self.looks_count += 1
+        return Answer(body=b'{"index":{"status":"up-to-date"}}')
 
     async def schema(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
         self.schemas_count += 1
@@ -275,10 +281,14 @@ async def test_a_caller_that_the_store_refuses_hears_it_from_the_store() -> None
 async def test_only_what_was_answered_is_watched() -> None:
     world = World(script=lambda _: Answer(404))
     await world.run()
-    assert not world.watermarks.watches(TOOLS)
+    await world.watermarks.poll()
+    await world.watermarks.settled()
+    assert world.looks_count == 0
     world.script = lambda _: rows()
     await world.run()
-    assert world.watermarks.watches(TOOLS)
+    await world.watermarks.poll()
+    await world.watermarks.settled()
+    assert world.looks_count == 1
 
 
 class TestScatter:

@@ -9,10 +9,10 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from layer_gateway.application.watermarks import Mark
 from layer_gateway.pool.expositions import summed
 from layer_gateway.pool.marks import PROBES_MAX, SLOTS_COUNT, MarkTable, new_table
 from layer_gateway.pool.worker import Worker, this_worker
+from layer_gateway.ports import Mark
 from layer_kit.names import Namespace
 from layer_wire.metadata import IndexStatus
 

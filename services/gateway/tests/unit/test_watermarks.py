@@ -7,14 +7,14 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from layer_gateway.application import watermarks as module
 from layer_gateway.application.stamps import Stamps
-from layer_gateway.application.watermarks import Cut, Mark, WatchSettings, Watermarks
-from layer_gateway.ports import Caller, Headers, Store, StoreAnswer
+from layer_gateway.application.watermarks import Cut, WatchSettings, Watermarks
+from layer_gateway.ports import Caller, Headers, Mark, SharedMarks, Store, StoreAnswer
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
 from layer_wire.metadata import IndexStatus
@@ -33,6 +33,16 @@ class Answer:
     headers: Headers = ()
 
 
+class Table(dict[Namespace, Mark]):
+    """What several processes share."""
+
+    def read(self, namespace: Namespace) -> Mark | None:
+        return self.get(namespace)
+
+    def publish(self, mark: Mark) -> None:
+        self[mark.namespace] = mark
+
+
 @dataclass
 class World:
     """A store that says what a test lets it say, and clocks that a test moves."""
@@ -46,6 +56,7 @@ class World:
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[tuple[Namespace, Headers]] = field(default_factory=list)
     asking_max: int = 0
+    shared: SharedMarks | None = None
     results: Counter[str] = field(default_factory=Counter)
     advanced: list[tuple[Namespace, int]] = field(default_factory=list)
     _asking: int = 0
@@ -60,6 +71,7 @@ class World:
             monotonic=lambda: self.monotonic_s,
             polled=lambda result: self.results.update([result]),
             advanced=lambda namespace, ms: self.advanced.append((namespace, ms)),
+            shared=self.shared,
             random_share=lambda: 0.0,
         )
 
@@ -349,27 +361,31 @@ async def test_as_many_namespaces_are_remembered_as_fit_and_the_last_used_stay(
 
 
 async def test_processes_of_one_host_learn_from_each_other() -> None:
-    teacher, pupil = World(), World()
+    table = Table()
+    teacher, pupil = World(shared=table), World(shared=table)
     pupil.wall_ms -= 5_000
     for world in (teacher, pupil):
         world.watermarks.seen(TOOLS, ANN)
     await teacher.poll()
-    (mark,) = teacher.watermarks.marks()
-    pupil.watermarks.learn(mark)
-    assert pupil.watermarks.cut(TOOLS) == teacher.watermarks.cut(TOOLS)
     assert pupil.watermarks.is_stable(TOOLS)
+    assert pupil.watermarks.cut(TOOLS) == teacher.watermarks.cut(TOOLS)
     assert await pupil.polls_after(1) == 0
     with pupil.stamps.writing(TOOLS) as stamp_ms:
-        assert stamp_ms > (mark.watermark_ms or 0)
+        assert stamp_ms > (teacher.stable_as_of() or 0)
 
 
 async def test_old_lessons_teach_nothing() -> None:
-    world = World()
+    table = Table()
+    world = World(shared=table)
     world.watermarks.seen(TOOLS, ANN)
     await world.poll()
     known = world.watermarks.cut(TOOLS)
-    old: dict[str, Any] = {"namespace": TOOLS, "polled_at_ms": world.wall_ms - 1}
-    world.watermarks.learn(Mark(status=IndexStatus.UPDATING, watermark_ms=5, **old))
+    table[TOOLS] = Mark(
+        namespace=TOOLS,
+        status=IndexStatus.UPDATING,
+        watermark_ms=5,
+        polled_at_ms=world.wall_ms - 1,
+    )
     assert world.watermarks.cut(TOOLS) == known
 
 
