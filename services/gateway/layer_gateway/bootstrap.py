@@ -15,7 +15,7 @@ from layer.history.v1 import history_pb2_grpc
 from layer_gateway.adapters.caches import Caches, open_caches
 from layer_gateway.adapters.history_archive import HistoryArchiveService
 from layer_gateway.adapters.history_queue import HistoryQueue
-from layer_gateway.adapters.history_spool import DirectorySpool, MemorySpool
+from layer_gateway.adapters.history_spool import DirectorySpool, MemorySpool, Spool
 from layer_gateway.adapters.history_stream import HistoryStream
 from layer_gateway.adapters.membership import RENEW_INTERVAL_S
 from layer_gateway.adapters.metrics_backend import MetricsBackend
@@ -318,19 +318,22 @@ def _open_history(
     channel = open_channel(settings.history_address)
     frame.resources.push_async_callback(channel.close)
     stub = history_pb2_grpc.HistoryServiceStub(channel)
-    bytes_max = settings.history_spool_bytes_max
-    directory = settings.history_spool_directory
     metrics = HistoryMetrics(frame.registry)
-    queue = HistoryQueue(
-        HistoryStream(stub),
-        DirectorySpool(Path(directory), bytes_max) if directory else MemorySpool(bytes_max),
-        metrics,
-        clock=monotonic,
-    )
+    queue = HistoryQueue(HistoryStream(stub), _open_spool(settings), metrics, clock=monotonic)
     metrics.watch(lambda: queue.queued_count, lambda: queue.spooled_bytes)
     frame.loops.every(HISTORY_PAUSE_S, queue.step, name="history")
     frame.resources.push_async_callback(queue.close, settings.shutdown_grace_s / 2)
     return queue, HistoryArchiveService(stub, timeout_s=settings.history_timeout_s)
+
+
+def _open_spool(settings: GatewaySettings) -> Spool:
+    bytes_max = settings.history_spool_bytes_max
+    if not settings.history_spool_directory:
+        return MemorySpool(bytes_max)
+    directory, worker = Path(settings.history_spool_directory), this_worker()
+    if worker is not None:
+        directory /= f"worker-{worker.number}"
+    return DirectorySpool(directory, bytes_max)
 
 
 def _open_warm_jobs(

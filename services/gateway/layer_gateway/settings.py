@@ -112,12 +112,14 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
     history_spool_directory: str = Field(
         "",
         description="Folder where searches and clicks wait while the history service is away; one "
-        "process each. Empty: they wait in memory and go with the process.",
+        "gateway each, whose workers have folders of their own in it. Empty: they wait in memory "
+        "and go with the process.",
     )
     history_spool_bytes_max: int = Field(
         256 * 1024**2,
         ge=0,
-        description="Bytes that may wait there, or in memory; then new ones are dropped.",
+        description="Bytes of each worker that may wait there, or in memory; then new ones are "
+        "dropped.",
     )
     reactive_warm: bool = Field(
         default=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -101,6 +102,19 @@ async def test_a_stop_delivers_what_is_queued(history: Start, told_gateway: Any)
             await told(edge, 20)
 
 
+async def test_each_worker_has_a_spool_of_its_own(
+    history: Start, told_gateway: Any, tmp_path: Path
+) -> None:
+    async with told_gateway(LAYER_GATEWAY_WORKERS="2") as edge:
+        for n in range(12):
+            await search(edge, n)
+        await spooled(tmp_path, at_least=1)
+        assert {"worker-0", "worker-1"} <= set(os.listdir(tmp_path / "spool"))  # noqa: PTH208
+        async with history():
+            entries = await told(edge, 12)
+    assert sorted(entry["query"]["top_k"] for entry in entries) == list(range(1, 13))
+
+
 async def test_a_spool_without_room_drops_and_counts(told_gateway: Any, tmp_path: Path) -> None:
     async with told_gateway(LAYER_GATEWAY_HISTORY_SPOOL_BYTES_MAX="300") as edge:
         for n in range(3):
@@ -120,6 +134,6 @@ async def test_a_spool_without_room_drops_and_counts(told_gateway: Any, tmp_path
 
 async def spooled(tmp_path: Path, *, at_least: int) -> None:
     async def is_spooled() -> bool:
-        return len(list((tmp_path / "spool").glob("*.batch"))) >= at_least
+        return len(list((tmp_path / "spool").rglob("*.batch"))) >= at_least
 
     await eventually(is_spooled)
