@@ -103,6 +103,7 @@ async def _gateway(upstream: str, *, cache_address: str) -> AsyncIterator[Peer]:
         LAYER_GATEWAY_GRPC_ADDRESS="127.0.0.1:0",
         LAYER_GATEWAY_UPSTREAM_URL=f"http://{upstream}",
         LAYER_GATEWAY_CACHE_ADDRESS=cache_address,
+        LAYER_GATEWAY_REACTIVE_WARM="false",  # nothing runs beside what is measured
         LAYER_GATEWAY_LOG_LEVEL="warning",
     ) as process:
         os.sched_setaffinity(process.pid, {PROXY_CORE})
