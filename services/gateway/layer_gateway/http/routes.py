@@ -12,7 +12,6 @@ from typing import Final
 from urllib.parse import unquote
 
 PUBLIC_PATHS: Final = frozenset({"/health", "/ready", "/metrics"})
-
 """Answered by the edge itself."""
 
 
@@ -57,6 +56,7 @@ class Operation(StrEnum):
     QUERY_METRICS = auto()
     QUERY_METRICS_RANGE = auto()
     IMPORT_METRICS = auto()
+    OPENAPI = auto()
 
 
 ROUTES: Final[Mapping[str, Operation]] = {
@@ -108,6 +108,7 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "GET /v2/metrics/api/v1/query_range": Operation.QUERY_METRICS_RANGE,
     "POST /v2/metrics/api/v1/query_range": Operation.QUERY_METRICS_RANGE,
     "POST /v2/metrics/api/v1/import/prometheus": Operation.IMPORT_METRICS,
+    "GET /openapi.json": Operation.OPENAPI,
     # Passed on, with something before or after.
     "POST /v1/namespaces/{namespace}/query": Operation.QUERY_OLD_PATH,
     "POST /v1/namespaces/{namespace}/schema": Operation.CHANGE_SCHEMA,
@@ -117,7 +118,12 @@ ROUTES: Final[Mapping[str, Operation]] = {
 """By method and path. A name in braces stands for one segment, whatever is in it."""
 
 PUBLIC_OPERATIONS: Final = frozenset(
-    {Operation.METRIC_CATALOG, Operation.METRIC_ENTRY, Operation.AUTHENTICATE_KEY}
+    {
+        Operation.METRIC_CATALOG,
+        Operation.METRIC_ENTRY,
+        Operation.AUTHENTICATE_KEY,
+        Operation.OPENAPI,
+    }
 )
 """For everybody, with or without a key, and whatever the limits."""
 

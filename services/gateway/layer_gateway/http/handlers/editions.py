@@ -1,4 +1,4 @@
-"""What this gateway answers though it has nothing of it: imports, keys, a license."""
+"""What this gateway says of itself: its routes, and what it has nothing of."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from layer_gateway.http.answers import json_answer
+from layer_gateway.http.openapi import openapi
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import Operation, Route
 from layer_kit.errors import NotFoundError, UnsupportedError
@@ -23,7 +24,7 @@ LICENSE: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditionHandlers:
-    """Says no in the words of the contract, without reading what was sent."""
+    """Tells in the words of the contract, without reading what was sent."""
 
     store_name: str
 
@@ -33,6 +34,7 @@ class EditionHandlers:
             Operation.KEYS: self.no_keys,
             Operation.AUTHENTICATE_KEY: self.no_keys,
             Operation.LICENSE: self.license,
+            Operation.OPENAPI: self.openapi,
         }
 
     async def refuse_import(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
@@ -47,6 +49,9 @@ class EditionHandlers:
         raise NotFoundError(
             "KEYS_OFF", "This gateway has no key store; its keys are those of the manifest."
         )
+
+    async def openapi(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        return json_answer(openapi())
 
     async def license(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         return json_answer(LICENSE)
