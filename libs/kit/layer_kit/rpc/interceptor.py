@@ -7,6 +7,7 @@ wraps the handler once more: five wrappers cost more than the work of most of ou
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
@@ -50,6 +51,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, *, domain: str, registry: CollectorRegistry) -> None:
         self._domain = domain
+        self._level: int = log.bind().get_effective_level()
         self._seconds = Histogram(
             "layer_rpc_server_seconds",
             "Time to serve a call, by method and status code.",
@@ -121,6 +123,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._children[method, code] = child
         child.observe(seconds)
 
+    def logs(self, level: int) -> bool:
+        """Tell whether events of ``level`` are logged."""
+        return level >= self._level
+
     @property
     def domain(self) -> str:
         return self._domain
@@ -178,17 +184,20 @@ class _Call:
                     log.error("rpc_crashed", method=self._method, exc_info=error)
                     await self._context.abort(code, INTERNAL_MESSAGE)
         finally:
-            self._end_span(code)
+            if self._span is not trace.INVALID_SPAN:
+                self._end_span(code)
             seconds = time.perf_counter() - self._started
             self._owner.observe(self._method, code, seconds)
-            write = log.debug if code is grpc.StatusCode.OK else log.info
-            write(
-                "rpc_finished",
-                method=self._method,
-                code=code.name,
-                reason=reason,
-                total_ms=round(seconds * 1000, 3),
-            )
+            level = logging.DEBUG if code is grpc.StatusCode.OK else logging.INFO
+            if self._owner.logs(level):
+                log.log(
+                    level,
+                    "rpc_finished",
+                    method=self._method,
+                    code=code.name,
+                    reason=reason,
+                    total_ms=round(seconds * 1000, 3),
+                )
 
     def _end_span(self, code: grpc.StatusCode) -> None:
         self._span.set_attribute("rpc.grpc.status_code", code.value[0])
