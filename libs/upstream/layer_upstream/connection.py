@@ -203,7 +203,7 @@ class Connection(asyncio.BufferedProtocol):
             if reader.is_complete:
                 self._end_stream(self._rest)
         elif reader.is_complete:
-            self._resolve(UpstreamResponse(reader.status, reader.headers, reader.take_body()))
+            self._resolve(UpstreamResponse(reader.status, reader.headers, reader.take_parts()))
             self._retire()
         elif reader.status:
             expected_bytes = max(reader.body_bytes, reader.declared_bytes or 0)
@@ -221,7 +221,7 @@ class Connection(asyncio.BufferedProtocol):
     def _hand_over_stream(self) -> None:
         reader = self._reader
         rest = BodyStream(self, self._limits.buffer_bytes_max)
-        self._resolve(UpstreamResponse(reader.status, reader.headers, reader.take_body(), rest))
+        self._resolve(UpstreamResponse(reader.status, reader.headers, reader.take_parts(), rest))
         self._rest = rest
 
     def _end_stream(self, rest: BodyStream) -> None:

@@ -85,9 +85,13 @@ class ResponseReader:
 
     def take_body(self) -> bytes:
         """Return, and forget, what has been read of the body since the last call."""
-        chunks = self._chunks
-        self._chunks = []
+        chunks = self.take_parts()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def take_parts(self) -> list[bytes]:
+        """Do the same, and leave it in the pieces in which it came."""
+        chunks, self._chunks = self._chunks, []
+        return chunks
 
     def on_message_begin(self) -> None:
         if self.is_complete:

@@ -87,20 +87,28 @@ class UpstreamResponse:
     Attributes:
         headers: In the order received, names in lower case, without what ends at this hop.
             ``content-encoding`` and the body are as the upstream sent them.
-        body: The whole body when ``is_complete``; else only its beginning.
+        parts: The whole body when ``is_complete``, else only its beginning, in the pieces in which
+            it came: relaying them saves a copy.
         is_complete: False only for a streamed answer; :meth:`iter_body` then gives the rest.
     """
 
-    __slots__ = ("_rest", "body", "headers", "is_complete", "status")
+    __slots__ = ("_rest", "headers", "is_complete", "parts", "status")
 
     def __init__(
-        self, status: int, headers: list[Header], body: bytes, rest: BodyStream | None = None
+        self, status: int, headers: list[Header], parts: list[bytes], rest: BodyStream | None = None
     ) -> None:
         self.status = status
         self.headers = headers
-        self.body = body
+        self.parts = parts
         self.is_complete = rest is None
         self._rest = rest
+
+    @property
+    def body(self) -> bytes:
+        """The ``parts`` as one."""
+        if len(self.parts) != 1:
+            self.parts = [b"".join(self.parts)]
+        return self.parts[0]
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of ``name``, which must be in lower case."""

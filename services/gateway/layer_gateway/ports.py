@@ -56,6 +56,11 @@ class StreamedAnswer(StoreAnswer, Protocol):
     """An answer whose body may still be arriving."""
 
     @property
+    def parts(self) -> Sequence[bytes]:
+        """``body`` in the pieces in which it came."""
+        ...
+
+    @property
     def is_complete(self) -> bool:
         """Tell whether ``body`` is the whole body, and not only its beginning."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
@@ -42,6 +42,7 @@ class WholeAnswer(web.StreamResponse):
 
     Args:
         fields: Header fields as they go on the wire, without those of this hop.
+        body: Whole, or in pieces.
         headers: Further ones; ``response.headers`` adds to them.
     """
 
@@ -49,7 +50,7 @@ class WholeAnswer(web.StreamResponse):
         self,
         status: int,
         fields: Headers,
-        body: bytes,
+        body: bytes | Sequence[bytes],
         *,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -57,8 +58,12 @@ class WholeAnswer(web.StreamResponse):
         self._status = status
         self._added = headers
         self.fields = fields
-        self.body = body
+        self._parts: Sequence[bytes] = (body,) if isinstance(body, bytes) else body
         self.request_id = ""
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self._parts)
 
     @property
     def headers(self) -> CIMultiDict[str]:
@@ -89,19 +94,20 @@ class WholeAnswer(web.StreamResponse):
             self._keep_alive = request.keep_alive
         self._eof_sent = True
         is_bodiless = request.method == "HEAD" or self._status in _BODILESS_STATUSES
-        head = self._head(request, is_bodiless=is_bodiless)
+        body_bytes = sum(map(len, self._parts))
+        head = self._head(request, None if is_bodiless else body_bytes)
         if is_bodiless:
             transport.write(head)
-        elif len(self.body) <= SINGLE_WRITE_BYTES_MAX:
-            transport.write(head + self.body)
+        elif body_bytes <= SINGLE_WRITE_BYTES_MAX:
+            transport.write(b"".join((head, *self._parts)))
         else:
-            transport.writelines((head, self.body))
+            transport.writelines((head, *self._parts))
         return protocol.writing_paused
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: ``prepare`` has sent the end."""
 
-    def _head(self, request: web.BaseRequest, *, is_bodiless: bool) -> bytes:
+    def _head(self, request: web.BaseRequest, body_bytes: int | None) -> bytes:
         status = self._status
         pieces = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         line_count = 3 + len(self.fields)
@@ -113,8 +119,8 @@ class WholeAnswer(web.StreamResponse):
         if self.request_id:
             pieces.append(f"{REQUEST_ID_HEADER}: {self.request_id}\r\n".encode("latin-1"))
             line_count += 1
-        if not is_bodiless:
-            pieces.append(b"content-length: %d\r\n" % len(self.body))
+        if body_bytes is not None:
+            pieces.append(b"content-length: %d\r\n" % body_bytes)
             line_count += 1
         if not self._keep_alive:
             pieces.append(b"connection: close\r\n")
@@ -141,15 +147,21 @@ def error_answer(error: LayerError) -> WholeAnswer:
     return WholeAnswer(error.http_status, (), error_body(error), headers=error_headers(error))
 
 
-def relayed(answer: StoreAnswer, *, headers: Mapping[str, str] | None = None) -> WholeAnswer:
+def relayed(
+    answer: StoreAnswer,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: Sequence[bytes] = (),
+) -> WholeAnswer:
     """Answer with upstream's status, headers and body, byte for byte.
 
     Args:
         headers: Sent instead of upstream's of the same, lower-case name.
+        body: The answer's body in pieces, where they are at hand.
     """
     replaced = NOT_RELAYED.union(name.encode() for name in headers) if headers else NOT_RELAYED
     fields = [field for field in answer.headers if field[0] not in replaced]
-    return WholeAnswer(answer.status, fields, answer.body, headers=headers)
+    return WholeAnswer(answer.status, fields, body or answer.body, headers=headers)
 
 
 def relayed_headers(headers: Headers) -> CIMultiDict[str]:

@@ -60,7 +60,7 @@ class Passthrough:
         )
         if not answer.is_complete:
             return await _streamed(answer, request)
-        response = relayed(answer)
+        response = relayed(answer, body=answer.parts)
         fields = response.fields
         if any(name == b"location" for name, _ in fields):
             fields = [_at_this_origin(field, request) for field in fields]
