@@ -109,7 +109,9 @@ async def served_from(edge: EdgeCaller, target: str, row: str) -> str:
 async def warm_in_health(edge: EdgeCaller, target: str) -> dict[str, Any]:
     """Return what health says of a namespace once it says that it is warm."""
     states = (await edge("GET", "/health")).json["cache_state"]
-    found = next((one for one in states if target.endswith(f"/{one['namespace']}")), {})
+    found: dict[str, Any] = next(
+        (one for one in states if target.endswith(f"/{one['namespace']}")), {}
+    )
     return found if found.get("state") == "warm" else {}
 
 
