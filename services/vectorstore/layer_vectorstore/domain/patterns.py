@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import re2  # type: ignore[import-untyped]  # it ships no types
@@ -16,6 +17,10 @@ DISTANCE_MAX: Final = 2
 ALTERNATES_DEPTH_MAX: Final = 10
 
 _GLOB_WILDCARDS: Final = {"*": ".*", "?": "."}
+_GROUP_STARTS: Final = ("(?:", "|")
+_FOLDERS_FIRST: Final = "(?:/?|.*/)"
+_FOLDERS_BETWEEN: Final = "(?:/|/.*/)"
+_ALL_BELOW: Final = "/.*"
 
 Test = Callable[[str], bool]
 
@@ -31,10 +36,11 @@ def regex_test(pattern: str) -> Test:
 
 
 def glob_test(pattern: str, *, case_sensitive: bool) -> Test:
-    """Return whether a whole text matches a glob of Rust's globset, without path rules.
+    """Return whether a whole text matches a glob of Rust's globset.
 
     ``*`` is any run, also of ``/``; ``?`` is one character; ``[a-z]``, ``[!a-z]`` and
-    ``{one,two}`` are as usual; a backslash takes away the meaning of what follows.
+    ``{one,two}`` are as usual; a backslash takes away the meaning of what follows. Between
+    slashes ``**`` is any number of path components, none included.
 
     Raises:
         RefusedError: ``GLOB_INVALID``.
@@ -78,6 +84,9 @@ def contains_within(text: str, query: str, distance: int) -> bool:
         return True
     if len(query) <= distance:
         return True
+    # So many edits leave one of as many parts and one more untouched.
+    if not any(part in text for part in _parts(query, distance + 1)):
+        return False
     places: dict[str, int] = {}
     for index, character in enumerate(query):
         places[character] = places.get(character, 0) | (1 << index)
@@ -99,6 +108,11 @@ def contains_within(text: str, query: str, distance: int) -> bool:
         up = (right_down | ~(diagonal | right_up)) & full
         down = right_up & diagonal & full
     return False
+
+
+def _parts(query: str, count: int) -> list[str]:
+    bounds = [len(query) * number // count for number in range(count + 1)]
+    return [query[start:end] for start, end in pairwise(bounds)]
 
 
 def _compile(expression: str, *, case_sensitive: bool) -> Any:
@@ -137,11 +151,30 @@ def _glob_expression(pattern: str) -> str:
             if not 0 <= depth <= ALTERNATES_DEPTH_MAX:
                 raise _glob_error(pattern, "alternates opened too deep or never")
             parts.append({"{": "(?:", "}": ")", ",": "|"}[character])
+        elif pattern.startswith("**", index - 1):
+            index = _translate_double_star(pattern, index + 1, parts, in_group=depth > 0)
         else:
             parts.append(_GLOB_WILDCARDS.get(character) or re2.escape(character))
     if depth:
         raise _glob_error(pattern, "unclosed alternate group; missing '}'")
-    return "".join(parts)
+    # A glob that is nothing but any path components has no file left to tell apart.
+    return ".*" if parts == [_FOLDERS_FIRST] else "".join(parts)
+
+
+def _translate_double_star(pattern: str, index: int, parts: list[str], *, in_group: bool) -> int:
+    """Translate the ``**`` before ``index`` onto ``parts``; return the index after it."""
+    following = pattern[index : index + 1]
+    is_last = not following or (in_group and following in ",}")
+    if not parts or parts[-1] in _GROUP_STARTS:
+        parts.append(_FOLDERS_FIRST if following == "/" else ".*")
+    elif pattern[index - 3] == "/" and (is_last or following == "/"):
+        # It takes the slash before it along: no component means no slash either.
+        if parts[-1] != _FOLDERS_FIRST:
+            parts[-1] = _ALL_BELOW if is_last else _FOLDERS_BETWEEN
+    else:
+        parts.append(".*")
+        return index
+    return index + 1 if following == "/" else index
 
 
 def _glob_class(pattern: str, index: int) -> tuple[str, int]:

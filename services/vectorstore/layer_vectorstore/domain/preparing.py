@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from layer_vectorstore.domain.attribute_types import AttributeType
+from layer_vectorstore.domain.attribute_types import UUID, AttributeType
 from layer_vectorstore.domain.changes import ColumnValues
 from layer_vectorstore.domain.conditions import BoundCondition, bind_write_condition
 from layer_vectorstore.domain.encoding_rows import VECTOR, infer_types, stored_columns
@@ -66,7 +66,7 @@ def prepare(
     after = _schema_after(request, schema, rows_count=rows_count)
     metric = _metric_after(request, after, metric)
     _check_vectors(request, after)
-    return PreparedWrite(
+    prepared = PreparedWrite(
         request=request,
         schema=after,
         metric=metric,
@@ -84,6 +84,20 @@ def prepare(
             after,
         ),
     )
+    if after.id_type == UUID:
+        _refuse_respelled(prepared)
+    return prepared
+
+
+def _refuse_respelled(prepared: PreparedWrite) -> None:
+    """Refuse two spellings of one UUID, which are no duplicates in the request."""
+    parts = (prepared.upserts, *prepared.patches, prepared.deletes)
+    ids = [document_id for part in parts if part is not None for document_id in part.ids]
+    if len(set(ids)) < len(ids):
+        raise RefusedError(
+            "IDS_DUPLICATE",
+            "💔 This upsert contains duplicate document IDs and was not written.",
+        )
 
 
 def _refuse_duplicates(request: WriteRequest) -> None:
@@ -197,14 +211,7 @@ def _prepare_rows(
     bound = None
     if condition is not None:
         bound = bind_write_condition(condition, rows.ids, rows.columns, schema)
-    prepared = PreparedRows(ids, stored_columns(rows.columns, schema), bound)
-    if len(set(ids)) < len(ids):
-        # Two spellings of one UUID.
-        raise RefusedError(
-            "IDS_DUPLICATE",
-            "💔 This upsert contains duplicate document IDs and was not written.",
-        )
-    return prepared
+    return PreparedRows(ids, stored_columns(rows.columns, schema), bound)
 
 
 def _prepare_patch(request: WriteRequest, schema: Schema) -> PreparedPatch | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import numpy as np
 
-from layer_vectorstore.domain.attribute_types import STRINGS, AttributeType, Kind
+from layer_vectorstore.domain.attribute_types import AttributeType, Kind
 from layer_vectorstore.domain.columns import Slots
 from layer_vectorstore.domain.errors import RefusedError
 from layer_vectorstore.domain.filters import Filter, iter_conditions
-from layer_vectorstore.domain.highlighting import Highlight, highlighted
+from layer_vectorstore.domain.highlighting import Highlight, Wanted, highlighted
 from layer_vectorstore.domain.query import Query, Selection, VectorEncoding
 from layer_vectorstore.domain.ranking import (
     Bm25,
@@ -131,14 +132,20 @@ def _bind_highlight(
             "HIGHLIGHT_INVALID",
             f"💔 Highlight needs an attribute with full_text_search, not '{options.attribute}'",
         )
+    if options.rank is not None:
+        bind_score(options.rank, view.schema)
     analyzer = view.text_indexes[options.attribute].analyzer
-    takes_list = attribute.full_text_search.tokenizer == "pre_tokenized_array"
-    wanted = {
-        term
-        for text in _texts_asked_for(options.rank or query.rank, query.filter, options.attribute)
-        if isinstance(text, list) == takes_list or attribute.type == STRINGS
-        for term in analyzer.terms(text)
-    }
+    terms: list[str] = []
+    prefixes: list[str] = []
+    for asked in _texts_asked_for(options.rank or query.rank, query.filter, options.attribute):
+        whole, prefix = (
+            analyzer.split_prefix(asked.text)
+            if asked.last_as_prefix
+            else (analyzer.terms(asked.text), None)
+        )
+        terms += whole
+        prefixes += [prefix] if prefix is not None else []
+    wanted = Wanted(frozenset(terms), tuple(prefixes))
 
     def values(slots: Slots) -> list[Any]:
         return [
@@ -149,23 +156,27 @@ def _bind_highlight(
     return values
 
 
-def _texts_asked_for(
-    rank: Rank | None, node: Filter | None, attribute: str
-) -> list[str | list[str]]:
+@dataclass(frozen=True, slots=True)
+class _AskedFor:
+    text: str | list[str]
+    last_as_prefix: bool
+
+
+def _texts_asked_for(rank: Rank | None, node: Filter | None, attribute: str) -> list[_AskedFor]:
     """Return the query texts that ranked or filtered rows by ``attribute``."""
-    texts: list[str | list[str]] = []
+    texts: list[_AskedFor] = []
     filters = [node] if node is not None else []
     if rank is not None and not isinstance(rank, ByVector | ByAttributes):
         for part in iter_scores(rank):
             match part:
                 case Bm25() if part.attribute == attribute:
-                    texts.append(part.query)
+                    texts.append(_AskedFor(part.query, part.last_as_prefix))
                 case Matches(condition):
                     filters.append(condition)
                 case _:
                     pass
     texts += [
-        condition.operand
+        _AskedFor(condition.operand, bool((condition.options or {}).get("last_as_prefix")))
         for each in filters
         for condition in iter_conditions(each)
         if condition.attribute == attribute and condition.operator in TOKEN_OPERATORS

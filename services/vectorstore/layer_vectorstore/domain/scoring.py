@@ -36,6 +36,7 @@ Scorer = Callable[[TableView], Float64s]
 
 NUMERIC: Final = (Element.INT, Element.UINT, Element.FLOAT, Element.DATETIME)
 SIGNED: Final = (Element.INT, Element.FLOAT)
+SCORE_MAX: Final = float(np.finfo(np.float32).max)
 
 
 def bind_score(node: Score, schema: Schema) -> Scorer:
@@ -45,7 +46,13 @@ def bind_score(node: Score, schema: Schema) -> Scorer:
         RefusedError: ``RANK_INVALID`` or ``FILTER_INVALID``.
     """
     scorer = _bind(node, schema, floored=False)
-    return lambda view: np.nan_to_num(scorer(view), nan=0.0)
+
+    def score(view: TableView) -> Float64s:
+        # Answers show 32 bits, and JSON has no infinity.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.clip(np.nan_to_num(scorer(view), nan=0.0), -SCORE_MAX, SCORE_MAX)
+
+    return score
 
 
 def _bind(node: Score, schema: Schema, *, floored: bool) -> Scorer:

@@ -63,11 +63,12 @@ def infer_type(value: object) -> AttributeType | None:
         ValueMismatchError: When no type can hold the value.
     """
     if isinstance(value, list):
-        item = next((infer_type(item) for item in value if item is not None), None)
+        first = next((item for item in value if item is not None), None)
+        if isinstance(first, list):
+            raise ValueMismatchError
+        item = infer_type(first)
         if item is None:
             return None
-        if item.kind is not Kind.SCALAR:
-            raise ValueMismatchError
         if item.element is Element.INT and any(isinstance(other, float) for other in value):
             return array_of(Element.FLOAT)
         return array_of(item.element)

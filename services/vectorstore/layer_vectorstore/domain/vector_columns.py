@@ -23,6 +23,9 @@ GATHER_FRACTION_MAX: Final = 0.4
 GATHER_BYTES: Final = 256 << 10
 """Rows are copied in parts of this size, which the processor's cache holds until multiplied."""
 
+SQUARE_MIN, SQUARE_MAX = 1e-30, 1e30
+"""Squared lengths beyond these come from components whose products leave the range of 32 bits."""
+
 INDEX_FRACTION_MIN: Final = 0.2
 """Below this share of the slots, an exact search beats dropping most of what an index finds."""
 
@@ -76,7 +79,9 @@ class DenseColumn:
         ties as it likes.
         """
         if len(slots) > EXACT_ROWS_MAX and len(slots) > count:
-            slots = self._candidates(query, metric, slots, count, slots_count)
+            # What leaves the range of 32 bits is found out, and compared in 64 bits.
+            with np.errstate(over="ignore", invalid="ignore"):
+                slots = self._candidates(query, metric, slots, count, slots_count)
         return slots, distances(self._matrix.view()[slots], query, metric)
 
     def nearest_by_index(
@@ -127,20 +132,26 @@ class DenseColumn:
         else:
             dots = (self._matrix.view(slots_count) @ query)[slots]
         squares = self._squares.view()[slots]
-        target = float(np.dot(query, query))
+        target = np.dot(query, query)
         if metric is Metric.EUCLIDEAN:
+            certain = np.ones(len(slots), dtype=np.bool_)
             estimates = squares - 2 * dots + target
-            scale = float(squares.max()) + target
+            scale = float(squares.max()) + float(target)
         else:
-            lengths = np.sqrt(squares * np.float32(target))
-            estimates = -np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
+            if not _has_direction(target):
+                return slots
+            certain = _has_direction(squares)
+            # Those that are not certain count as opposite to the query: nothing is farther.
+            estimates = np.ones_like(dots)
+            np.divide(-dots, np.sqrt(squares) * np.sqrt(target), out=estimates, where=certain)
             scale = 1.0
         if not np.isfinite(estimates).all():
             return slots
         # Rounding once per product and per sum, in the dot product and in the squares.
-        error = 2 * self.dimensions * float(np.finfo(np.float32).eps) * scale
+        rounding = np.finfo(np.float32)
+        error = 2 * self.dimensions * (float(rounding.eps) * scale + float(rounding.tiny))
         bound = np.partition(estimates, count - 1)[count - 1] + 2 * error
-        near: Slots = slots[estimates <= bound]
+        near: Slots = slots[(estimates <= bound) | ~certain]
         return near
 
     def _gathered_dots(self, query: Float32s, slots: Slots) -> Float32s:
@@ -155,6 +166,11 @@ class DenseColumn:
             np.take(matrix, part, axis=0, out=rows, mode="clip")
             np.dot(rows, query, out=dots[start : start + part_rows])
         return dots
+
+
+def _has_direction(squares: Any) -> Any:
+    """Return where squared lengths are such that 32 bits tell a vector's direction."""
+    return (squares >= SQUARE_MIN) & (squares <= SQUARE_MAX)
 
 
 class LateInteractionColumn:

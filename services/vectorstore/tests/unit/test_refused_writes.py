@@ -56,6 +56,7 @@ from layer_kit.errors import LayerError
         ({"schema": {"s": {"type": "strin"}}}, 422, "untagged enum AttributeSchemaInput"),
         ({"upsert_rows": [{"id": 5, "$x": 3}]}, 400, "start with `$`"),
         ({"upsert_rows": [{"id": 5, "new": {}}]}, 400, "expected a scalar or an array"),
+        ({"upsert_rows": [{"id": 5, "new": [None, [[]]]}]}, 400, "expected a scalar or an array"),
         ({"upsert_rows": [{"id": 5, "n": {}}]}, 400, "invalid value for attribute 'n'"),
         ({"upsert_rows": [{"id": 5, "n": 2**63}]}, 400, "invalid value for attribute 'n'"),
         ({"upsert_rows": [{"id": 5, "s": "x" * 5000}]}, 400, "filterable: false"),
@@ -91,3 +92,17 @@ def test_a_wrong_write_is_refused_and_changes_nothing(
 
     assert (raised.value.http_status, message in raised.value.message) == (status, True)
     assert store.rows() == [{"id": 1, "s": "x", "n": 1}]
+
+
+@pytest.mark.parametrize("kind", ["upsert_rows", "patch_rows", "deletes"])
+def test_two_spellings_of_a_uuid_are_one_id(store: Any, kind: str) -> None:
+    spelling = "6F9619FF-8B86-D011-B42D-00CF4FC964FF"
+    store.upsert({"id": spelling, "n": 1}, schema={"id": "uuid"})
+    respelled = spelling.lower() if kind == "deletes" else {"id": spelling.lower(), "m": 2}
+    body: dict[str, Any] = {kind: [respelled]}
+    body["patch_rows"] = [*body.get("patch_rows", ()), {"id": spelling, "n": 2}]
+
+    with pytest.raises(LayerError, match="duplicate document IDs"):
+        store.write(body)
+
+    assert store.rows() == [{"id": spelling.lower(), "n": 1}]

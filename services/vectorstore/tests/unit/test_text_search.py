@@ -245,6 +245,56 @@ def test_highlights_show_the_best_fragments(store: Any) -> None:
     assert highlight(rank_fragments_by=by_dogs, fragment_limit=1) == [{"text": "A dog slept."}]
 
 
+def test_highlights_show_what_a_prefix_or_a_list_of_words_found(store: Any) -> None:
+    store.upsert({"id": 1, "text": "walruses walk, cats walk"}, schema=TEXT)
+
+    def highlight(**query: Any) -> Any:
+        options = {"fragment_by": "word", "include_offsets": "codepoints"}
+        body = {"limit": 1, "compute_attributes": {"h": ["Highlight", "text", options]}}
+        [row] = store.query({"rank_by": ["id", "asc"], **body, **query})["rows"]
+        return [fragment["text"] for fragment in row["h"]]
+
+    prefix = {"last_as_prefix": True}
+    assert highlight(rank_by=["text", "BM25", "walru", prefix]) == ["walruses"]
+    assert highlight(rank_by=["text", "BM25", "cats walr", prefix]) == ["walruses", "cats"]
+    assert highlight(filters=["text", "ContainsAllTokens", "ca", prefix]) == ["cats"]
+    words = ["text", "ContainsTokenSequence", ["walruses", "walk"]]
+    assert highlight(filters=words) == ["walruses", "walk", "walk"]
+
+
+def test_fragments_cannot_be_ranked_by_a_text_that_is_not_indexed(store: Any) -> None:
+    store.upsert({"id": 1, "text": "a", "n": 1}, schema=TEXT)
+    options = {"rank_fragments_by": ["n", "BM25", "a"]}
+
+    with pytest.raises(RefusedError, match="full_text_search"):
+        store.query(
+            {
+                "rank_by": ["id", "asc"],
+                "limit": 1,
+                "compute_attributes": {"h": ["Highlight", "text", options]},
+            }
+        )
+
+
+@pytest.mark.parametrize("fragment_by", ["none", "sentence", "paragraph", "word"])
+def test_matches_far_into_a_long_text_are_shown_where_they_are(
+    store: Any, fragment_by: str
+) -> None:
+    store.upsert({"id": 1, "text": "A fox. É!\n\n" * 4000}, schema=TEXT)
+    options = {"fragment_by": fragment_by, "include_offsets": "utf-8", "fragment_limit": 2}
+
+    [row] = store.query(
+        {
+            "rank_by": ["text", "BM25", "fox"],
+            "limit": 1,
+            "compute_attributes": {"h": ["Highlight", "text", options]},
+        }
+    )["rows"]
+
+    before = 12 * 3999 if fragment_by == "none" else 12
+    assert row["h"][-1]["match_ranges"][-1] == [before + 2, before + 5]
+
+
 def test_the_documented_score_is_met_to_the_last_digit(store: Any) -> None:
     """The quickstart prints this number, which settles the idf and the lengths of the formula."""
     store.upsert(

@@ -85,6 +85,19 @@ def test_choosing_candidates_loses_none_and_keeps_ties_in_order(new_store: Any) 
             assert [row["id"] for row in rows] == [ids[i] for i in expected]
 
 
+@pytest.mark.parametrize("size", [1e-25, 1e-15, 1.0, 1e20])
+def test_tiny_and_huge_vectors_have_a_direction_too(store: Any, size: float) -> None:
+    generator = np.random.default_rng(3)
+    vectors = generator.normal(size=(3000, 4)).tolist()
+    columns = {"id": list(range(3001)), "vector": [*vectors, [size, 0, 0, 0]]}
+    store.write({"upsert_columns": columns, **COSINE})
+
+    for length in (1e-25, 1.0, 1e20):
+        rank = ["vector", "ANN", [length, 0, 0, 0]]
+        [row] = store.query({"rank_by": rank, "limit": 1})["rows"]
+        assert row == {"id": 3000, "$dist": 0.0}
+
+
 def test_distances_are_those_of_the_contract(store: Any) -> None:
     store.upsert({"id": 1, "vector": [1.0, 0.0]}, {"id": 2, "vector": [0.0, 2.0]}, **COSINE)
     found = store.query({"rank_by": ["vector", "ANN", [3.0, 0.0]], "limit": 2})["rows"]
@@ -165,6 +178,17 @@ def test_sparse_vectors_rank_by_dot_product(store: Any) -> None:
 
     assert rows == [{"id": 1, "$dist": 12.0}, {"id": 2, "$dist": 3.0}]
     assert store.rows()[0]["sv"] == {"a": 1.0, "b": 2.0}
+
+
+def test_scores_beyond_32_bits_show_as_the_largest(store: Any) -> None:
+    schema = {"s": {"type": "{}f16", "sparse_knn": {"distance_metric": "dot_product"}}}
+    store.upsert({"id": 1, "s": {"a": 1}}, {"id": 2, "s": {"a": 2}}, schema=schema)
+    rank = ["Product", 1e308, ["s", "SparseKNN", {"a": 1e308}]]
+
+    rows = store.query({"rank_by": rank, "limit": 2, "compute_attributes": {"c": rank}})["rows"]
+
+    largest = 3.4028235e38
+    assert rows == [{"id": i, "$dist": largest, "c": largest} for i in (1, 2)]
 
 
 def test_knn_is_exact_over_a_filter_and_needs_one(store: Any) -> None:
