@@ -113,7 +113,7 @@ def _opened(
 def _schema(arrow: Any, *, is_clicks: bool) -> Any:
     text, texts, number = arrow.string(), arrow.list_(arrow.string()), arrow.int64()
     shared = {
-        "timestamp": arrow.timestamp("ns", tz="UTC"),
+        "timestamp": arrow.timestamp("us", tz="UTC"),
         "timestamp_nanos": number,
         "namespace": text,
         "trace_id": text,
@@ -128,7 +128,7 @@ def _schema(arrow: Any, *, is_clicks: bool) -> Any:
 
 
 def _row(event: Event) -> Event:
-    row = event | {"timestamp": event["timestamp_nanos"]}
+    row = event | {"timestamp": event["timestamp_nanos"] // 1000}
     if "query" in row:
         row["query"] = json.dumps(row["query"], ensure_ascii=False, separators=(",", ":"))
     return row
