@@ -44,6 +44,7 @@ class DataMetrics:
         self._written = self._counter("hevlayer_tpuf_billable_bytes_written_total")
         self._children: dict[tuple[str, ...], list[Histogram]] = {}
         """By kind, namespace and status: finding one by its labels costs more than observing."""
+        self._shape_children: dict[tuple[str, str, bool, bool], Counter] = {}
 
     def finished(
         self,
@@ -70,8 +71,14 @@ class DataMetrics:
 
     def queried(self, namespace: str, status: str, *, has_filter: bool, has_rank_by: bool) -> None:
         """Count the shape of a query."""
-        flags = (str(has_filter).lower(), str(has_rank_by).lower())
-        self._shapes.labels(DIRECT, self._label(namespace), *flags, status).inc()
+        label = self._label(namespace)
+        key = (label, status, has_filter, has_rank_by)
+        child = self._shape_children.get(key)
+        if child is None:
+            flags = (str(has_filter).lower(), str(has_rank_by).lower())
+            child = self._shapes.labels(DIRECT, label, *flags, status)
+            self._shape_children[key] = child
+        child.inc()
 
     def written(self, namespace: str, rows_count: int, billable_bytes: int) -> None:
         """Count what the store says it wrote."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum
@@ -53,6 +54,7 @@ _READ_BY_POST: Final = frozenset(
 _ADMINISTERING: Final = frozenset({"pause", "resume", "reset-failed", "discover"})
 
 
+@functools.lru_cache(maxsize=4096)
 def required_scope(method: str, path: str) -> Scope:
     """Return what a key must hold for a request, whether or not there is such a route.
 
