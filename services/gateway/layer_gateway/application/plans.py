@@ -106,7 +106,7 @@ class MakePlans:
         plan = await self(namespace, cut, caller)
         done = await work(plan)
         refused = refusal(done)
-        if refused is not None and _blames_layer(refused):
+        if refused is not None and blames_layer(refused):
             self.facts.forget(namespace)
             renewed = await self(namespace, cut, caller)
             renewed = replace(renewed, is_time_refused=not renewed.is_stamped)
@@ -115,6 +115,6 @@ class MakePlans:
         return done
 
 
-def _blames_layer(refusal: StoreAnswer) -> bool:
+def blames_layer(refusal: StoreAnswer) -> bool:
     """Tell whether the store refuses an attribute that only layer uses."""
     return refusal.status == HTTPStatus.BAD_REQUEST and RESERVED_PREFIX.encode() in refusal.body

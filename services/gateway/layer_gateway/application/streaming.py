@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from layer_gateway.application.facts import Facts
+from layer_gateway.application.plans import blames_layer
 from layer_gateway.application.refusals import accepted
-from layer_gateway.ports import Caller, Store
+from layer_gateway.ports import Caller, Store, StoreAnswer
 from layer_kit.names import Namespace
 from layer_wire import filters
-from layer_wire.filters import Filter
+from layer_wire.filters import Filter, Written
 from layer_wire.ids import JsonId
 from layer_wire.jsontext import RawObject, encode, raw
-from layer_wire.reserved import MARKER_ID, VECTOR_KEYS
+from layer_wire.reserved import MARKER_ID, UPSERTED_AT, VECTOR_KEYS
 from layer_wire.rows import query_answer, read_answer, row_id
 
 
@@ -22,6 +23,9 @@ class RowStream:
     """Which rows are wanted, and what of them."""
 
     filter: Filter | None
+    """The caller's."""
+    written: Written | None = None
+    """When the rows wanted were written last."""
     names: Sequence[str] | None
     """Attributes wanted; None means all, empty means none."""
     with_vectors: bool
@@ -51,11 +55,16 @@ class StreamRows:
             LayerError: What ``accepted`` makes of a refusal.
         """
         selection = await self._selection(namespace, wanted, caller)
-        last, is_empty = wanted.after, True
+        last, written, is_empty = wanted.after, wanted.written, True
         while True:
-            body = _page_body(wanted, last, selection)
-            answer = accepted(await self.store.query(namespace, body, caller), namespace)
-            rows = read_answer(query_answer, answer.body).rows
+            body = _page_body(wanted, written, last, selection)
+            answer = await self.store.query(namespace, body, caller)
+            if written is not None and await self._lacks_stamps(namespace, answer, caller):
+                if not written.has_unstamped:
+                    break
+                written = None  # its rows are of any moment
+                continue
+            rows = read_answer(query_answer, accepted(answer, namespace).body).rows
             if kept := [row for row in rows if row_id(row) != MARKER_ID]:
                 yield kept
                 is_empty = False
@@ -64,6 +73,15 @@ class StreamRows:
             last = row_id(rows[-1])
         if is_empty:
             yield []
+
+    async def _lacks_stamps(
+        self, namespace: Namespace, answer: StoreAnswer, caller: Caller
+    ) -> bool:
+        """Tell whether the store has refused to filter by stamps, for want of any."""
+        if not blames_layer(answer):
+            return False
+        self.facts.forget(namespace)
+        return UPSERTED_AT not in (await self.facts.get(namespace, caller)).types
 
     async def _selection(
         self, namespace: Namespace, wanted: RowStream, caller: Caller
@@ -80,7 +98,12 @@ class StreamRows:
         return {"include_attributes": names}
 
 
-def _page_body(wanted: RowStream, last: JsonId | None, selection: dict[str, object]) -> bytes:
+def _page_body(
+    wanted: RowStream,
+    written: Written | None,
+    last: JsonId | None,
+    selection: dict[str, object],
+) -> bytes:
     after = None if last is None else raw(["id", "Gt", last])
     body: dict[str, object] = {
         "rank_by": ["id", "asc"],
@@ -89,6 +112,7 @@ def _page_body(wanted: RowStream, last: JsonId | None, selection: dict[str, obje
         "vector_encoding": "base64",
         **selection,
     }
-    if (kept := filters.both(after, wanted.filter)) is not None:
+    span = None if written is None else written.filter
+    if (kept := filters.both(after, filters.both(wanted.filter, span))) is not None:
         body["filters"] = kept
     return encode(body)

@@ -14,7 +14,6 @@ from layer_gateway.rpc.filters import filter_json
 from layer_gateway.rpc.ids import id_json, kind_of
 from layer_gateway.rpc.rows import RowReader, cached_attributes
 from layer_kit.errors import InvalidRequestError
-from layer_wire import filters
 from layer_wire.ids import IdKind
 from layer_wire.jsontext import RawObject, raw
 from layer_wire.queries import UPSTREAM_ROWS_MAX, written_span
@@ -99,7 +98,8 @@ def row_stream(request: gateway_pb2.StreamRowsRequest) -> RowStream:
         case _:
             written = None
     return RowStream(
-        filter=filters.both(own, None if written is None else written.filter),
+        filter=own,
+        written=written,
         names=asked_names(request),
         with_vectors=request.with_vectors and not request.ids_only,
         after=after,

@@ -14,6 +14,7 @@ from layer.common.v1 import common_pb2
 from layer.common.v1.common_pb2 import Value
 from layer.gateway.v1 import gateway_pb2
 from layer_kit.errors import NotFoundError
+from layer_testing.edge_calls import EdgeCaller
 from layer_testing.gateway_calls import (
     KEY,
     Caller,
@@ -245,6 +246,19 @@ async def test_a_lookup_keeps_order_repeats_and_kinds(caller: Caller) -> None:
     assert outcomes == {gateway_pb2.CACHE_OUTCOME_MISS}
     present = await caller.lookup("lookups", asked[:1], ids_only=True, with_vectors=True)
     assert not present.rows[0].row.attributes
+
+
+async def test_rows_from_before_layer_are_of_any_moment_and_of_no_span(
+    caller: Caller, store_url: str
+) -> None:
+    store = EdgeCaller(store_url.removeprefix("http://"), key=KEY)
+    written = await store("POST", "/v2/namespaces/before", {"upsert_rows": [{"id": "a"}]})
+    assert written.status == 200
+    [message] = await caller.stream("before", as_of_ms=7)
+    assert [found.id.text for found in message.rows] == ["a"]
+    between = common_pb2.TimeRange(after_ms=5, through_ms=7)
+    [message] = await caller.stream("before", between=between)
+    assert list(message.rows) == []
 
 
 async def test_a_stream_pages_through_all_rows_and_resumes(caller: Caller) -> None:
