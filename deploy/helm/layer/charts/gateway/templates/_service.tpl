@@ -34,6 +34,10 @@
 {{- with .Values.history.address | default (include "layer-common.peer" (list . "history")) }}
 - name: LAYER_GATEWAY_HISTORY_ADDRESS
   value: {{ . | quote }}
+- name: LAYER_GATEWAY_HISTORY_SPOOL_DIRECTORY
+  value: /tmp/history-spool
+- name: LAYER_GATEWAY_HISTORY_SPOOL_BYTES_MAX
+  value: {{ $.Values.history.spoolBytesMax | int64 | quote }}
 {{- end }}
 {{- end }}
 
