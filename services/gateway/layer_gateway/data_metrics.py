@@ -41,6 +41,8 @@ class DataMetrics:
         self._fetched = self._histogram("layer_fetch_batch_size", BATCH_BUCKETS[:4])
         self._upserted = self._histogram("layer_upsert_batch_size", BATCH_BUCKETS)
         self._shapes = self._counter("layer_query_shape_total")
+        self._demand = self._counter("hevlayer_cache_demand_total")
+        self._cold = self._counter("hevlayer_cache_cold_responses_total")
         self._written = self._counter("hevlayer_tpuf_billable_bytes_written_total")
         self._children: dict[tuple[str, ...], list[Histogram]] = {}
         """By kind, namespace and status: finding one by its labels costs more than observing."""
@@ -100,10 +102,17 @@ class DataMetrics:
         Args:
             result: As ``x-layer-cache`` tells it; None where it did not come to a lookup.
         """
+        self._demand.labels(self._label(namespace), STORE_KIND).inc()
         kind = _FETCHES[operation]
         found = "bypass" if result is None else _CACHE_RESULTS[result]
         self._fetch.labels(kind, self._label(namespace), found).observe(seconds)
         self._fetched.labels(kind).observe(ids_count)
+
+    def refused_cold(self, namespace: str) -> None:
+        """Count a request that only the cache could have served, and that it could not."""
+        label = self._label(namespace)
+        self._demand.labels(label, STORE_KIND).inc()
+        self._cold.labels(label, STORE_KIND).inc()
 
     def _observe(self, kind: str, namespace: str, status: str, times: tuple[float, float]) -> None:
         label = self._label(namespace)

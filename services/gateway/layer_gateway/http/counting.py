@@ -11,7 +11,7 @@ from layer_gateway.data_metrics import DataMetrics
 from layer_gateway.http.requests import FETCHED, SHAPE, WRITTEN
 from layer_gateway.http.routes import Route
 from layer_gateway.upstream_time import UpstreamTime, upstream_time
-from layer_kit.errors import DeadlineError, LayerError, UpstreamError
+from layer_kit.errors import CacheColdError, DeadlineError, LayerError, UpstreamError
 
 OK: Final = "ok"
 STORE_ERROR: Final = "tpuf_error"
@@ -22,10 +22,11 @@ LAYER_ERROR: Final = "layer_error"
 class Tally:
     """How a request ends, once it was let in; those that are not let in are not counted."""
 
-    __slots__ = ("_outcome", "_waited")
+    __slots__ = ("_is_cold", "_outcome", "_waited")
 
     def __init__(self) -> None:
         self._outcome: str | None = None
+        self._is_cold = False
         self._waited = UpstreamTime()
         upstream_time.set(self._waited)
 
@@ -36,6 +37,7 @@ class Tally:
         self._outcome = OK if response.status < HTTPStatus.BAD_REQUEST else STORE_ERROR
 
     def failed(self, error: LayerError) -> None:
+        self._is_cold = isinstance(error, CacheColdError)
         if self._outcome is not None and isinstance(error, DeadlineError):
             self._outcome = TIMEOUT
         elif self._outcome is not None and isinstance(error, UpstreamError):
@@ -58,6 +60,8 @@ class Tally:
         data.finished(
             route.operation, namespace, outcome, seconds=seconds, upstream_s=self._waited.seconds
         )
+        if self._is_cold:
+            data.refused_cold(namespace)
         if SHAPE in request:
             has_filter, has_rank_by = request[SHAPE]
             data.queried(namespace, outcome, has_filter=has_filter, has_rank_by=has_rank_by)

@@ -199,6 +199,7 @@ async def test_the_data_plane_is_counted_under_the_names_of_the_contract(
     await edge("POST", "/v2/namespaces/told/query", {"vector": [1], "filters": ["k", "Eq", 1]})
     await edge("POST", "/v2/namespaces/told/query", {"vector": []})
     await edge("POST", "/v2/namespaces/told/documents", {"ids": ["a", "x", "y"]})
+    assert (await edge("POST", "/v2/namespaces/told/warm")).json["error"] == "cache_cold"
     nobody = EdgeCaller(edge.address, key="")
     await nobody("POST", "/v2/namespaces/told/query", {"vector": [1]})
     exposition = (await edge("GET", "/metrics")).body.decode()
@@ -217,3 +218,5 @@ async def test_the_data_plane_is_counted_under_the_names_of_the_contract(
     assert samples["layer_upsert_batch_size_sum", "", ""].value == 2
     assert samples["hevlayer_tpuf_billable_bytes_written_total", "", ""].value == 700
     assert samples["layer_fetch_duration_seconds_count", "", "miss"].value == 1
+    assert samples["hevlayer_cache_demand_total", "", ""].value == 2
+    assert samples["hevlayer_cache_cold_responses_total", "", ""].value == 1

@@ -154,6 +154,7 @@ async def test_a_backend_that_is_away_or_unknown_is_told_in_plain_text(
         assert failed.body.startswith(b"metrics backend failed: ")
         unset = await edge("GET", f"{target}?query=up")
         assert (unset.status, unset.body) == (503, b"metrics backend not configured")
+        assert (failed["x-should-retry"], unset["x-should-retry"]) == ("true", "false")
 
 
 async def test_there_is_no_license_to_have(layer: Client) -> None:

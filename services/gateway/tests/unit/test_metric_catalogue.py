@@ -22,6 +22,7 @@ def counted() -> CollectorRegistry:
         data.finished(operation, "n", "ok", seconds=0.5, upstream_s=0.4)
     data.queried("n", "ok", has_filter=True, has_rank_by=False)
     data.written("n", 3, 400)
+    data.refused_cold("n")
     for operation in (Operation.FETCH_ONE, Operation.FETCH_MANY):
         for result in ("hit", "miss", "miss-on-error", None):
             data.fetched(operation, "n", result, ids_count=2, seconds=0.1)
@@ -50,7 +51,7 @@ def test_what_is_counted_has_the_kind_and_labels_of_the_catalogue(
     counted: CollectorRegistry,
 ) -> None:
     families = list(counted.collect())
-    assert len(families) == 13
+    assert len(families) == 15
     for family in families:
         name = family.name + ("_total" if family.type == "counter" else "")
         told = metric_named(name)

@@ -121,13 +121,16 @@ def _relayed(answer: StoreAnswer) -> web.StreamResponse:
 
 
 def _not_configured() -> web.StreamResponse:
-    return _text(HTTPStatus.SERVICE_UNAVAILABLE, "metrics backend not configured")
+    text = "metrics backend not configured"
+    return _text(HTTPStatus.SERVICE_UNAVAILABLE, text, is_retryable=False)
 
 
 def _failed(error: LayerError) -> web.StreamResponse:
-    return _text(HTTPStatus.BAD_GATEWAY, f"metrics backend failed: {error.message}")
+    text = f"metrics backend failed: {error.message}"
+    return _text(HTTPStatus.BAD_GATEWAY, text, is_retryable=True)
 
 
-def _text(status: HTTPStatus, text: str) -> web.StreamResponse:
+def _text(status: HTTPStatus, text: str, *, is_retryable: bool) -> web.StreamResponse:
     """Answer as this part of the contract does, in plain text."""
-    return WholeAnswer(status, _TEXT, text.encode(), headers={"x-should-retry": "false"})
+    headers = {"x-should-retry": "true" if is_retryable else "false"}
+    return WholeAnswer(status, _TEXT, text.encode(), headers=headers)
