@@ -35,6 +35,7 @@ BROKEN_OPERATIONS_COUNT_MAX = 10_000
 CUT_SHARE_MIN = 0.1
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("mode", ["shared", "alone"])
 async def test_what_is_cut_is_the_state_at_the_watermark(tmp_path: Path, mode: str) -> None:
     outcome = await run_stable_program(

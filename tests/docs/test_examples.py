@@ -81,3 +81,10 @@ def test_the_guide_to_searching_works(system: LocalSystem) -> None:
 def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", Path(page).read_text(encoding="utf-8"))
     assert [link for link in links if not (Path(page).parent / link).exists()] == []
+
+
+def test_the_guide_to_stable_reads_works(system: LocalSystem) -> None:
+    (printed,) = (
+        run(system, language, text) for language, text in examples("docs/guides/stable-reads.md")
+    )
+    assert printed == "['t-0', 't-1', 't-2'] True\nready True\n"
