@@ -173,7 +173,7 @@ class InitNamespace:
         ends_s = self.monotonic() + BACKFILL_S_MAX
         batch_size, after = self.settings.batch_size, None
         while True:
-            body = drain_body(shard_count, row_count=batch_size, after=after)
+            body = drain_body(shard_count, "strong", row_count=batch_size, after=after)
             answer = _accepted(await self.store.query(namespace, body, caller), namespace)
             ids = [row_id(row) for row in read_answer(query_answer, answer.body).rows]
             if ids:

@@ -171,10 +171,19 @@ class Shards:
             return None
 
     async def _is_drained(self, namespace: Namespace, count: int, caller: Caller) -> bool:
-        answer = await self._store.query(namespace, drain_body(count, row_count=1), caller)
-        if answer.status != HTTPStatus.OK:
+        """Tell whether no row is outside, neither as it is nor as eventual reads see it.
+
+        A row that was given its shard a moment ago is outside for them until it is indexed.
+        """
+        answers = await asyncio.gather(
+            *(
+                self._store.query(namespace, drain_body(count, level, row_count=1), caller)
+                for level in ("strong", "eventual")
+            )
+        )
+        if any(answer.status != HTTPStatus.OK for answer in answers):
             return False  # a whole query is always right, only slower
-        return not read_answer(query_answer, answer.body).rows
+        return not any(read_answer(query_answer, answer.body).rows for answer in answers)
 
 
 def manifest_key(namespace: Namespace) -> str:
@@ -195,12 +204,11 @@ def marker_body(level: str) -> bytes:
     )
 
 
-def drain_body(shard_count: int, *, row_count: int, after: Raw | None = None) -> bytes:
+def drain_body(shard_count: int, level: str, *, row_count: int, after: Raw | None = None) -> bytes:
     """Return the query for rows that are in none of the shards, in order of id.
 
-    At strong consistency: a row that an eventual read does not see yet must count.
-
     Args:
+        level: At strong consistency rows count that an eventual read does not see yet.
         after: An id to begin after, as JSON.
     """
     drain = filters.outside_shards(shard_count)
@@ -211,7 +219,7 @@ def drain_body(shard_count: int, *, row_count: int, after: Raw | None = None) ->
             "top_k": row_count,
             "filters": kept,
             "include_attributes": [],
-            "consistency": {"level": "strong"},
+            "consistency": {"level": level},
         }
     )
 

@@ -28,6 +28,7 @@ async def edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EdgeCa
             CONSISTENCY_POLL_INTERVAL_MS="20",
             CONSISTENCY_STABLE_POLL_INTERVAL_MS="20",
             CONSISTENCY_SAFETY_MARGIN_MS="5",
+            LAYER_GATEWAY_FACTS_TTL_S="0.2",
         ) as process,
     ):
         yield EdgeCaller(process.addresses["http"], key=KEY)
@@ -119,6 +120,27 @@ async def test_a_deleted_namespace_has_no_watermark(edge: EdgeCaller) -> None:
     await edge("DELETE", "/v2/namespaces/remade")
     await write(edge, "remade", "a")
     assert STABLE_AS_OF not in await query(edge, "remade")
+
+
+async def test_rows_that_were_just_given_their_shards_do_not_vanish(edge: EdgeCaller) -> None:
+    """Eventual reads do not see the shards until they are indexed."""
+    ids = [f"r{at}" for at in range(9)]
+    await write(edge, "resharded", *ids)
+    await stable(edge, "resharded")
+    received = await edge("POST", "/v2/namespaces/resharded/init", {"shard_count": 3})
+    assert received.json["layer"]["shard_state"] == "ready"
+
+    async def found() -> list[str]:
+        answer = await query(edge, "resharded")
+        return [row["id"] for row in answer.json["rows"]]
+
+    async def is_scattered() -> bool:
+        assert await found() == ids
+        return bool((await layer(edge, "resharded"))["scatter_gather_active"])
+
+    assert not await is_scattered()
+    await eventually(is_scattered)
+    assert await found() == ids
 
 
 async def test_a_listing_shows_what_this_call_saw(edge: EdgeCaller) -> None:
