@@ -38,7 +38,13 @@ class ChangeLog(Protocol):
         """Return a new stream; it exists on disk with its first change."""
         ...
 
-    def append(self, stream: Stream, change: Change) -> Future[None]: ...
+    def append(self, stream: Stream, change: Change) -> Future[None]:
+        """Add a change.
+
+        Raises:
+            PayloadTooLargeError: ``CHANGE_TOO_LARGE``; then nothing is added.
+        """
+        ...
 
     def replay(self, stream: Stream) -> Iterator[Change]:
         """Yield the changes on disk, oldest first."""

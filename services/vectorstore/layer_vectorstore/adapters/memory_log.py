@@ -33,6 +33,7 @@ class MemoryChangeLog:
         payload = encode_change(change)
         if not self._is_writable(stream):
             return _lost()
+        self._give_up_earlier(stream)
         self._payloads.setdefault(stream.number, []).append(payload)
         return _done()
 
@@ -44,6 +45,7 @@ class MemoryChangeLog:
         payloads = [encode_change(change) for change in changes]
         if not self._is_writable(stream):
             return _lost()
+        self._give_up_earlier(stream)
         self._payloads[stream.number] = payloads
         return _done()
 
@@ -52,6 +54,12 @@ class MemoryChangeLog:
             return _lost()
         self._payloads.pop(stream.number, None)
         return _done()
+
+    def _give_up_earlier(self, stream: Stream) -> None:
+        """Forget a stream of the same name, given up while its first change was written."""
+        for number in list(self._payloads):
+            if number != stream.number and self._streams[number].name == stream.name:
+                del self._payloads[number]
 
     def _is_writable(self, stream: Stream) -> bool:
         stream.has_failed = stream.has_failed or self.is_broken

@@ -20,7 +20,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from layer_kit.configuration import ConfigurationError
-from layer_kit.errors import UnavailableError
+from layer_kit.errors import PayloadTooLargeError, UnavailableError
 from layer_vectorstore.adapters.change_codec import decode_change, encode_change
 from layer_vectorstore.domain.changes import Change
 from layer_vectorstore.ports import Stream
@@ -31,6 +31,9 @@ FILE_NAME: Final = "changes.sqlite3"
 OPERATIONS_QUEUED_MAX: Final = 1024
 OPERATIONS_PER_COMMIT_MAX: Final = 256
 COMMIT_BYTES_MAX: Final = 64 << 20
+CHANGE_BYTES_MAX: Final = 900_000_000
+"""A little less than SQLite takes as one value."""
+
 WAL_PAGES_MAX: Final = 4096
 """Pages of 16 KiB after which the write-ahead log is folded into the file: 64 MiB."""
 
@@ -92,6 +95,9 @@ class SqliteChangeLog:
                 connection.execute(
                     "DELETE FROM streams WHERE number NOT IN (SELECT stream FROM changes)"
                 )
+                connection.execute(
+                    "DELETE FROM changes WHERE stream NOT IN (SELECT number FROM streams)"
+                )
                 rows = connection.execute("SELECT number, name FROM streams").fetchall()
         except sqlite3.Error as error:
             raise ConfigurationError(f"cannot use {path}: {error}") from error
@@ -114,7 +120,7 @@ class SqliteChangeLog:
             return Stream(self._last_number, name)
 
     def append(self, stream: Stream, change: Change) -> Future[None]:
-        payload = encode_change(change)
+        payload = _encoded(change)
 
         def run(connection: sqlite3.Connection) -> None:
             _insert(connection, stream, [payload])
@@ -136,7 +142,7 @@ class SqliteChangeLog:
             raise _unavailable(error) from error
 
     def rewrite(self, stream: Stream, changes: Sequence[Change]) -> Future[None]:
-        payloads = [encode_change(change) for change in changes]
+        payloads = [_encoded(change) for change in changes]
 
         def run(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM changes WHERE stream = ?", (stream.number,))
@@ -217,9 +223,23 @@ class SqliteChangeLog:
         return connection
 
 
+def _encoded(change: Change) -> bytes:
+    payload = encode_change(change)
+    if len(payload) > CHANGE_BYTES_MAX:
+        raise PayloadTooLargeError(
+            "CHANGE_TOO_LARGE",
+            f"💔 the write changes {len(payload)} bytes, but one can change at most "
+            f"{CHANGE_BYTES_MAX}; split it",
+        )
+    return payload
+
+
 def _insert(connection: sqlite3.Connection, stream: Stream, payloads: Sequence[bytes]) -> None:
+    # Of two streams with one name the earlier was given up while its first change was written.
     connection.execute(
-        "INSERT OR IGNORE INTO streams (number, name) VALUES (?, ?)", (stream.number, stream.name)
+        "INSERT INTO streams (number, name) VALUES (?, ?) ON CONFLICT (number) DO NOTHING "
+        "ON CONFLICT (name) DO UPDATE SET number = excluded.number",
+        (stream.number, stream.name),
     )
     connection.executemany(
         "INSERT INTO changes (stream, payload) VALUES (?, ?)",

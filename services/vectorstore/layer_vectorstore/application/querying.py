@@ -13,6 +13,7 @@ from layer_vectorstore.application.freshness import Freshness
 from layer_vectorstore.application.registry import Registry
 from layer_vectorstore.domain.answering import Answer, answer
 from layer_vectorstore.domain.explaining import explain
+from layer_vectorstore.domain.exporting import Page, export
 from layer_vectorstore.domain.query import Query, QueryRequest
 from layer_vectorstore.domain.recall import RecallRequest, measure_recall
 from layer_vectorstore.domain.table import TableView
@@ -47,6 +48,15 @@ class QueryNamespace:
         return QueryResult(
             answer(request, view), view.rows_count, view.logical_bytes, view.written_at_ms
         )
+
+    def export(self, name: str, page: Page) -> dict[str, Any]:
+        """Return a page of all rows.
+
+        Raises:
+            NotFoundError: ``NAMESPACE_NOT_FOUND``.
+            RefusedError: When the page's cursor is not of this namespace.
+        """
+        return export(page, self._view(name, is_eventual=False))
 
     def explain(self, name: str, query: Query) -> str:
         """Return how a query is carried out, in words."""

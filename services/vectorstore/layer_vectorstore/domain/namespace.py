@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from layer_vectorstore.domain.changes import Change, Put, Settings
+from layer_vectorstore.domain.columns import Slots
 from layer_vectorstore.domain.schema import ID
 from layer_vectorstore.domain.table import Table, TableView
 
@@ -20,6 +24,7 @@ PENDING_VIEWS_COUNT_MAX: Final = 256
 """Views kept for the index lag; past it, the newest are indexed together."""
 
 REBUILD_CHUNK_ROWS: Final = 4096
+REBUILD_CHUNK_BYTES: Final = 16 << 20
 DEAD_SLOTS_MIN: Final = 10_000
 DEAD_FRACTION_MAX: Final = 0.125
 """Of the rows of a namespace at its bound; a rebuild for fewer slots costs more than it gives."""
@@ -140,10 +145,19 @@ class Namespace:
 def rows_as_changes(settings: Settings, view: TableView) -> list[Change]:
     """Return the shortest history that leads to the rows of ``view``."""
     attributes = [name for name in settings.schema.attributes if name != "id"]
-    slots = view.live_slots
     changes = [Change(settings=settings)]
-    for start in range(0, len(slots), REBUILD_CHUNK_ROWS):
-        chunk = slots[start : start + REBUILD_CHUNK_ROWS]
+    for chunk in _chunks(view.live_slots, view.sizes):
         columns = {name: view.columns[name].values(chunk) for name in attributes}
         changes.append(Change(settings=settings, steps=[Put(view.ids(chunk), columns)]))
     return changes
+
+
+def _chunks(slots: Slots, sizes: NDArray[np.int64]) -> Iterator[Slots]:
+    """Cut slots into parts that are small in rows and, but for single large rows, in bytes."""
+    ends = np.cumsum(sizes[slots])
+    start, before = 0, 0
+    while start < len(slots):
+        within_bytes = int(np.searchsorted(ends, before + REBUILD_CHUNK_BYTES, side="right"))
+        end = min(max(within_bytes, start + 1), start + REBUILD_CHUNK_ROWS, len(slots))
+        yield slots[start:end]
+        start, before = end, int(ends[end - 1])

@@ -14,6 +14,7 @@ from layer_vectorstore.application.managing import ManageNamespaces, MetadataUpd
 from layer_vectorstore.application.querying import QueryNamespace
 from layer_vectorstore.application.writing import WriteNamespace
 from layer_vectorstore.domain.errors import RefusedError, json_kind, malformed
+from layer_vectorstore.domain.exporting import parse_cursor
 from layer_vectorstore.domain.json_fields import require_object
 from layer_vectorstore.domain.limits import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
 from layer_vectorstore.domain.query_parsing import parse_query, parse_query_request
@@ -84,6 +85,8 @@ class Routes:
             Route("POST", one_v2, "write", self._write, is_write=True),
             Route("DELETE", one_v2, "delete", self._delete, is_write=True),
             Route("POST", f"{one_v2}/async", "copy_start", self._start_copy, is_write=True),
+            Route("GET", one_v1, "export", self._export),
+            Route("HEAD", one_v1, "exists", self._exists),
             Route("GET", f"{one_v1}/operations/{{token}}", "operation", self._operation),
             Route("POST", f"{one_v2}/query", "query", self._query),
             Route("POST", f"{one_v2}/explain_query", "explain", self._explain),
@@ -134,6 +137,14 @@ class Routes:
         wanted = parse_query_request(parse_json(request.body))
         result = self._queries.query(request.namespace, wanted)
         return json_response(query_answer(result, self._elapsed_ms(started_at_s)))
+
+    def _export(self, request: Request) -> web.Response:
+        page = parse_cursor(request.query.get("cursor", ""))
+        return json_response(self._queries.export(request.namespace, page))
+
+    def _exists(self, request: Request) -> web.Response:
+        self._manage.schema(request.namespace)
+        return web.Response()
 
     def _explain(self, request: Request) -> web.Response:
         query = parse_query(require_object(parse_json(request.body)), "")

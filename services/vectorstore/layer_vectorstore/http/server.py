@@ -80,6 +80,10 @@ class VectorstoreServer:
             response = web.Response(status=400, text=str(error))
         except LayerError as error:
             response = error_response(error)
+        except RecursionError:
+            response = error_response(
+                RefusedError("JSON_TOO_DEEP", "💔 the request body is nested too deeply")
+            )
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:

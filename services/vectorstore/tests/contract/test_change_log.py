@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from layer_kit.errors import PayloadTooLargeError
+from layer_vectorstore.adapters import sqlite_log
 from layer_vectorstore.adapters.change_codec import decode_change, encode_change
 from layer_vectorstore.adapters.memory_log import MemoryChangeLog
 from layer_vectorstore.adapters.sqlite_log import SqliteChangeLog
@@ -109,6 +111,44 @@ def test_a_dropped_name_starts_anew(change_log: ChangeLog) -> None:
     change_log.append(fresh, change(2)).result(WAIT_S)
 
     assert list(change_log.replay(fresh)) == [change(2)]
+
+
+def test_a_name_belongs_to_its_newest_stream(change_log: ChangeLog) -> None:
+    given_up = change_log.create("ns")
+    change_log.append(given_up, change(1)).result(WAIT_S)
+    fresh = change_log.create("ns")
+    change_log.append(fresh, change(2)).result(WAIT_S)
+    change_log.append(fresh, change(3)).result(WAIT_S)
+
+    assert list(change_log.replay(fresh)) == [change(2), change(3)]
+
+
+def test_what_was_written_to_a_newer_stream_is_there_after_a_restart(tmp_path: Path) -> None:
+    first = SqliteChangeLog.open(tmp_path, CollectorRegistry())
+    for moment in (1, 2):
+        first.append(first.create("ns"), change(moment))
+    first.close()
+
+    second = SqliteChangeLog.open(tmp_path, CollectorRegistry())
+    [found] = second.streams()
+    assert (found.name, list(second.replay(found))) == ("ns", [change(2)])
+    second.close()
+
+
+def test_a_change_larger_than_sqlite_takes_is_refused_and_hurts_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_log, "CHANGE_BYTES_MAX", 10_000)
+    log = SqliteChangeLog.open(tmp_path, CollectorRegistry())
+    stream = log.create("ns")
+    large = Change(settings=settings(), steps=[Delete(["x" * 64] * 1000)])
+
+    with pytest.raises(PayloadTooLargeError, match="split it"):
+        log.append(stream, large)
+    log.append(stream, change(1)).result(WAIT_S)
+
+    assert list(log.replay(stream)) == [change(1)]
+    log.close()
 
 
 def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:

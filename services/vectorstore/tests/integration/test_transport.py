@@ -89,6 +89,48 @@ async def test_bad_namespace_names_are_plain_text(
         assert text in await response.text()
 
 
+async def test_a_body_is_asked_for_by_who_waits_for_that(service: ServiceProcess) -> None:
+    host, _, port = service.addresses["http"].rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST {NS} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(ROW)}\r\n"
+    writer.write(f"{head}Expect: 100-continue\r\n\r\n".encode())
+
+    async with asyncio.timeout(10):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(ROW)
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    writer.close()
+
+
+async def test_bodies_nested_too_deeply_are_refused(http: aiohttp.ClientSession) -> None:
+    assert (await post(http, NS, ROW))[0] == 200
+    for depth in (300, 600, *range(900, 1000, 3), 100_000):
+        nested = "[" * depth + "]" * depth
+        for body in (
+            f'{{"upsert_rows":[{{"id":2,"new":{nested}}}]}}',
+            f'{{"upsert_rows":[{{"id":2,"v":{nested}}}],"upsert_condition":["id","Eq",{{"$ref_new":"v"}}]}}',
+            f'{{"delete_by_filter":["id","Eq",{nested}]}}',
+        ):
+            status, text = await post(http, NS, body.encode())
+            assert (status, '"status":"error"' in text) == (400, True)
+
+
+async def test_the_early_routes_of_a_namespace_answer(http: aiohttp.ClientSession) -> None:
+    await post(http, NS, b'{"upsert_rows":[{"id":1,"s":"x"},{"id":2}]}')
+
+    async with http.get("/v1/namespaces/ns") as response:
+        assert await response.json() == {
+            "ids": [1, 2],
+            "vectors": [None, None],
+            "attributes": {"s": ["x", None]},
+            "next_cursor": None,
+            "message": None,
+        }
+    for name, status in (("ns", 200), ("none", 404)):
+        async with http.head(f"/v1/namespaces/{name}") as response:
+            assert (response.status, await response.read()) == (status, b"")
+
+
 async def test_unknown_routes_and_syntax_errors_are_told(http: aiohttp.ClientSession) -> None:
     assert (await post(http, "/v2/nothing", b"{}"))[0] == 404
     status, text = await post(http, NS, b'{"upsert_rows": [')

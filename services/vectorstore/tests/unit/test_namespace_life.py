@@ -7,8 +7,11 @@ import pytest
 from layer_kit.errors import ForbiddenError, NotFoundError, UnavailableError
 from layer_vectorstore.application.managing import MetadataUpdate
 from layer_vectorstore.domain.errors import RefusedError
+from layer_vectorstore.domain.exporting import parse_cursor
 from layer_vectorstore.domain.schema_parsing import parse_schema
 from layer_vectorstore.domain.write_parsing import parse_write_request
+
+ALL = {"rank_by": ["id", "asc"], "limit": 10_000, "include_attributes": True}
 
 
 def test_only_rows_or_an_explicit_wish_create_a_namespace(store: Any) -> None:
@@ -120,3 +123,41 @@ def test_a_lost_write_is_reported_and_never_seen(store: Any) -> None:
     store.upsert({"id": 3})
     store.restart()
     assert store.ids() == [1, 3]
+
+
+def test_a_copy_of_large_rows_is_logged_in_small_changes(store: Any) -> None:
+    schema = {"text": {"type": "string", "filterable": False}}
+    rows = [{"id": i, "text": chr(97 + i) * (3 << 20)} for i in range(12)]
+    for row in rows:
+        store.upsert(row, schema=schema)
+
+    store.write({"copy_from_namespace": "ns"}, name="copy")
+
+    [stream] = [found for found in store.change_log.streams() if found.name == "copy"]
+    changes = list(store.change_log.replay(stream))
+    assert [sum(len(step.ids) for step in each.steps) for each in changes] == [0, 5, 5, 2]
+    store.restart()
+    assert store.query(ALL, name="copy")["rows"] == rows
+
+
+def test_all_rows_are_exported_page_by_page(store: Any) -> None:
+    count = 10_001
+    columns = {"id": list(range(count)), "n": [None, *range(1, count)]}
+    vectors = {"vector": [[float(i), 0.5] for i in range(count)]}
+    store.write({"upsert_columns": columns | vectors, "distance_metric": "euclidean_squared"})
+
+    first = store.queries.export("ns", parse_cursor(""))
+    last = store.queries.export("ns", parse_cursor(first["next_cursor"]))
+
+    assert first["ids"] + last["ids"] == columns["id"]
+    assert first["attributes"]["n"] + last["attributes"]["n"] == columns["n"]
+    assert first["vectors"] + last["vectors"] == vectors["vector"]
+    assert (last["next_cursor"], last["message"]) == (None, None)
+
+
+@pytest.mark.parametrize("cursor", ["{", '"x"', "-1", "[]", "null x"])
+def test_cursors_that_no_page_gave_are_refused(store: Any, cursor: str) -> None:
+    store.upsert({"id": 1})
+
+    with pytest.raises(RefusedError):
+        store.queries.export("ns", parse_cursor(cursor))
