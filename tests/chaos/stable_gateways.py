@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Final
 
 import msgspec
+from prometheus_client import CollectorRegistry
 
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.reachability import LastSeen
@@ -31,6 +32,7 @@ from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.strong import StrongNamespaces
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
+from layer_gateway.metrics import SearchMetrics
 from layer_gateway.ports import Caller, StoreAnswer
 from layer_kit.clock import epoch_milliseconds, monotonic
 from layer_kit.names import Namespace
@@ -150,7 +152,10 @@ class StableGateway:
             "rank_by_example": RankByExample(fetch=fetch),
         }
         self.query = QueryRows(**queries)
-        self.query_legs = self.parts.query_legs(store=store, plans=plans, **queries)
+        observer = SearchMetrics(CollectorRegistry())
+        self.query_legs = self.parts.query_legs(
+            store=store, plans=plans, observer=observer, **queries
+        )
         self.init = InitNamespace(
             **core,
             shards=shards,

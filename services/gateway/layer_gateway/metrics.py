@@ -15,6 +15,8 @@ from layer_kit.telemetry.metrics import SECONDS_BUCKETS, BoundedLabel
 
 STORE_KIND: Final = "turbopuffer"
 NAMESPACES_LABELLED_MAX: Final = 5000
+LEGS_BUCKETS: Final = (2, 4, 8, 16)
+REQUESTS_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TOKENS_BUCKETS: Final = (0, 1, 2, 4, 8, 15)
 
 
@@ -105,7 +107,7 @@ class WatermarkMetrics:
 
 
 class SearchMetrics:
-    """Counts searches and the routes they took, by namespace."""
+    """Counts searches, the routes they took, and multi-queries, by namespace."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._namespace = BoundedLabel(NAMESPACES_LABELLED_MAX)
@@ -129,12 +131,43 @@ class SearchMetrics:
             registry=registry,
         )
 
+        self._multi_queries = Counter(
+            "hevlayer_multi_query_total",
+            "Requests of several queries, by how they ended.",
+            ["namespace", "store_kind", "status"],
+            registry=registry,
+        )
+        self._legs = Histogram(
+            "hevlayer_multi_query_legs",
+            "Queries in one request of several.",
+            ["namespace", "store_kind"],
+            buckets=LEGS_BUCKETS,
+            registry=registry,
+        )
+        self._requests = Histogram(
+            "hevlayer_multi_query_upstream_calls",
+            "Requests to the store for one of several queries.",
+            ["namespace", "store_kind"],
+            buckets=REQUESTS_BUCKETS,
+            registry=registry,
+        )
+
     def searched(self, namespace: str, status: str, tokens_count: int | None) -> None:
         """Count one search by hybrid text."""
         labels = (self._namespace(namespace), STORE_KIND)
         self._searches.labels(*labels, status).inc()
         if tokens_count is not None:
             self._tokens.labels(*labels).observe(tokens_count)
+
+    def asked_together(
+        self, namespace: str, status: str, legs_count: int, requests_count: int | None
+    ) -> None:
+        """Count one multi-query."""
+        labels = (self._namespace(namespace), STORE_KIND)
+        self._multi_queries.labels(*labels, status).inc()
+        self._legs.labels(*labels).observe(legs_count)
+        if requests_count is not None:
+            self._requests.labels(*labels).observe(requests_count)
 
     def routed(self, namespace: str, route: str, *, is_executed: bool) -> None:
         """Count one automatic search."""

@@ -430,3 +430,14 @@ class SearchObserver(Protocol):
     def routed(self, namespace: str, route: str, *, is_executed: bool) -> None:
         """Take note of a search that left its route to layer."""
         ...
+
+    def asked_together(
+        self, namespace: str, status: str, legs_count: int, requests_count: int | None
+    ) -> None:
+        """Take note of a multi-query.
+
+        Args:
+            status: As of a search.
+            requests_count: Requests to the store; None where it did not come to an answer.
+        """
+        ...

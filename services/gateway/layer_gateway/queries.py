@@ -67,6 +67,7 @@ def compose_queries(
         run_legs=run_legs,
         watermarks=watermarks,
         rank_by_example=by_example,
+        observer=observer,
     )
     federate = QueryNamespaces(
         answer_query=ask,

@@ -21,6 +21,7 @@ from layer_gateway.application.fused_rows import (
     in_order,
 )
 from layer_gateway.application.legs import Leg, LegAnswer, RunLegs, all_of
+from layer_gateway.application.refusals import status_label
 from layer_gateway.application.watermarks import Cut, Watermarks
 from layer_gateway.domain.fusion import fuse
 from layer_gateway.domain.tokens import (
@@ -30,11 +31,8 @@ from layer_gateway.domain.tokens import (
 )
 from layer_gateway.ports import Caller, SearchObserver
 from layer_kit.errors import (
-    DeadlineError,
     InvalidRequestError,
     LayerError,
-    UnavailableError,
-    UpstreamError,
 )
 from layer_kit.names import Namespace
 from layer_wire import filters
@@ -104,7 +102,7 @@ class SearchText:
             tokens_count = len(run.tokens.tokens)
             answer = await self._run(run)
         except LayerError as error:
-            self.observer.searched(namespace, _status(error), tokens_count)
+            self.observer.searched(namespace, status_label(error), tokens_count)
             raise
         status = "ok" if answer.refusal is None else "tpuf_error"
         self.observer.searched(namespace, status, tokens_count)
@@ -180,16 +178,6 @@ class SearchText:
             for leg in legs.values()
         )
         return dict(zip(legs, answers, strict=True))
-
-
-def _status(error: LayerError) -> str:
-    match error:
-        case DeadlineError():
-            return "timeout"
-        case UpstreamError() | UnavailableError():
-            return "tpuf_error"
-        case _:
-            return "layer_error"
 
 
 def _stop_words(search: TextSearch) -> frozenset[str]:

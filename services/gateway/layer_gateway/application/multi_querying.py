@@ -13,8 +13,9 @@ from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.examples import RankByExample
 from layer_gateway.application.legs import Leg, LegAnswer, RunLegs, all_of
 from layer_gateway.application.plans import MakePlans, Plan
+from layer_gateway.application.refusals import status_label
 from layer_gateway.application.watermarks import Cut, Watermarks
-from layer_gateway.ports import Caller, Store, StoreAnswer
+from layer_gateway.ports import Caller, SearchObserver, Store, StoreAnswer
 from layer_kit.errors import LayerError
 from layer_kit.names import Namespace
 from layer_wire import filters
@@ -39,6 +40,8 @@ class MultiQueryAnswer:
     relay: StoreAnswer | None = None
     """What the store said to all legs at once, or against one."""
     stable_as_of_ms: int | None = None
+    requests_count: int = 1
+    """Requests to the store that it took, without those sent again."""
 
     def as_one(self) -> QueryAnswer:
         """Return the rows of all legs, one leg after the other, for who only counts them."""
@@ -91,17 +94,32 @@ class QueryLegs:
     run_legs: RunLegs
     watermarks: Watermarks
     rank_by_example: RankByExample
+    observer: SearchObserver
 
     async def __call__(
         self, namespace: Namespace, query: MultiQuery, caller: Caller
     ) -> MultiQueryAnswer:
-        """Answer ``query``; errors name the leg, counted from 1.
+        """Answer ``query`` and tell the observer; errors name the leg, counted from 1.
 
         Raises:
             InvalidRequestError: ``VECTORS_DIFFER``.
             NotFoundError: ``EXAMPLES_NOT_FOUND``.
             UpstreamError: The store's own.
         """
+        legs_count = len(query.legs)
+        try:
+            answer = await self._asked(namespace, query, caller)
+        except LayerError as error:
+            self.observer.asked_together(namespace, status_label(error), legs_count, None)
+            raise
+        is_refused = answer.relay is not None and answer.relay.status != HTTPStatus.OK
+        status = "tpuf_error" if is_refused else "ok"
+        self.observer.asked_together(namespace, status, legs_count, answer.requests_count)
+        return answer
+
+    async def _asked(
+        self, namespace: Namespace, query: MultiQuery, caller: Caller
+    ) -> MultiQueryAnswer:
         cut = self.watermarks.cut(namespace)
         rankings = await all_of(
             self._ranking(number, namespace, leg, caller)
@@ -127,7 +145,9 @@ class QueryLegs:
     async def _answer(self, asked: _Asked, plan: Plan) -> MultiQueryAnswer:
         if plan.finds_nothing(asked.query.written):
             results: list[list[RawObject]] = [[] for _ in asked.query.legs]
-            return MultiQueryAnswer(results=results, stable_as_of_ms=asked.cut.stable_as_of_ms)
+            return MultiQueryAnswer(
+                results=results, stable_as_of_ms=asked.cut.stable_as_of_ms, requests_count=0
+            )
         if plan.scatter_count > 1 and asked.query.is_mergeable:
             return await self._leg_by_leg(asked)
         answer = await self._at_once(asked, plan)
@@ -166,13 +186,18 @@ class QueryLegs:
                 zip(asked.query.legs, asked.rankings, strict=True), 1
             )
         )
+        requests_count = sum(answer.scatter_count for answer in answers)
         for answer in answers:
             if answer.refusal is not None:
-                return MultiQueryAnswer(relay=answer.refusal)
+                return MultiQueryAnswer(relay=answer.refusal, requests_count=requests_count)
         results = [
             _rows(answer, rank_by) for answer, rank_by in zip(answers, asked.rankings, strict=True)
         ]
-        return MultiQueryAnswer(results=results, stable_as_of_ms=asked.cut.stable_as_of_ms)
+        return MultiQueryAnswer(
+            results=results,
+            stable_as_of_ms=asked.cut.stable_as_of_ms,
+            requests_count=requests_count,
+        )
 
     async def _leg(
         self, number: int, asked: _Asked, leg: QueryLeg, rank_by: Raw, slots: asyncio.Semaphore

@@ -10,12 +10,14 @@ import msgspec
 
 from layer_gateway.ports import StoreAnswer
 from layer_kit.errors import (
+    DeadlineError,
     InvalidRequestError,
     KeyRefusedError,
     LayerError,
     NotFoundError,
     QuotaExceededError,
     UnauthenticatedError,
+    UnavailableError,
     UpstreamError,
 )
 from layer_kit.names import Namespace
@@ -87,6 +89,17 @@ def refusal(answer: StoreAnswer, namespace: Namespace | None = None) -> LayerErr
         )
     kind = _KINDS.get(status, InvalidRequestError)
     return kind("UPSTREAM_REFUSED", f"The store refused: {text}", status=status, text=text)
+
+
+def status_label(error: LayerError) -> str:
+    """Return how metrics call what ended a request: the store's fault, a deadline, or ours."""
+    match error:
+        case DeadlineError():
+            return "timeout"
+        case UpstreamError() | UnavailableError():
+            return "tpuf_error"
+        case _:
+            return "layer_error"
 
 
 def _text(body: bytes) -> str:

@@ -203,3 +203,18 @@ async def test_legs_that_shards_cannot_answer_go_in_one_request(
             },
         ]
     ]
+
+
+async def test_they_are_counted(edge: EdgeCaller, store: ScriptedStore) -> None:
+    store.namespace("counted")
+    told: dict[str, Any] = {"results": [{"rows": []}, {"rows": []}]}
+    store.answers["POST /v2/namespaces/counted/query"] = answer(told)
+    await multi_query(edge, "counted", [BY_ID, BY_ID])
+    store.answers["POST /v2/namespaces/counted/query"] = answer({"error": "no"}, 500)
+    await multi_query(edge, "counted", [BY_ID, BY_ID])
+    text = (await edge("GET", "/metrics")).body.decode()
+    labels = 'namespace="counted",'
+    lines = [line for line in text.splitlines() if labels in line and "multi_query" in line]
+    assert any('status="ok"' in line and line.endswith(" 1.0") for line in lines)
+    assert any('status="tpuf_error"' in line and line.endswith(" 1.0") for line in lines)
+    assert any("multi_query_legs_count" in line and line.endswith(" 2.0") for line in lines)
