@@ -51,6 +51,7 @@ proto:  ## write the generated stubs to dist/codegen, for editors and the virtua
 bench: $(VENV)/dev.stamp $(VENV)/stubs.stamp  ## print the figures of docs/reference/benchmarks.md
 	@$(VENV)/bin/python -m layer_bench $(ARGS)
 	@$(VENV)/bin/python -m layer_bench.vectorstore
+	@$(VENV)/bin/python -m layer_bench.cache
 	@$(VENV)/bin/python -m layer_bench.history
 
 docs: $(VENV)/run.stamp $(VENV)/stubs.stamp  ## rewrite the generated reference pages
