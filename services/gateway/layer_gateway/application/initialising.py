@@ -110,17 +110,13 @@ class InitNamespace:
                 )
             return await self.describe_layer(namespace, facts, caller)
         marker = await self._marker(namespace, caller)
+        known = marker.shard_count if marker else facts.sharding.initialised_count
+        _check_same(namespace, known, shard_count)
         if marker is None and shard_count is not None:
             wanted = Marker(shard_count=shard_count, schema_version=schema_version)
             marker = await self._mark(namespace, facts, wanted, caller)
+            _check_same(namespace, marker.shard_count, shard_count)
         if marker is not None:
-            if shard_count not in (None, marker.shard_count):
-                raise AlreadyExistsError(
-                    "SHARD_COUNT_DIFFERS",
-                    f"Namespace {namespace} has {marker.shard_count} shards already.",
-                    namespace=namespace,
-                    shard_count=marker.shard_count,
-                )
             self.shards.initialised(namespace, marker)
             await self._backfill(namespace, facts, marker.shard_count, caller)
         facts = await self._fresh_facts(namespace, caller)
@@ -218,6 +214,17 @@ def _check(schema_version: int, shard_count: int | None) -> None:
     if shard_count is not None and not 1 <= shard_count <= SHARD_COUNT_MAX:
         raise InvalidRequestError(
             "SHARD_COUNT_RANGE", f"shard_count is 1 to {SHARD_COUNT_MAX}.", field="shard_count"
+        )
+
+
+def _check_same(namespace: Namespace, known: int | None, shard_count: int | None) -> None:
+    """Refuse another number of shards than a namespace has."""
+    if known is not None and shard_count not in (None, known):
+        raise AlreadyExistsError(
+            "SHARD_COUNT_DIFFERS",
+            f"Namespace {namespace} has {known} shards already.",
+            namespace=namespace,
+            shard_count=known,
         )
 
 

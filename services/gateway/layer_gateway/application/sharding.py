@@ -79,6 +79,11 @@ class Sharding:
     marker: Marker | None = None
 
     @property
+    def initialised_count(self) -> int | None:
+        """The number of shards where it is not only that of the settings."""
+        return self.shard_count if self.is_initialised else None
+
+    @property
     def scatter_count(self) -> int:
         """How many shards have all rows between them."""
         return self.shard_count if self.is_complete else 1
