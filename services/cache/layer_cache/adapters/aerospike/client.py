@@ -6,8 +6,8 @@ Tested with server 6 to 8, Community Edition. What is counted on:
 - Commands on one record are atomic. ``EXPECT_GEN_EQUAL`` compares with the generation of the
   record, 0 when there is none; each write raises it by one, from 65535 to 1.
 - ``CREATE_OR_REPLACE`` leaves none of the bins there were. A delete of an absent record says so.
-- A refusal by one of :data:`REFUSALS` came before the record was changed. After anything else, be
-  it a timeout or a broken connection, a write may have happened, or may happen later.
+- A refusal by one of ``records.REFUSALS`` came before the record was changed. After anything else,
+  be it a timeout or a broken connection, a write may have happened, or may happen later.
 - Records without a time to live are neither expired nor evicted.
 - Each forming of the cluster draws a new ``cluster_key``: at a node's start, and when a node comes
   or goes.
@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from enum import Enum
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 import aerospike
 from aerospike import exception
@@ -32,6 +31,17 @@ from aerospike_helpers.operations import operations
 from layer_cache.adapters.aerospike.breaker import Attempt, Breaker, NotSentError
 from layer_cache.adapters.aerospike.facts import Facts, facts_of
 from layer_cache.adapters.aerospike.metrics import OperationMetrics
+from layer_cache.adapters.aerospike.records import (
+    ANSWERS,
+    Address,
+    Bins,
+    FirstKeys,
+    Outcome,
+    batches_of,
+    outcome_of,
+    slices_of,
+    user_key,
+)
 from layer_kit.errors import UnavailableError
 
 CONNECT_MS: Final = 1_000
@@ -42,46 +52,14 @@ SCAN_THREADS: Final = 2
 WAITING_MAX: Final = 512
 """Calls that wait for a thread or run; one more is refused."""
 
-BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
-BATCH_RECORDS_MAX: Final = 256
-"""Values and records of one batch of writes; the rest goes into the next."""
-
 SET_NAME_LENGTH_MAX: Final = 63
 NAMESPACE_BIN: Final = "ns"
-REFUSALS: Final = frozenset({3, 4, 5, 10, 12, 14, 16, 18, 19, 20, 21, 22})
-"""Generation, parameter, exists, forbidden, type, hot key, unsupported, overload, key mismatch,
-namespace, name of a bin, forbidden now."""
-
 TIMEOUT: Final = 9
 UNREACHABLE: Final = frozenset({TIMEOUT, 11})
 """Timeout, partition unavailable; so are all codes below zero, which are the driver's own."""
 
-Bins = Mapping[str, Any]
 Key = tuple[str, str, str | bytearray]
 Result = TypeVar("Result")
-
-
-class Address(NamedTuple):
-    """Where a record lives within the Aerospike namespace."""
-
-    set_name: str
-    key: bytes
-
-
-class Outcome(Enum):
-    """What became of a write."""
-
-    DONE = "done"
-    ABSENT = "absent"
-    REFUSED = "refused"
-    FULL = "full"
-    TOO_BIG = "too big"
-    UNKNOWN = "unknown"
-    """It happened, or did not, or will."""
-
-
-_ANSWERS: Final = (Outcome.DONE, Outcome.ABSENT)
-_OUTCOMES: Final = {0: Outcome.DONE, 2: Outcome.ABSENT, 8: Outcome.FULL, 13: Outcome.TOO_BIG}
 
 
 class Client:
@@ -126,7 +104,7 @@ class Client:
             UnavailableError: ``STORE_DOWN``.
         """
         found: list[Bins | None] = []
-        for batch in _slices(addresses):
+        for batch in slices_of(addresses):
             read = partial(self._read, batch, is_whole=is_whole)
             found += await self._run("get", batch[0].set_name, read)
         return found
@@ -141,7 +119,7 @@ class Client:
             "ttl": aerospike.TTL_NEVER_EXPIRE if ttl_s is None else ttl_s,
         }
         outcomes: list[Outcome] = []
-        for batch in _batches(records):
+        for batch in batches_of(records):
             write = partial(self._write, batch, policy)
             try:
                 outcomes += await self._run("put", batch[0][0].set_name, write)
@@ -154,7 +132,7 @@ class Client:
     async def remove(self, addresses: Sequence[Address]) -> list[Outcome]:
         """Delete records."""
         outcomes: list[Outcome] = []
-        for batch in _slices(addresses):
+        for batch in slices_of(addresses):
             try:
                 remove = partial(self._remove, batch)
                 outcomes += await self._run("delete", batch[0].set_name, remove)
@@ -282,7 +260,7 @@ class Client:
         policy = self._policy(max_retries=1)
         records = self._driver.batch_read(self._keys(addresses), policy=policy).batch_records
         _check_reach(records, attempt)
-        if is_whole and any(_outcome(record.result) not in _ANSWERS for record in records):
+        if is_whole and any(outcome_of(record.result) not in ANSWERS for record in records):
             raise UnavailableError("STORE_DOWN", "Aerospike has not answered for every record.")
         return [record.record[2] if record.result == 0 else None for record in records]
 
@@ -302,7 +280,7 @@ class Client:
         # Not repeated: the first of two could happen after a delete that came after both.
         self._driver.batch_write(batch, self._policy(max_retries=0))
         _check_reach(batch.batch_records, attempt)
-        outcomes = [_outcome(record.result) for record in batch.batch_records]
+        outcomes = [outcome_of(record.result) for record in batch.batch_records]
         if Outcome.FULL in outcomes:
             attempt.status = "aerospike_stop_writes"
         return outcomes
@@ -310,7 +288,7 @@ class Client:
     def _remove(self, addresses: Sequence[Address], attempt: Attempt) -> list[Outcome]:
         batch = self._driver.batch_remove(self._keys(addresses), self._policy(max_retries=1))
         _check_reach(batch.batch_records, attempt)
-        return [_outcome(record.result) for record in batch.batch_records]
+        return [outcome_of(record.result) for record in batch.batch_records]
 
     def _read_with_generation(self, address: Address, _attempt: Attempt) -> tuple[Bins, int] | None:
         with contextlib.suppress(exception.RecordNotFound):
@@ -342,7 +320,7 @@ class Client:
         if filter_namespace:
             only = expressions.Eq(expressions.StrBin(NAMESPACE_BIN), filter_namespace)
             policy["expressions"] = only.compile()
-        first = _FirstKeys(after, count_max)
+        first = FirstKeys(after, count_max)
         query = self._driver.query(self.namespace, set_name)
         with contextlib.suppress(exception.RecordNotFound):  # a set that nothing was put in yet
             query.foreach(first.see, policy, {"nobins": True})
@@ -357,45 +335,10 @@ class Client:
         }
 
     def _key(self, address: Address) -> Key:
-        return self.namespace, address.set_name, _user_key(address.key)
+        return self.namespace, address.set_name, user_key(address.key)
 
     def _keys(self, addresses: Sequence[Address]) -> list[Key]:
         return [self._key(address) for address in addresses]
-
-
-class _FirstKeys:
-    """Keeps the smallest keys after one, of however many pass by."""
-
-    def __init__(self, after: bytes, count_max: int) -> None:
-        self._after = after
-        self._before = b""
-        self._count_max = count_max
-        self._kept: list[bytes] = []
-
-    def see(self, record: tuple[tuple[Any, ...], ...]) -> None:
-        user_key = record[0][2]
-        if user_key is None:
-            return
-        key = user_key.encode() if isinstance(user_key, str) else bytes(user_key)
-        if key > self._after and (not self._before or key < self._before):
-            self._kept.append(key)
-            if len(self._kept) == 2 * self._count_max:
-                self._kept = self.sorted()
-                self._before = self._kept[-1]
-
-    def sorted(self) -> list[bytes]:
-        return sorted(self._kept)[: self._count_max]
-
-
-def _user_key(raw: bytes) -> str | bytearray:
-    """Return a key as text that people can read, where the driver keeps it whole.
-
-    It cuts text at the first zero.
-    """
-    if b"\0" not in raw:
-        with contextlib.suppress(UnicodeDecodeError):
-            return raw.decode()
-    return bytearray(raw)
 
 
 def _check_reach(records: Sequence[BatchRecord], attempt: Attempt) -> None:
@@ -403,32 +346,6 @@ def _check_reach(records: Sequence[BatchRecord], attempt: Attempt) -> None:
         if record.result < 0 or record.result in UNREACHABLE:
             attempt.fail(f"Aerospike: a part of a batch was not answered ({record.result})")
             return
-
-
-def _outcome(result: int) -> Outcome:
-    if result in REFUSALS:
-        return Outcome.REFUSED
-    return _OUTCOMES.get(result, Outcome.UNKNOWN)
-
-
-def _batches(
-    records: Sequence[tuple[Address, Bins]],
-) -> Iterator[Sequence[tuple[Address, Bins]]]:
-    start = size = 0
-    for position, (_, bins) in enumerate(records):
-        row = sum(len(value) for value in bins.values())
-        is_full = size + row > BATCH_BYTES_MAX or position - start == BATCH_RECORDS_MAX
-        if position > start and is_full:
-            yield records[start:position]
-            start, size = position, 0
-        size += row
-    if start < len(records):
-        yield records[start:]
-
-
-def _slices(addresses: Sequence[Address]) -> Iterator[Sequence[Address]]:
-    for start in range(0, len(addresses), BATCH_RECORDS_MAX):
-        yield addresses[start : start + BATCH_RECORDS_MAX]
 
 
 def _pairs(text: str, separator: str) -> dict[str, str]:

@@ -13,7 +13,8 @@ from typing import Final
 import msgspec
 import xxhash
 
-from layer_cache.adapters.aerospike.client import SET_NAME_LENGTH_MAX, Address, Client
+from layer_cache.adapters.aerospike.client import SET_NAME_LENGTH_MAX, Client
+from layer_cache.adapters.aerospike.records import Address
 from layer_cache.adapters.aerospike.register import Register
 from layer_cache.domain.rows import RowKey, id_of, namespace_of, namespace_prefix
 from layer_kit.names import Namespace

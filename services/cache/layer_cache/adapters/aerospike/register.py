@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from layer_cache.adapters.aerospike.client import Address, Client
+from layer_cache.adapters.aerospike.client import Client
+from layer_cache.adapters.aerospike.records import Address
 
 DATA_BIN: Final = "data"
 

@@ -6,16 +6,12 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from layer_cache.adapters.aerospike.client import (
-    NAMESPACE_BIN,
-    Bins,
-    Client,
-    Outcome,
-)
+from layer_cache.adapters.aerospike.client import NAMESPACE_BIN, Client
 from layer_cache.adapters.aerospike.facts import Facts
 from layer_cache.adapters.aerospike.flights import Flights
 from layer_cache.adapters.aerospike.ledger import AerospikeLedger
 from layer_cache.adapters.aerospike.places import Places
+from layer_cache.adapters.aerospike.records import Bins, Outcome
 from layer_cache.adapters.aerospike.tenure import Tenure
 from layer_cache.adapters.aerospike.windows import Windows
 from layer_cache.domain.rows import Entry, RowKey, namespace_of
