@@ -15,6 +15,12 @@ class RefusedError(InvalidRequestError):
     http_status = 400
 
 
+class SlowPatternsError(InvalidRequestError):
+    """The request took too long and was given up, maybe half way through a write."""
+
+    http_status = 400
+
+
 class MalformedError(InvalidRequestError):
     """The body is JSON of the wrong shape: 422."""
 

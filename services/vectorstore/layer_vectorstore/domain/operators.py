@@ -26,6 +26,7 @@ from layer_vectorstore.domain.patterns import (
     fuzzy_test,
     glob_test,
     regex_test,
+    with_deadline,
 )
 from layer_vectorstore.domain.schema import AttributeSchema, Schema
 from layer_vectorstore.domain.table import TableView
@@ -182,7 +183,7 @@ def _bind_pattern(condition: Condition, attribute: AttributeSchema) -> Predicate
         raise filter_error(condition, f"{condition.operator} needs a string, not {attribute.type}")
     if not isinstance(condition.operand, str):
         raise _mismatch(condition, "string")
-    test = _pattern_test(condition)
+    test = with_deadline(_pattern_test(condition))
     if attribute.type.kind is Kind.ARRAY:
         return _on_any_item(
             condition, lambda items, rows: cast("TextColumn", items).matching(test, rows)

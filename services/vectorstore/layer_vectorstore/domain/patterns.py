@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,12 +10,15 @@ from typing import Any, Final
 
 import re2  # type: ignore[import-untyped]  # it ships no types
 
-from layer_vectorstore.domain.errors import RefusedError
+from layer_kit.clock import Monotonic
+from layer_vectorstore.domain.errors import RefusedError, SlowPatternsError
 
 PATTERN_LENGTH_MAX: Final = 4096
 PATTERN_MEMORY_BYTES_MAX: Final = 8 << 20
 DISTANCE_MAX: Final = 2
 ALTERNATES_DEPTH_MAX: Final = 10
+SECONDS_MAX: Final = 50.0
+"""That one request may spend on patterns: below the 60 s after which clients give up on it."""
 
 _GLOB_WILDCARDS: Final = {"*": ".*", "?": "."}
 _GROUP_STARTS: Final = ("(?:", "|")
@@ -48,6 +52,25 @@ def glob_test(pattern: str, *, case_sensitive: bool) -> Test:
     expression = _glob_expression(pattern)
     compiled = _compile(f"(?s)\\A(?:{expression})\\z", case_sensitive=case_sensitive)
     return lambda text: compiled.search(text) is not None
+
+
+def with_deadline(test: Test, clock: Monotonic = time.monotonic) -> Test:
+    """Return ``test``, which gives up when it is still asked long after this call.
+
+    It then raises ``SlowPatternsError``: texts times patterns have no other bound.
+    """
+    deadline_s = clock() + SECONDS_MAX
+
+    def timed(text: str) -> bool:
+        if clock() > deadline_s:
+            raise SlowPatternsError(
+                "PATTERNS_SLOW",
+                f"💔 the patterns of one request can be matched for {SECONDS_MAX:.0f} seconds; "
+                "use fewer of them, or a narrower filter",
+            )
+        return test(text)
+
+    return timed
 
 
 @dataclass(frozen=True, slots=True)

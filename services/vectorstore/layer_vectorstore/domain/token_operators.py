@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import numpy as np
@@ -112,25 +113,37 @@ def _sequence_finder(attribute: str, query: Query) -> Callable[[TableView], Slot
         wanted = index.analyzer.tokens(query)
         slots = index.slots_with_all({token.term for token in wanted}, len(view.live))
         slots = slots[view.live[slots]]
+        if not len(slots):
+            return slots
+        has_sequence = _sequence_test(wanted)
         values = cast("list[Any]", view.columns[attribute].values(slots))
-        tokens = (index.analyzer.tokens(value) for value in values)
-        return slots[[_has_sequence(found, wanted) for found in tokens]] if len(slots) else slots
+        return slots[[has_sequence(index.analyzer.tokens(value)) for value in values]]
 
     return find
 
 
-def _has_sequence(tokens: list[Token], wanted: list[Token]) -> bool:
-    """Return whether the wanted terms stand at the same distances from each other."""
-    places = {(token.position, token.term) for token in tokens}
-    first = wanted[0]
-    return any(
-        all(
-            (token.position + other.position - first.position, other.term) in places
-            for other in wanted
-        )
-        for token in tokens
-        if token.term == first.term
-    )
+def _sequence_test(wanted: Sequence[Token]) -> Callable[[Sequence[Token]], bool]:
+    """Return whether the wanted terms stand at the same distances from each other.
+
+    Every wanted term gets a character, so that one search in a text of them finds the sequence.
+    """
+    codes: dict[str, str] = {}
+    for token in wanted:
+        codes.setdefault(token.term, chr(len(codes) + 1))
+    expression = re.compile(_written(wanted, codes, gap="."), re.DOTALL)
+    return lambda tokens: expression.search(_written(tokens, codes, gap="\0")) is not None
+
+
+def _written(tokens: Sequence[Token], codes: dict[str, str], *, gap: str) -> str:
+    """Write the code of each token at its place, and ``gap`` where there is none."""
+    if not tokens:
+        return ""
+    first = tokens[0].position
+    characters = [gap] * (tokens[-1].position - first + 1)
+    for token in tokens:
+        if code := codes.get(token.term):
+            characters[token.position - first] = code if gap == "\0" else re.escape(code)
+    return "".join(characters)
 
 
 def _error(condition: Condition, problem: str) -> RefusedError:

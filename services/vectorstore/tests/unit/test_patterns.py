@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layer_vectorstore.domain.errors import RefusedError
-from layer_vectorstore.domain.patterns import contains_within, glob_test, regex_test
+from layer_vectorstore.domain import patterns
+from layer_vectorstore.domain.errors import RefusedError, SlowPatternsError
+from layer_vectorstore.domain.patterns import contains_within, glob_test, regex_test, with_deadline
 
 ONE_EDIT = {"max_edit_distance": [{"min_query_chars": 6, "distance": 1}]}
 LETTERS = st.text(alphabet="abc", max_size=8)
@@ -148,3 +149,38 @@ def test_patterns_need_their_schema_option(store: Any) -> None:
     for operator in ("Regex", "Fuzzy"):
         with pytest.raises(RefusedError, match="in the attribute's schema"):
             store.ids(["s", operator, "x"])
+
+
+def test_patterns_are_matched_for_a_bounded_time() -> None:
+    moments = iter([100.0, 149.0, 151.0])
+    timed = with_deadline(regex_test("b"), lambda: next(moments))
+
+    assert timed("abc")
+    with pytest.raises(SlowPatternsError, match="fewer"):
+        timed("abc")
+
+
+def test_a_write_given_up_half_way_has_changed_nothing(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.upsert({"id": 1, "s": "x"}, {"id": 2, "s": "y"})
+    before = store.rows()
+    monkeypatch.setattr(patterns, "SECONDS_MAX", -1)
+
+    with pytest.raises(SlowPatternsError):
+        store.write(
+            {
+                "delete_by_filter": ["s", "Eq", "x"],
+                "patch_rows": [{"id": 2, "s": "z"}],
+                "patch_condition": ["s", "Glob", "*"],
+                "schema": {"new": "int"},
+            }
+        )
+
+    assert store.rows() == before
+    with pytest.raises(RefusedError, match="attribute not found"):
+        store.ids(["new", "Eq", 1])
+    store.upsert({"id": 3})
+    assert store.rows() == [*before, {"id": 3}]
+    store.restart()
+    assert store.rows() == [*before, {"id": 3}]

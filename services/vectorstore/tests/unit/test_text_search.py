@@ -155,6 +155,18 @@ def test_a_phrase_does_not_close_the_gap_of_a_dropped_word(store: Any) -> None:
     assert store.ids(["text", "ContainsTokenSequence", "fox or dog"]) == [1]
 
 
+def test_a_long_phrase_in_a_long_text_is_one_search(store: Any) -> None:
+    store.upsert({"id": 1, "text": "b " + "a " * 20_000}, {"id": 2, "text": "x a a b"}, schema=TEXT)
+
+    def found(words: str) -> list[int]:
+        ids: list[int] = store.ids(["text", "ContainsTokenSequence", words])
+        return ids
+
+    assert found("a " * 3000 + "b") == []
+    assert found("b " + "a " * 3000) == [1]
+    assert found("a a b") == [2]
+
+
 def test_scores_combine(store: Any) -> None:
     store.upsert(
         {"id": 1, "text": "fox", "title": "dog", "n": 5, "u": 1},
