@@ -110,10 +110,13 @@ class WriteNamespace:
         """Copy all rows; a branch differs only in that it knows its parent."""
         view = origin.latest
         namespace = entry.namespace if entry is not None else None
-        if namespace is not None and namespace.table.rows_count:
-            raise RefusedError(
-                "COPY_TARGET_EXISTS", f"💔 cannot copy into '{name}': the namespace is not empty"
-            )
+        if namespace is not None:
+            self._refuse_when_not_writable(namespace, request)
+            if namespace.table.rows_count:
+                raise RefusedError(
+                    "COPY_TARGET_EXISTS",
+                    f"💔 cannot copy into '{name}': the namespace is not empty",
+                )
         now_ms = self.now_ms()
         settings = Settings(
             schema=view.schema,

@@ -128,6 +128,14 @@ def _schema_after(request: WriteRequest, schema: Schema, *, rows_count: int) -> 
         after = Schema({}).with_types({ID: id_type}).updated(_as_updates(after))
     for columns in _iter_columns(request):
         after = after.with_types(infer_types(columns, after))
+    for name, update in request.schema.items():
+        if update.drop and name in after.attributes:
+            # Its rows would keep values of the type that it no longer has.
+            raise RefusedError(
+                "ATTRIBUTE_DROPPED_AND_WRITTEN",
+                f"💔 attribute '{name}' cannot be dropped and written in the same request",
+                attribute=name,
+            )
     added = [name for name in after.vectors if name not in schema.attributes]
     if added and rows_count:
         if added == [VECTOR] and not schema.vectors and VECTOR not in request.schema:

@@ -109,6 +109,18 @@ def test_a_read_only_namespace_refuses_writes_until_it_is_told_otherwise(store: 
     assert not {"pinning", "read_only"} & store.manage.metadata("ns").keys()
 
 
+def test_nothing_is_copied_into_a_read_only_namespace(store: Any) -> None:
+    store.upsert({"id": 1})
+    store.write({"create_namespace": True, "schema": {"id": "uint"}}, name="empty")
+    store.manage.update_metadata("empty", MetadataUpdate(read_only=True))
+
+    for kind in ("copy_from_namespace", "branch_from_namespace"):
+        with pytest.raises(ForbiddenError):
+            store.write({kind: "ns"}, name="empty")
+
+    assert store.manage.metadata("empty")["read_only"]
+
+
 def test_a_lost_write_is_reported_and_never_seen(store: Any) -> None:
     store.upsert({"id": 1})
     store.change_log.is_broken = True

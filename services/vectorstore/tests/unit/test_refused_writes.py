@@ -46,6 +46,16 @@ from layer_kit.errors import LayerError
             ),
         ),
         ({"schema": {"s": "int"}}, 400, "cannot change attribute type from string to int"),
+        (
+            {"schema": {"s": {"drop": True}}, "upsert_rows": [{"id": 5, "s": 3}]},
+            400,
+            "💔 attribute 's' cannot be dropped and written in the same request",
+        ),
+        (
+            {"schema": {"s": {"drop": True}}, "patch_rows": [{"id": 1, "s": "y"}]},
+            400,
+            "cannot be dropped and written",
+        ),
         ({"schema": {"id": "int"}}, 400, "💔 int is not a valid ID type"),
         (
             {"schema": {"v": {"type": "[2]f32"}}},
