@@ -207,9 +207,6 @@ class CacheColdError(UnavailableError):
 
     http_error = "cache_cold"
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(reason, message, cache_state="cold")
-
 
 class DrainingError(UnavailableError):
     """This process is about to stop; another replica takes the call."""

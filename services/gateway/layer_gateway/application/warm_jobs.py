@@ -76,7 +76,9 @@ class WarmJobs:
             CacheColdError: ``CACHE_AWAY``.
         """
         if not self._cache.is_available:
-            raise CacheColdError("CACHE_AWAY", "The document cache is away; try again later.")
+            raise CacheColdError(
+                "CACHE_AWAY", "The document cache is away; try again later.", cache_state="cold"
+            )
 
     async def start(
         self,
