@@ -19,6 +19,9 @@ from layer_vectorstore.ports import ChangeLog, IndexBuilder, Stream
 LOCKS_COUNT: Final = 256
 """Writers of different namespaces that share a lock by chance wait for each other, no more."""
 
+RECOUNT_INTERVAL: Final = 256
+"""Changes after which all namespaces are counted anew: indexes grow without a write."""
+
 DURABLE_WAIT_S_MAX: Final = 50.0
 """Below the 60 s after which clients give up on a request."""
 
@@ -34,6 +37,8 @@ class Entry:
     version: int = 0
     used_at: int = 0
     """Number of the use of any namespace that was this one's last."""
+    counted_bytes: int = 0
+    """Its part of the memory that the registry counts."""
 
 
 class Registry:
@@ -44,6 +49,9 @@ class Registry:
         self.index_builder = index_builder
         self._memory_bytes_max = memory_bytes_max
         self._uses = itertools.count(1)
+        self._changes = itertools.count(1)
+        self._loaded_bytes = 0
+        self._count_lock = threading.Lock()
         self._locks = [threading.RLock() for _ in range(LOCKS_COUNT)]
         self._entries = {
             stream.name: Entry(stream, None, is_visible=True) for stream in change_log.streams()
@@ -74,7 +82,8 @@ class Registry:
                 entry.used_at = next(self._uses)
                 self._loaded(name, entry)
             yield entry
-            self._make_room(entry)
+            # The writer may have added it.
+            self._make_room(self._entries.get(name))
 
     def add(self, name: str, settings: Settings) -> Entry:
         """Start a namespace that readers do not see yet; the caller is its writer."""
@@ -96,9 +105,11 @@ class Registry:
                 self._entries[name] = Entry(stream, None, is_visible=True)
             else:
                 del self._entries[name]
+            self._count(entry)
 
     def remove(self, name: str) -> None:
-        self._entries.pop(name, None)
+        if (entry := self._entries.pop(name, None)) is not None:
+            self._count(entry)
 
     def wait(self, entry: Entry, durable: Future[None]) -> None:
         """Wait until a change is on disk.
@@ -137,13 +148,16 @@ class Registry:
         Nothing is lost: they are on disk, or queued for it before whatever reads them again.
         Readers keep the views they have.
         """
-        loaded = [(entry, entry.namespace) for entry in list(self._entries.values())]
-        sizes = {
-            id(entry): namespace.table.memory_bytes for entry, namespace in loaded if namespace
-        }
-        excess_bytes = sum(sizes.values()) - self._memory_bytes_max
-        for entry, _ in sorted(loaded, key=lambda item: item[0].used_at):
-            if excess_bytes <= 0:
+        if needed is not None:
+            self._count(needed)
+        if next(self._changes) % RECOUNT_INTERVAL == 0:
+            for entry in list(self._entries.values()):
+                self._count(entry)
+        if self._loaded_bytes <= self._memory_bytes_max:
+            return
+        loaded = [entry for entry in list(self._entries.values()) if entry.namespace]
+        for entry in sorted(loaded, key=lambda entry: entry.used_at):
+            if self._loaded_bytes <= self._memory_bytes_max:
                 return
             lock = self._lock_of(entry.stream.name)
             # A namespace that someone writes to is in use; waiting for it could be a deadlock.
@@ -151,7 +165,16 @@ class Registry:
                 continue
             entry.namespace = None
             lock.release()
-            excess_bytes -= sizes.get(id(entry), 0)
+            self._count(entry)
+
+    def _count(self, entry: Entry) -> None:
+        """Bring the total up to the memory that a namespace takes now."""
+        with self._count_lock:
+            namespace = entry.namespace
+            is_held = namespace is not None and self._entries.get(entry.stream.name) is entry
+            size_bytes = namespace.table.memory_bytes if namespace and is_held else 0
+            self._loaded_bytes += size_bytes - entry.counted_bytes
+            entry.counted_bytes = size_bytes
 
     def _lock_of(self, name: str) -> threading.RLock:
         return self._locks[hash(name) % LOCKS_COUNT]

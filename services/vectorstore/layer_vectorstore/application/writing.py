@@ -98,7 +98,8 @@ class WriteNamespace:
             written = self._log(entry, namespace, Change(settings=settings, steps=steps))
         except BaseException as error:
             # A refusal leaves the rows as they were; after anything else nobody knows.
-            if entry.version == 0 or not isinstance(error, RefusedError):
+            is_new = entry.version == 0 and not entry.is_visible
+            if is_new or not isinstance(error, RefusedError):
                 self.registry.forget(entry)
             raise
         outcome.written_bytes = written.written_bytes

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from layer_kit.errors import UnavailableError
 from layer_vectorstore.adapters.memory_log import MemoryChangeLog
 from layer_vectorstore.domain.errors import RefusedError
 
@@ -130,3 +131,38 @@ def test_replaced_rows_are_given_back_and_nothing_else_changes(store: Any) -> No
     assert store.ids(["text", "ContainsAllTokens", "17"]) == [17]
     store.restart()
     assert store.rows() == rows
+
+
+def test_what_is_deleted_lost_or_let_go_counts_no_more(new_store: Callable[..., Any]) -> None:
+    store = new_store(memory_bytes_max=200_000)
+    row = {"id": 1, "text": "x" * 4000}
+    for number in range(300):
+        store.write({"upsert_rows": [row]}, name=f"n{number}")
+        if number % 3 == 0:
+            store.manage.delete(f"n{number}")
+        if number % 3 == 1:
+            store.change_log.is_broken = True
+            with pytest.raises(UnavailableError):
+                store.write({"upsert_rows": [row]}, name=f"n{number}")
+            store.change_log.is_broken = False
+
+    kept = store.writes.registry.get("n299")
+    for _ in range(3):
+        store.write({"upsert_rows": [row]}, name="n299")
+        store.write({"upsert_rows": [row]}, name="n298")
+    assert store.writes.registry.get("n299") is kept
+
+
+def test_a_refused_write_after_a_restart_keeps_what_was_loaded(
+    new_store: Callable[..., Any],
+) -> None:
+    store = new_store(deleted_rows_max=1)
+    store.upsert({"id": 1}, {"id": 2})
+    store.restart()
+    loaded = store.writes.registry.get("ns")
+
+    with pytest.raises(RefusedError, match="narrow the filter"):
+        store.write({"delete_by_filter": ["id", "Gt", 0]})
+
+    assert store.writes.registry.get("ns") is loaded
+    assert store.rows() == [{"id": 1}, {"id": 2}]
