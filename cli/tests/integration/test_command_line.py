@@ -17,7 +17,11 @@ def test_the_version_is_printed(system: System) -> None:
     [
         (["up", "--htpp-port=1"], {}, "layer: No such option: --htpp-port"),
         (["up", "--http-port=70000"], {}, "layer: Invalid value for '--http-port'"),
-        (["up", "--replicas=cache=2"], {}, "layer: --replicas cache=2: only gateway can be"),
+        (
+            ["up", "--replicas=history=2"],
+            {},
+            "layer: --replicas history=2: only gateway, cache can",
+        ),
         (["up", "--upstream=ftp://x"], {}, "layer: --upstream 'ftp://x' is not a URL"),
         (["up"], {"LAYER_HTTP_PORT": "edge"}, "layer: Invalid value for '--http-port' (env var:"),
         (
