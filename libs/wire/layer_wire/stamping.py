@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Final
 
 from layer_kit.errors import InvalidRequestError
@@ -33,6 +35,7 @@ from layer_wire.writes import WriteBody, not_null
 FLOAT32_BYTES: Final = 4
 
 BLOBS_KEY: Final = "blobs"
+_find_null: Final = re.compile(NULL).search
 _KEY_TEXTS: Final = {key: b',"%b":' % key.encode() for key in VECTOR_KEYS}
 
 
@@ -146,26 +149,27 @@ class _Stamper:
         keys_checked: list[str] = []
         vector_keys: list[str] = []
         opening = b'{"id":'
-        for at, (row, shard, canonical) in enumerate(
-            zip(rows, self._shards(ids), canonical_ids, strict=True)
-        ):
+        bodies: list[bytes] = []
+        vectors: list[bytes] = []
+        for at, (row, shard) in enumerate(zip(rows, self._shards(ids), strict=True)):
             keys = list(row)
             if keys != keys_checked:  # rows of one write mostly have the same
                 _check_keys(row, f"{name}[{at}]", is_patch=is_patch)
                 keys_checked, vector_keys = keys, [key for key in keys if key in VECTOR_KEYS]
             short += (opening, row.pop("id"), b",")
-            vectors = b""
-            if vector_keys:
-                vectors = _taken_vectors(row, vector_keys, f"{name}[{at}]")
-            if vectors:
-                parts += (b"".join(short), memoryview(vectors)[1:-1])
+            taken = _taken_vectors(row, vector_keys, name, at) if vector_keys else b""
+            if taken:
+                parts += (b"".join(short), memoryview(taken)[1:-1])
                 short = [b","]
             row[UPSERTED_AT] = stamped_at
             row[SHARD] = shard
             attributes = encode(row)
             short.append(attributes[1:])  # never empty: they hold the stamps
-            self._offer(target, canonical, row, attributes, vectors, is_patch=is_patch)
+            bodies.append(attributes if is_patch else _without_nulls(attributes, row))
+            vectors.append(taken)
             opening = b',{"id":'
+        offered = CacheRows(ids=canonical_ids, bodies=bodies, vectors=vectors)
+        self._offer(target, offered, rows)
         short.append(b"]")
         return [*parts, b"".join(short)]
 
@@ -212,28 +216,33 @@ class _Stamper:
                 check_vector(name, value, f"row {at}")
         columns = [lists[name] for name in attribute_names]
         canonical_ids = wire_ids.canonical_all(ids, self._id_kind)
-        for at, values in enumerate(zip(*columns, strict=True)):
-            row = dict(zip(attribute_names, values, strict=True))
-            vectors = _joined_vectors({name: lists[name][at] for name in vector_names})
-            self._offer(target, canonical_ids[at], row, encode(row), vectors, is_patch=is_patch)
+        rows = [
+            dict(zip(attribute_names, values, strict=True))
+            for values in zip(*columns, strict=True)
+        ]
+        texts = [encode(row) for row in rows]
+        offered = CacheRows(
+            ids=canonical_ids,
+            bodies=texts if is_patch else list(map(_without_nulls, texts, rows)),
+            vectors=[
+                _joined_vectors({name: lists[name][at] for name in vector_names})
+                for at in range(len(rows))
+            ],
+        )
+        self._offer(target, offered, rows)
 
-    def _offer(
-        self,
-        target: CacheRows,
-        key: bytes,
-        row: RawObject,
-        attributes: bytes,
-        vectors: bytes,
-        *,
-        is_patch: bool,
-    ) -> None:
-        """Add a row to what the cache is told, unless it would read back in another form."""
-        if self._unmirrored and not self._unmirrored.isdisjoint(row):
-            self.uncached.append(key)
+    def _offer(self, target: CacheRows, offered: CacheRows, rows: Sequence[RawObject]) -> None:
+        """Tell the cache of rows, save those that would read back in another form."""
+        kept = [self._unmirrored.isdisjoint(row) for row in rows] if self._unmirrored else None
+        if kept is None or all(kept):
+            target.ids += offered.ids
+            target.bodies += offered.bodies
+            target.vectors += offered.vectors
             return
-        target.ids.append(key)
-        target.bodies.append(attributes if is_patch else _without_nulls(attributes, row))
-        target.vectors.append(vectors)
+        target.ids += compress(offered.ids, kept)
+        target.bodies += compress(offered.bodies, kept)
+        target.vectors += compress(offered.vectors, kept)
+        self.uncached += [id_ for id_, is_kept in zip(offered.ids, kept, strict=True) if not is_kept]
 
 
 def _column(value: Raw, where: str, length: int) -> list[Raw]:
@@ -317,18 +326,18 @@ def _object_parts(sections: Sequence[Sequence[Piece]]) -> list[Piece]:
 
 def _without_nulls(encoded: bytes, row: RawObject) -> bytes:
     """Return the attributes as a read would: upstream omits nulls. The search is a filter."""
-    if NULL not in encoded:
+    if _find_null(encoded) is None:
         return encoded
     return encode({key: value for key, value in row.items() if not is_null(value)})
 
 
-def _taken_vectors(row: RawObject, keys: Sequence[str], where: str) -> bytes:
+def _taken_vectors(row: RawObject, keys: Sequence[str], name: str, at: int) -> bytes:
     """Check the vectors of ``row`` and take those that are not null out of it, as an object."""
     taken: RawObject = {}
     for key in keys:
         value = row[key]
         if not is_plain_vector(key, value):
-            check_vector(key, value, where)
+            check_vector(key, value, f"{name}[{at}]")
             if is_null(value):
                 continue
         taken[key] = row.pop(key)
