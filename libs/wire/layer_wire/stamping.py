@@ -35,6 +35,7 @@ from layer_wire.writes import WriteBody, not_null
 FLOAT32_BYTES: Final = 4
 
 BLOBS_KEY: Final = "blobs"
+USUAL_VECTOR_KEYS: Final = ["vector"]
 _find_null: Final = re.compile(NULL).search
 _KEY_TEXTS: Final = {key: b',"%b":' % key.encode() for key in VECTOR_KEYS}
 
@@ -157,7 +158,10 @@ class _Stamper:
                 _check_keys(row, f"{name}[{at}]", is_patch=is_patch)
                 keys_checked, vector_keys = keys, [key for key in keys if key in VECTOR_KEYS]
             short += (opening, row.pop("id"), b",")
-            taken = _taken_vectors(row, vector_keys, name, at) if vector_keys else b""
+            if vector_keys == USUAL_VECTOR_KEYS and is_plain_vector(row["vector"]):
+                taken = b"".join((b'{"vector":', row.pop("vector"), b"}"))
+            else:
+                taken = _taken_vectors(row, vector_keys, f"{name}[{at}]") if vector_keys else b""
             if taken:
                 parts += (b"".join(short), memoryview(taken)[1:-1])
                 short = [b","]
@@ -217,8 +221,7 @@ class _Stamper:
         columns = [lists[name] for name in attribute_names]
         canonical_ids = wire_ids.canonical_all(ids, self._id_kind)
         rows = [
-            dict(zip(attribute_names, values, strict=True))
-            for values in zip(*columns, strict=True)
+            dict(zip(attribute_names, values, strict=True)) for values in zip(*columns, strict=True)
         ]
         texts = [encode(row) for row in rows]
         offered = CacheRows(
@@ -242,7 +245,9 @@ class _Stamper:
         target.ids += compress(offered.ids, kept)
         target.bodies += compress(offered.bodies, kept)
         target.vectors += compress(offered.vectors, kept)
-        self.uncached += [id_ for id_, is_kept in zip(offered.ids, kept, strict=True) if not is_kept]
+        self.uncached += [
+            id_ for id_, is_kept in zip(offered.ids, kept, strict=True) if not is_kept
+        ]
 
 
 def _column(value: Raw, where: str, length: int) -> list[Raw]:
@@ -331,16 +336,13 @@ def _without_nulls(encoded: bytes, row: RawObject) -> bytes:
     return encode({key: value for key, value in row.items() if not is_null(value)})
 
 
-def _taken_vectors(row: RawObject, keys: Sequence[str], name: str, at: int) -> bytes:
+def _taken_vectors(row: RawObject, keys: Sequence[str], where: str) -> bytes:
     """Check the vectors of ``row`` and take those that are not null out of it, as an object."""
     taken: RawObject = {}
     for key in keys:
-        value = row[key]
-        if not is_plain_vector(key, value):
-            check_vector(key, value, f"{name}[{at}]")
-            if is_null(value):
-                continue
-        taken[key] = row.pop(key)
+        check_vector(key, row[key], where)
+        if not is_null(row[key]):
+            taken[key] = row.pop(key)
     return _joined_vectors(taken)
 
 

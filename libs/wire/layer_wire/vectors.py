@@ -12,6 +12,9 @@ from layer_kit.errors import InvalidRequestError
 from layer_wire.jsontext import Raw, is_null
 
 FLOAT_BYTES: Final = 4
+BASE64_GROUP: Final = 4
+"""Characters that hold three bytes."""
+
 EDGE_BYTES: Final = 32
 """How much of a vector's either end is looked at before all of it is."""
 
@@ -47,21 +50,22 @@ def stored_vector(vectors: bytes) -> list[float] | None:
     return list(struct.unpack(f"<{len(packed) // FLOAT_BYTES}f", packed))
 
 
-def is_plain_vector(key: str, value: Raw) -> bool:
+def is_plain_vector(value: Raw) -> bool:
     """Tell at a glance what nearly every vector is: numbers without space at the ends, or base64.
 
     What is not plain may still be a vector; :func:`check_vector` knows.
     """
     text = memoryview(value)
-    if key != "vector" or len(text) <= MINUTE_BYTES:
+    length = len(text)
+    if length <= MINUTE_BYTES:
         return False
-    if text[0] == _BRACKET:
-        return text[1] in _NUMBER_BEGINS and text[-2] in _DIGITS
-    if text[0] != _QUOTE:
-        return False
-    packed_bytes, remainder = divmod((len(text) - 2) * 3, 4)
-    padding = (text[-2] == _PAD) + (text[-3] == _PAD)
-    return not remainder and not (packed_bytes - padding) % FLOAT_BYTES
+    first = text[0]
+    if first == _QUOTE:
+        if (length - 2) % BASE64_GROUP:
+            return False
+        padding = (text[-2] == _PAD) + (text[-3] == _PAD)
+        return not ((length - 2) // BASE64_GROUP * 3 - padding) % FLOAT_BYTES
+    return first == _BRACKET and text[1] in _NUMBER_BEGINS and text[-2] in _DIGITS
 
 
 def check_vector(key: str, value: Raw, where: str) -> None:
