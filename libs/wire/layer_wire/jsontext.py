@@ -87,6 +87,8 @@ def _long_list_of_numbers(body: bytes) -> tuple[int, int] | None:
     opening = _LIST_OF_NUMBERS.search(body)
     while opening is not None:
         start, end = opening.start(), body.find(b"]", opening.end()) + 1
+        if not end:
+            return None  # nor does any later list; to look for each of their ends would take long
         if end - start >= LONG_LIST_BYTES_MIN:
             is_plain = all(body.find(mark, start + 1, end) < 0 for mark in (b'"', b"[", b"{"))
             is_ended = body[start : end - 1].rstrip(b" \t\r\n")[-1:].isdigit()

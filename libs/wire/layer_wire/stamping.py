@@ -29,13 +29,12 @@ from layer_wire.jsontext import (
     raw,
 )
 from layer_wire.reserved import OVERWRITTEN, RESERVED_PREFIX, SHARD, UPSERTED_AT, VECTOR_KEYS
-from layer_wire.vectors import check_vector, is_plain_vector
+from layer_wire.vectors import check_vector
 from layer_wire.writes import WriteBody, not_null
 
 FLOAT32_BYTES: Final = 4
 
 BLOBS_KEY: Final = "blobs"
-USUAL_VECTOR_KEYS: Final = ["vector"]
 _find_null: Final = re.compile(NULL).search
 _KEY_TEXTS: Final = {key: b',"%b":' % key.encode() for key in VECTOR_KEYS}
 
@@ -98,8 +97,9 @@ def stamp(
     sections: list[list[Piece]] = []
     puts, patches = CacheRows(), CacheRows()
     for name, rows in write.rows.items():
-        target = puts if name == "upsert_rows" else patches
-        sections.append(stamper.rows(name, rows, target))
+        is_patch = name == "patch_rows"
+        set_aside = None if is_patch else write.vectors
+        sections.append(stamper.rows(name, rows, set_aside, patches if is_patch else puts))
     for name, columns in write.columns.items():
         target = puts if name == "upsert_columns" else patches
         sections.append([stamper.columns(name, columns, target)])
@@ -137,8 +137,14 @@ class _Stamper:
         self._unmirrored = unmirrored
         self.uncached: list[bytes] = []
 
-    def rows(self, name: str, rows: list[RawObject], target: CacheRows) -> list[Piece]:
-        """Return ``"name":[…]`` with stamped rows, in pieces; add the rows to ``target``."""
+    def rows(
+        self, name: str, rows: list[RawObject], set_aside: list[bytes] | None, target: CacheRows
+    ) -> list[Piece]:
+        """Return ``"name":[…]`` with stamped rows, in pieces; add the rows to ``target``.
+
+        Args:
+            set_aside: For each row the vector that was taken out of it already.
+        """
         is_patch = name == "patch_rows"
         ids = _row_ids(name, rows)
         canonical_ids = wire_ids.canonical_all(ids, self._id_kind)
@@ -151,28 +157,29 @@ class _Stamper:
         vector_keys: list[str] = []
         opening = b'{"id":'
         bodies: list[bytes] = []
-        vectors: list[bytes] = []
-        for at, (row, shard) in enumerate(zip(rows, self._shards(ids), strict=True)):
+        offered_vectors: list[bytes] = []
+        taken_before = [b""] * len(rows) if set_aside is None else set_aside
+        shards = self._shards(ids)
+        for at, (row, shard, taken) in enumerate(zip(rows, shards, taken_before, strict=True)):
             keys = list(row)
             if keys != keys_checked:  # rows of one write mostly have the same
                 _check_keys(row, f"{name}[{at}]", is_patch=is_patch)
                 keys_checked, vector_keys = keys, [key for key in keys if key in VECTOR_KEYS]
             short += (opening, row.pop("id"), b",")
-            if vector_keys == USUAL_VECTOR_KEYS and is_plain_vector(row["vector"]):
-                taken = b"".join((b'{"vector":', row.pop("vector"), b"}"))
-            else:
-                taken = _taken_vectors(row, vector_keys, f"{name}[{at}]") if vector_keys else b""
-            if taken:
-                parts += (b"".join(short), memoryview(taken)[1:-1])
+            vectors = taken
+            if vector_keys:
+                vectors = _taken_vectors(row, vector_keys, taken, f"{name}[{at}]")
+            if vectors:
+                parts += (b"".join(short), memoryview(vectors)[1:-1])
                 short = [b","]
             row[UPSERTED_AT] = stamped_at
             row[SHARD] = shard
             attributes = encode(row)
             short.append(attributes[1:])  # never empty: they hold the stamps
             bodies.append(attributes if is_patch else _without_nulls(attributes, row))
-            vectors.append(taken)
+            offered_vectors.append(vectors)
             opening = b',{"id":'
-        offered = CacheRows(ids=canonical_ids, bodies=bodies, vectors=vectors)
+        offered = CacheRows(ids=canonical_ids, bodies=bodies, vectors=offered_vectors)
         self._offer(target, offered, rows)
         short.append(b"]")
         return [*parts, b"".join(short)]
@@ -336,14 +343,19 @@ def _without_nulls(encoded: bytes, row: RawObject) -> bytes:
     return encode({key: value for key, value in row.items() if not is_null(value)})
 
 
-def _taken_vectors(row: RawObject, keys: Sequence[str], where: str) -> bytes:
-    """Check the vectors of ``row`` and take those that are not null out of it, as an object."""
+def _taken_vectors(row: RawObject, keys: Sequence[str], before: bytes, where: str) -> bytes:
+    """Check the vectors of ``row`` and take those that are not null out of it.
+
+    Returns:
+        What was taken ``before``, with them, as an object.
+    """
     taken: RawObject = {}
     for key in keys:
         check_vector(key, row[key], where)
         if not is_null(row[key]):
             taken[key] = row.pop(key)
-    return _joined_vectors(taken)
+    found = _joined_vectors(taken)
+    return b"".join((before[:-1], b",", found[1:])) if before and found else before or found
 
 
 def _joined_vectors(vectors: RawObject) -> bytes:

@@ -12,19 +12,8 @@ from layer_kit.errors import InvalidRequestError
 from layer_wire.jsontext import Raw, is_null
 
 FLOAT_BYTES: Final = 4
-BASE64_GROUP: Final = 4
-"""Characters that hold three bytes."""
-
 EDGE_BYTES: Final = 32
 """How much of a vector's either end is looked at before all of it is."""
-
-
-MINUTE_BYTES: Final = 8
-"""What is no longer than this needs a closer look."""
-
-_BRACKET, _QUOTE, _PAD = b'["='
-_DIGITS: Final = frozenset(b"0123456789")
-_NUMBER_BEGINS: Final = _DIGITS | frozenset(b"-")
 
 
 class _Vectors(msgspec.Struct):
@@ -48,24 +37,6 @@ def stored_vector(vectors: bytes) -> list[float] | None:
         return found
     packed = base64.b64decode(found)
     return list(struct.unpack(f"<{len(packed) // FLOAT_BYTES}f", packed))
-
-
-def is_plain_vector(value: Raw) -> bool:
-    """Tell at a glance what nearly every vector is: numbers without space at the ends, or base64.
-
-    What is not plain may still be a vector; :func:`check_vector` knows.
-    """
-    text = memoryview(value)
-    length = len(text)
-    if length <= MINUTE_BYTES:
-        return False
-    first = text[0]
-    if first == _QUOTE:
-        if (length - 2) % BASE64_GROUP:
-            return False
-        padding = (text[-2] == _PAD) + (text[-3] == _PAD)
-        return not ((length - 2) // BASE64_GROUP * 3 - padding) % FLOAT_BYTES
-    return first == _BRACKET and text[1] in _NUMBER_BEGINS and text[-2] in _DIGITS
 
 
 def check_vector(key: str, value: Raw, where: str) -> None:

@@ -20,6 +20,7 @@ from layer_wire.jsontext import (
     decode,
     decode_object,
 )
+from layer_wire.long_vectors import by_row, without_long_vectors
 
 ROW_FIELDS: Final = ("upsert_rows", "patch_rows")
 COLUMN_FIELDS: Final = ("upsert_columns", "patch_columns")
@@ -64,6 +65,9 @@ class WriteBody:
     columns: dict[str, RawObject]
     rest: RawObject
     """Every other field, untouched."""
+    vectors: list[bytes] | None = None
+    """The long vectors of ``upsert_rows``, taken out of them: for each row an object that holds
+    it, or nothing. None when the rows have theirs."""
 
     @property
     def has_row_operation(self) -> bool:
@@ -99,7 +103,7 @@ def decode_write(body: bytes) -> WriteBody | None:
         decode(msgspec.json.Decoder(msgspec.Raw), body)
         return None
     try:
-        known = _KNOWN.decode(body)
+        known, vectors = _decode_known(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _decode_in_two_passes(body)  # an unknown field, or a fault that it will name
     fields = {name: getattr(known, name) for name in known.__struct_fields__}
@@ -110,7 +114,19 @@ def decode_write(body: bytes) -> WriteBody | None:
         rows={name: present.pop(name) for name in ROW_FIELDS if name in present},
         columns={name: present.pop(name) for name in COLUMN_FIELDS if name in present},
         rest=present,
+        vectors=vectors,
     )
+
+
+def _decode_known(body: bytes) -> tuple[_KnownBody, list[bytes] | None]:
+    """Decode a body of known fields, and its long vectors apart where only rows have them."""
+    text, vectors = without_long_vectors(body)
+    if not vectors:
+        return _KNOWN.decode(body), None
+    known = _KNOWN.decode(text)
+    rows = known.upsert_rows
+    found = None if rows is msgspec.UNSET else by_row(rows, vectors)
+    return (known, found) if found is not None else (_KNOWN.decode(body), None)
 
 
 def _decode_in_two_passes(body: bytes) -> WriteBody:

@@ -63,3 +63,8 @@ def test_a_list_that_does_not_end_in_a_number_is_read_and_refused(end: str) -> N
 def test_a_list_of_more_than_numbers_is_read_whole(end: str) -> None:
     body = f'{{"top_k": 1, "vector": {json.dumps(VECTOR)[:-1]}{end}]}}'.encode()
     assert decode_object_around_numbers(body) == decode_object(body)
+
+
+def test_a_body_of_nothing_but_openings_is_refused_at_once() -> None:
+    with pytest.raises(LayerError):
+        decode_object_around_numbers(b"[1" * 1_000_000)
