@@ -15,7 +15,13 @@ from layer.history.v1 import history_pb2_grpc
 from layer_gateway.adapters.caches import Caches, open_caches
 from layer_gateway.adapters.history_archive import HistoryArchiveService
 from layer_gateway.adapters.history_queue import HistoryQueue
-from layer_gateway.adapters.history_spool import DirectorySpool, MemorySpool, Spool
+from layer_gateway.adapters.history_spool import (
+    DirectorySpool,
+    MemorySpool,
+    Spool,
+    left_behind,
+    worker_folder,
+)
 from layer_gateway.adapters.history_stream import HistoryStream
 from layer_gateway.adapters.membership import RENEW_INTERVAL_S
 from layer_gateway.adapters.metrics_backend import MetricsBackend
@@ -331,9 +337,12 @@ def _open_spool(settings: GatewaySettings) -> Spool:
     if not settings.history_spool_directory:
         return MemorySpool(bytes_max)
     directory, worker = Path(settings.history_spool_directory), this_worker()
-    if worker is not None:
-        directory /= f"worker-{worker.number}"
-    return DirectorySpool(directory, bytes_max)
+    folder = directory if worker is None else worker_folder(directory, worker.number)
+    spool = DirectorySpool(folder, bytes_max)
+    if worker is None or worker.number == 0:
+        for left in left_behind(directory, 0 if worker is None else settings.workers):
+            spool.adopt(left)
+    return spool
 
 
 def _open_warm_jobs(

@@ -6,6 +6,7 @@ never promised to anyone. Each file holds one batch behind its CRC-32.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import zlib
@@ -20,7 +21,25 @@ from layer_kit.configuration import ConfigurationError
 log = structlog.get_logger(__name__)
 
 SUFFIX: Final = ".batch"
+WORKER_PREFIX: Final = "worker-"
 _CHECKSUM_BYTES: Final = 4
+
+
+def worker_folder(directory: Path, number: int) -> Path:
+    """Return where a worker of a pool spools, below the folder of its gateway."""
+    return directory / f"{WORKER_PREFIX}{number}"
+
+
+def left_behind(directory: Path, workers_count: int) -> list[Path]:
+    """Return the folders with batches of processes that a gateway no longer has.
+
+    Args:
+        workers_count: 0 for a gateway without a pool, which spools into ``directory`` itself.
+    """
+    own = {worker_folder(directory, number) for number in range(workers_count)} or {directory}
+    found = {path.parent for path in directory.glob(f"*{SUFFIX}")}
+    found |= {path.parent for path in directory.glob(f"{WORKER_PREFIX}*/*{SUFFIX}")}
+    return sorted(found - own)
 
 
 class Spool(Protocol):
@@ -100,6 +119,20 @@ class DirectorySpool:
             ) from error
         self.size_bytes = sum(size for _, size in self._files)
 
+    def adopt(self, left: Path) -> None:
+        """Take over the batches of a folder that no process has any more, behind the own ones.
+
+        They were within a budget once, so they are not held to it again. What cannot be moved
+        stays for the next start.
+        """
+        with contextlib.suppress(OSError), (left / "lock").open("w") as lock_file:
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in sorted(left.glob(f"*{SUFFIX}")):
+                size_bytes, number = path.stat().st_size, self._next_number
+                path.replace(self._path(number))
+                self._files.append((number, size_bytes))
+                self.size_bytes += size_bytes
+
     @property
     def is_empty(self) -> bool:
         return not self._files
@@ -108,7 +141,7 @@ class DirectorySpool:
         body = zlib.crc32(batch).to_bytes(_CHECKSUM_BYTES, "little") + batch
         if self.size_bytes + len(body) > self._bytes_max:
             return False
-        number = self._files[-1][0] + 1 if self._files else 1
+        number = self._next_number
         path = self._path(number)
         try:
             with path.with_suffix(".new").open("wb") as file:
@@ -141,6 +174,10 @@ class DirectorySpool:
     def close(self) -> None:
         """Let another process have the directory."""
         self._lock_file.close()
+
+    @property
+    def _next_number(self) -> int:
+        return self._files[-1][0] + 1 if self._files else 1
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number:012d}{SUFFIX}"

@@ -14,7 +14,6 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -174,10 +173,6 @@ class Workers:
         """Start a worker; tell whether it has come to serve."""
         worker = Worker(number=number, marks_fd=self._marks_fd, pool_address=self._pool_address)
         environment = {**self._environment, **worker.variables()}
-        if spool := self._settings.history_spool_directory:
-            environment["LAYER_GATEWAY_HISTORY_SPOOL_DIRECTORY"] = str(
-                Path(spool) / f"worker-{number}"
-            )
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

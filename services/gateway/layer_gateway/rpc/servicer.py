@@ -42,7 +42,7 @@ from layer_gateway.rpc.reading import (
     stream_messages,
 )
 from layer_gateway.rpc.rows import RowReader, attribute_names, cached_attributes
-from layer_gateway.rpc.visits import visit_of
+from layer_gateway.rpc.visits import visit_of, visit_of_lookup
 from layer_gateway.rpc.warming import job_message, jobs_page
 from layer_gateway.rpc.writing import write_body, write_response
 from layer_kit.names import Namespace, parse_namespace
@@ -132,6 +132,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     ) -> gateway_pb2.LookupRowsResponse:
         caller = await admitted(self.admission, Scope.READ, context)
         namespace = parse_namespace(request.namespace)
+        visit = visit_of_lookup(context)
         facts = await self.facts.get(namespace, caller)
         asked = asked_ids(request, facts.id_kind)
         found = await self.fetch_rows.by_text(
@@ -141,6 +142,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             names=asked_names(request),
             with_vectors=request.with_vectors and not request.ids_only,
         )
+        if not request.ids_only:  # who asks what there is has opened nothing
+            self.history.clicked(namespace, asked.texts, visit, found, is_batch=True)
         rows = [cached_attributes(row) for row in found.rows.values()]
         reader = await self._reader(namespace, rows, caller)
         return lookup_response(request, asked, found, reader)

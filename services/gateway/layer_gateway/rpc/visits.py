@@ -1,4 +1,4 @@
-"""What a typed query says of the search session it belongs to."""
+"""What a typed request says of the search session it belongs to."""
 
 from __future__ import annotations
 
@@ -40,8 +40,24 @@ def visit_of(
     for tag in request.tags:
         if "," in tag or not tag.strip():  # told apart from a list of tags, and from none
             raise tag_invalid(tag)
-    said = {
+    said = {SEARCH_QUERY_HEADER: request.raw_query, TAG_HEADERS[0]: ",".join(request.tags)}
+    return _read(_metadata(context) | said)
+
+
+def visit_of_lookup(context: grpc.aio.ServicerContext[Any, Any]) -> Visit:
+    """Return what the metadata of a request says that has no such fields itself.
+
+    Raises:
+        InvalidRequestError: ``TAG_INVALID`` or ``TOO_MANY_TAGS``.
+    """
+    return _read(_metadata(context))
+
+
+def _metadata(context: grpc.aio.ServicerContext[Any, Any]) -> dict[str, str]:
+    return {
         name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)
     }
-    said |= {SEARCH_QUERY_HEADER: request.raw_query, TAG_HEADERS[0]: ",".join(request.tags)}
+
+
+def _read(said: dict[str, str]) -> Visit:
     return read_visit(said.get, epoch_s=lambda: int(time.time()), random_bits=_numbers.getrandbits)

@@ -10,10 +10,10 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 
-from layer.gateway.v1 import gateway_pb2
+from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from layer_kit.errors import InvalidRequestError
 from layer_testing.edge_calls import EdgeCaller
-from layer_testing.gateway_calls import KEY, Caller, gateway_over, vector
+from layer_testing.gateway_calls import KEY, Caller, gateway_over, integer_id, vector
 from layer_testing.history_calls import history_path, search, told
 from layer_testing.processes import ServiceProcess, running
 from layer_testing.scripted_store import ScriptedStore
@@ -180,6 +180,26 @@ async def test_policies_are_set_and_kept_to(told_edge: EdgeCaller, name: str) ->
     assert (bad.status, no_key.status) == (422, 412)
     assert entry["raw_query"] == "card [redacted]"
     assert "filters" not in entry["query"]
+
+
+async def test_a_typed_lookup_with_a_trace_is_told_as_opened(
+    told_gateway: ServiceProcess, told_edge: EdgeCaller, name: str
+) -> None:
+    trace = (await search(told_edge, 1, name))["traceparent"]
+    said = (("traceparent", trace), ("x-hevlayer-tags", "b,a"))
+    ids = [integer_id(8), integer_id(999)]
+    async with grpc.aio.insecure_channel(told_gateway.addresses["grpc"]) as channel:
+        lookup = gateway_pb2_grpc.GatewayServiceStub(channel).LookupRows
+        metadata = (("authorization", f"Bearer {KEY}"),)
+        for ids_only, more in ((False, ()), (True, said), (False, said)):
+            request = gateway_pb2.LookupRowsRequest(namespace=name, ids=ids, ids_only=ids_only)
+            await lookup(request, metadata=metadata + more)
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await lookup(request, metadata=(*metadata, ("x-hevlayer-tags", "{")))
+    (click,) = await told(told_edge, 1, f"/v2/namespaces/{name}/clickstream")
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (click["doc_id"], click["source"], click["tags"]) == ("8", "batch", ["a", "b"])
+    assert click["trace_id"] == trace.split("-")[1]
 
 
 async def test_a_typed_query_is_told_as_well(

@@ -115,6 +115,20 @@ async def test_each_worker_has_a_spool_of_its_own(
     assert sorted(entry["query"]["top_k"] for entry in entries) == list(range(1, 13))
 
 
+async def test_workers_that_are_no_more_leave_their_spool_to_the_first(
+    history: Start, told_gateway: Any, tmp_path: Path
+) -> None:
+    async with told_gateway(LAYER_GATEWAY_WORKERS="3") as edge:
+        for n in range(12):
+            await search(edge, n)
+        await spooled(tmp_path, at_least=1)
+    folders = {path.parent.name for path in (tmp_path / "spool").rglob("*.batch")}
+    assert folders & {"worker-1", "worker-2"}
+    async with history(), told_gateway() as edge:
+        entries = await told(edge, 12)
+    assert sorted(entry["query"]["top_k"] for entry in entries) == list(range(1, 13))
+
+
 async def test_a_spool_without_room_drops_and_counts(told_gateway: Any, tmp_path: Path) -> None:
     async with told_gateway(LAYER_GATEWAY_HISTORY_SPOOL_BYTES_MAX="300") as edge:
         for n in range(3):

@@ -19,10 +19,11 @@ from layer_history.application.shipping import put_segment
 from layer_history.domain.blocks import Segment, build_segments
 from layer_history.domain.events import Event
 from layer_history.domain.limits import SEGMENT_BYTES_MAX
-from layer_history.domain.names import Stream, day_of
+from layer_history.domain.names import SegmentName, Stream, day_of
 from layer_objects import ObjectStore
 
 MERGE_COUNT: Final = 8
+LEAST_COUNT: Final = 2
 TIER_FACTOR: Final = 8
 TIER_BYTES: Final = 64 * 1024
 """Up to here segments count as equally small."""
@@ -65,13 +66,19 @@ class Compaction:
 
     async def _merge(self, stream: Stream, batch: Sequence[Listed]) -> int:
         events: list[Event] = []
+        read: list[SegmentName] = []
         for listed in batch:
-            events += await self.segments.whole(listed.name)
+            found = await self.segments.intact(listed.name)
+            if found is not None:  # what is damaged stays as it is, for whoever can mend it
+                events += found
+                read.append(listed.name)
+        if len(read) < LEAST_COUNT:
+            return 0
         merged = await asyncio.to_thread(self._build, stream, events)
         for segment in merged:
             await put_segment(self.objects, segment.name, segment.body, segment.blocks)
         written = {segment.name.key for segment in merged}
-        replaced = [one.name for one in batch if one.name.key not in written]
+        replaced = [name for name in read if name.key not in written]
         self.catalogue.forget(stream)
         for name in replaced:
             await self.objects.delete(name.key)
@@ -91,7 +98,7 @@ def _batches(listed: Sequence[Listed], *, is_over: bool) -> list[list[Listed]]:
         if (lines_bytes := _lines_bytes(one)) < SEGMENT_BYTES_MAX // 2:
             tier = 0 if is_over else _tier(lines_bytes)
             tiers.setdefault(tier, []).append(one)
-    least_count = 2 if is_over else MERGE_COUNT
+    least_count = LEAST_COUNT if is_over else MERGE_COUNT
     return [
         batch
         for group in tiers.values()

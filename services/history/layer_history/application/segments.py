@@ -88,6 +88,18 @@ class Segments:
             raise GoneError
         return self._parsed(name, 0, found.body)
 
+    async def intact(self, name: SegmentName) -> list[Event] | None:
+        """Return all events of a segment that is to be replaced; None when not all can be read.
+
+        Raises:
+            GoneError: It is not there.
+        """
+        found = await self.objects.get(name.key)
+        if found is None:
+            raise GoneError
+        events, _, is_intact = self._read(name, found.body)
+        return events if is_intact else None
+
     async def block(self, name: SegmentName, block: Block) -> list[Event]:
         """Return the events of one block.
 
@@ -123,8 +135,15 @@ class Segments:
         return self._parsed(segment.name, place, stored)
 
     def _parsed(self, name: SegmentName, place: int, stored: bytes) -> list[Event]:
-        lines = unpacked(stored) if name.is_packed else stored
-        if name.is_packed and stored and not lines:
+        events, lines_bytes, _ = self._read(name, stored)
+        weight = lines_bytes + EVENT_OVERHEAD_BYTES * len(events)
+        self._events.put((name.key, place), events, weight=weight)
+        return events
+
+    def _read(self, name: SegmentName, stored: bytes) -> tuple[list[Event], int, bool]:
+        """Return events, the size of their lines, and whether nothing had to be passed by."""
+        lines, is_intact = unpacked(stored) if name.is_packed else (stored, True)
+        if not is_intact:
             self.count_damage("object")
         events = []
         for line in lines.split(b"\n"):
@@ -133,8 +152,7 @@ class Segments:
             found = parse_line(line)
             if found is None:
                 self.count_damage("line")
+                is_intact = False
             else:
                 events.append(found[2])
-        weight = len(lines) + EVENT_OVERHEAD_BYTES * len(events)
-        self._events.put((name.key, place), events, weight=weight)
-        return events
+        return events, len(lines), is_intact

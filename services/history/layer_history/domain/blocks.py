@@ -130,17 +130,19 @@ def _bodies(events: Sequence[Event], *, is_packed: bool) -> Iterator[tuple[bytes
         yield bytes(body), blocks
 
 
-def unpacked(stored: bytes) -> bytes:
-    """Return the lines of packed blocks, as far as they are whole."""
+def unpacked(stored: bytes) -> tuple[bytes, bool]:
+    """Return the lines of packed blocks as far as they can be read, and whether that is all."""
     lines = bytearray()
     while stored:
         inflater = isal_zlib.decompressobj(wbits=GZIP_WINDOW_BITS)
         try:
             lines += inflater.decompress(stored)
         except isal_zlib.error:  # type: ignore[misc]  # its stub declares an instance
-            break
+            return bytes(lines), False
+        if not inflater.eof:
+            return bytes(lines), False
         stored = inflater.unused_data
-    return bytes(lines)
+    return bytes(lines), True
 
 
 def _packed(lines: bytes) -> bytes:

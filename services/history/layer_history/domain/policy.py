@@ -68,7 +68,7 @@ def check_policy(policy: Policy, *, has_key: bool) -> None:
         try:
             re2.compile(pattern, _quiet())
         except re2.error as error:
-            raise _invalid("redaction_patterns", f"has {pattern!r}: {error}") from error
+            raise _invalid("redaction_patterns", f"has {pattern!r}: {_why(error)}") from error
     if Redaction.HASH in (policy.raw_query, policy.filters) and not has_key:
         raise PreconditionError(
             "HASH_KEY_MISSING",
@@ -142,6 +142,12 @@ class Redactor:
 
 def _without_key(redaction: Redaction, key: bytes) -> Redaction:
     return Redaction.DROP if redaction is Redaction.HASH and not key else redaction
+
+
+def _why(error: Exception) -> str:
+    """Return what a pattern lacks, which the library says in bytes."""
+    (cause,) = error.args
+    return cause.decode(errors="replace") if isinstance(cause, bytes) else str(cause)
 
 
 def _quiet() -> re2.Options:

@@ -72,6 +72,7 @@ async def test_a_policy_outlives_the_process_and_a_bad_one_changes_nothing(start
     async with start() as (history, _):
         assert (await history.policy()).query_retention_s == 60
     assert (no_key.value.reason, bad_pattern.value.reason) == ("HASH_KEY_MISSING", "POLICY_INVALID")
+    assert "b'" not in bad_pattern.value.message
 
 
 async def test_what_has_expired_is_not_read_and_then_removed(start: Any, tmp_path: Path) -> None:

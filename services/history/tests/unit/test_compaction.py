@@ -66,3 +66,38 @@ async def test_a_purge_counts_what_goes_and_keeps_late_events_away(parts: Parts)
     assert await parts.catalogue.on(BOOKS, TODAY)
     later = await parts.moments()
     assert later[0] == NOW_NS + 1
+
+
+async def test_what_is_damaged_is_counted_and_outlives_compaction(
+    parts: Parts, tmp_path: Path
+) -> None:
+    past_ns = NOW_NS - 3 * DAY_NS
+    for first in (0, 100):
+        for n in range(first, first + 2):
+            await parts.store(search(past_ns + n))
+        assert await parts.retention.keep_up() == 2 + (first > 0)
+    for n in range(200, 202):
+        await parts.store(search(past_ns + n))
+    (packed,) = files(tmp_path, "*.jsonl.gz")
+    whole = packed.read_bytes()
+    packed.write_bytes(whole + b"nonsense")
+    assert await parts.retention.keep_up() == 2
+    assert parts.damages["object"] > 0
+    assert packed.read_bytes() == whole + b"nonsense"
+    assert len(await parts.moments()) == 6
+    before = files(tmp_path, "*.jsonl.gz")
+    assert await parts.retention.keep_up() == 0
+    assert files(tmp_path, "*.jsonl.gz") == before
+    packed.write_bytes(whole)
+    assert await parts.retention.keep_up() == 2
+    assert len(await parts.moments()) == 6
+
+
+async def test_a_damaged_line_outlives_compaction(parts: Parts, tmp_path: Path) -> None:
+    for n in range(8):
+        await parts.store(search(NOW_NS + n))
+    (damaged,) = files(tmp_path, f"{NOW_NS + 3}-*.jsonl")
+    damaged.write_bytes(damaged.read_bytes() + b"half a line")
+    assert await parts.compaction.compact(BOOKS, TODAY) == 7
+    assert damaged.exists()
+    assert len(await parts.moments()) == 8
