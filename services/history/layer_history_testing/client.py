@@ -128,14 +128,24 @@ class HistoryClient:
 
     async def all_queries(self, namespace: str = "", page_size: int = 500) -> list[int]:
         """Return the moments of all searches, page by page."""
-        found: list[int] = []
+        return [
+            one.event_time_ns
+            async for page in self.query_pages(namespace, page_size)
+            for one in page.queries
+        ]
+
+    async def query_pages(
+        self, namespace: str = "", page_size: int = 500
+    ) -> AsyncIterator[history_pb2.ListQueriesResponse]:
+        """Yield the pages of searches, each of which must begin before the one ahead of it."""
         token = ""
         while True:
             page = await self.list_queries(namespace, page_size=page_size, page_token=token)
-            found += [one.event_time_ns for one in page.queries]
-            token = page.next_page_token
+            yield page
+            before, token = token, page.next_page_token
             if not token:
-                return found
+                return
+            assert not before or int(token) < int(before), "the pages do not get on"
 
     async def trace(self, trace_id: str) -> history_pb2.GetTraceResponse:
         request = history_pb2.GetTraceRequest(namespace=self.namespace, trace_id=trace_id)

@@ -135,8 +135,10 @@ class _Walk:
             self._settle()
             if self._is_full or not self._places:
                 break
-            if self._scanned_count > SCANNED_EVENTS_MAX:
-                return Page(events=self._found, before_ns=self._places[0].last_ns + 1)
+            closed_ns = self._places[0].last_ns
+            # Only once a later page would get on: places may all reach beyond what is wanted.
+            if self._scanned_count > SCANNED_EVENTS_MAX and closed_ns < self.selection.newest_ns:
+                return Page(events=self._found, before_ns=closed_ns + 1)
             read_count = self._read_count
             for opened in await asyncio.gather(*map(self._open, self._next_places(width))):
                 self._add_events(opened.events)

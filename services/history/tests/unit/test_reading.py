@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -149,3 +150,20 @@ async def test_a_segment_that_is_merged_while_it_is_read_is_not_missed(tmp_path:
         assert await parts.moments() == [NOW_NS + n for n in reversed(range(8))]
     assert len(files(store, "*.jsonl")) == 0
     assert len(files(store, "*.jsonl.gz")) == 1
+
+
+async def test_pages_that_end_early_always_get_on(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("layer_history.application.reading.SCANNED_EVENTS_MAX", 3)
+    for n in range(12):  # each reaches over all the others
+        await parts.store(search(NOW_NS + n), search(NOW_NS + 50 + n), search(NOW_NS + 100 + n))
+    newest_ns, seen = NOW_NS + 80, list[int]()
+    while True:
+        page = await parts.reading.find(Selection(stream=BOOKS, limit=2, newest_ns=newest_ns))
+        seen += [event.time_ns for event in page.events]
+        if page.before_ns is None:
+            break
+        assert page.before_ns <= newest_ns
+        newest_ns = page.before_ns - 1
+    assert seen == [NOW_NS + n for n in (*range(61, 49, -1), *range(11, -1, -1))]
