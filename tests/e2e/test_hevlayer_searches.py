@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hevlayer import AsyncHevlayer, HevlayerError
@@ -92,7 +93,9 @@ async def test_a_bad_search_is_refused(layer: Client, tools: str) -> None:
 
 async def test_many_namespaces_answer_together(layer: Client, tools: str) -> None:
     other = f"{tools}-parts"
-    rows = [{"id": "p-1", "text": "hand wheel", "vector": [0.8, 0.2]}]
+    # A word of this test alone: what other tests left in the store must not fill the answer.
+    word = f"handwheel{uuid4().hex[:12]}"
+    rows = [{"id": "p-1", "text": f"{word} of brass", "vector": [0.8, 0.2]}]
     body = {"upsert_rows": rows, "schema": SCHEMA, "distance_metric": "euclidean_squared"}
     await layer.write_namespace(other, body)
     found = await layer.query(
@@ -102,9 +105,10 @@ async def test_many_namespaces_answer_together(layer: Client, tools: str) -> Non
     assert [row["id"] for row in found.rows] == ["t-5", "p-1", "t-1"]
     assert found.merge["downgraded_reason"] == "missing_embedding_profile"
     assert [(one.namespace, one.matched) for one in found.namespaces] == [(tools, 4), (other, 1)]
-    everywhere = await layer.query({"rank_by": ["text", "HybridText", "hand"], "namespaces": ["*"]})
-    assert {tools, other} <= {row["$namespace"] for row in everywhere.rows}
-    assert everywhere.hybrid.tokens == ["hand"]
+    everywhere = await layer.query({"rank_by": ["text", "HybridText", word], "namespaces": ["*"]})
+    assert [(row["$namespace"], row["id"]) for row in everywhere.rows] == [(other, "p-1")]
+    assert {tools, other} <= {one.namespace for one in everywhere.namespaces}
+    assert everywhere.hybrid.tokens == [word]
     partial = await layer.query({"vector": [1.0, 0.0], "namespaces": [tools, "no-such-namespace"]})
     assert [error.namespace for error in partial.errors] == ["no-such-namespace"]
     with pytest.raises(HevlayerError) as gone:
