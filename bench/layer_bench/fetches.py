@@ -19,7 +19,7 @@ from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.joined_lookups import LookupKind
 from layer_gateway.adapters.membership import Membership
-from layer_gateway.ports import CacheLookup
+from layer_gateway.ports.rows import CacheLookup
 from layer_kit.clock import monotonic
 from layer_kit.names import Namespace
 from layer_kit.rpc.client import open_channel

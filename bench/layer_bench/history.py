@@ -37,7 +37,7 @@ from layer_gateway.application.history import History
 from layer_gateway.domain.history import Clicked, Queried
 from layer_gateway.domain.visits import read_visit
 from layer_gateway.metrics import HistoryMetrics
-from layer_gateway.ports import HistoryRecorder
+from layer_gateway.ports.history import HistoryRecorder
 from layer_history.application.shipping import put_segment
 from layer_history.domain.blocks import GZIP_LEVEL, GZIP_WINDOW_BITS, Block, Segment
 from layer_history.domain.events import Kind

@@ -23,7 +23,7 @@ from typing import Any, Final
 import msgspec
 
 from layer_gateway.application.fetching import CacheResult, Fetched
-from layer_gateway.ports import Caller
+from layer_gateway.ports.stores import Caller
 from layer_kit.errors import LayerError, NotFoundError
 from layer_kit.names import Namespace, parse_namespace
 from tests.chaos.breakdowns import Breakdowns

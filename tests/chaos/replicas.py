@@ -33,7 +33,7 @@ from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
-from layer_gateway.ports import RowCache
+from layer_gateway.ports.rows import RowCache
 from layer_kit.clock import epoch_milliseconds, monotonic
 from layer_kit.rpc.client import open_channel
 from layer_upstream import UpstreamClient, UpstreamLimits

@@ -33,7 +33,7 @@ from layer_gateway.application.strong import StrongNamespaces
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.metrics import SearchMetrics
-from layer_gateway.ports import Caller, StoreAnswer
+from layer_gateway.ports.stores import Caller, StoreAnswer
 from layer_kit.clock import epoch_milliseconds, monotonic
 from layer_kit.names import Namespace
 from layer_testing.gateway_calls import KEY

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from layer_gateway.ports import Caller
+from layer_gateway.ports.stores import Caller
 from layer_kit.names import Namespace
 from layer_testing.gateway_calls import embedded_store
 from layer_wire.multi_queries import parse_multi_query

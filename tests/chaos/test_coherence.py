@@ -21,7 +21,8 @@ from layer_gateway.adapters import cached_rows, membership
 from layer_gateway.adapters.cached_rows import CachedRows, StandingFence
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.application.joined_reads import JoinedReads, ReadRows
-from layer_gateway.ports import Caller, Fence
+from layer_gateway.ports.rows import Fence
+from layer_gateway.ports.stores import Caller
 from layer_kit.names import Namespace
 from layer_wire.ids import IdKind, JsonId
 from layer_wire.stamping import CacheRows

@@ -21,7 +21,7 @@ from layer_gateway.application.multi_querying import MultiQueryAnswer, QueryLegs
 from layer_gateway.application.plans import MakePlans, Plan
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import Cut, Watched, Watermarks
-from layer_gateway.ports import Caller
+from layer_gateway.ports.stores import Caller
 from layer_kit.names import Namespace
 from layer_wire.metadata import IndexStatus
 from tests.chaos.stable_gateways import StableParts

@@ -22,7 +22,7 @@ from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.strong import StrongNamespaces
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.metrics import SearchMetrics
-from layer_gateway.ports import Store
+from layer_gateway.ports.stores import Store
 from layer_gateway.settings import GatewaySettings
 
 

@@ -13,7 +13,7 @@ from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_gateway.adapters.cache_metrics import ReplicaMetrics
 from layer_gateway.adapters.joined_lookups import JoinedLookups, LookupKind
 from layer_gateway.adapters.membership import Membership
-from layer_gateway.ports import CacheConnection, CachedRow, CacheLookup, Fence
+from layer_gateway.ports.rows import CacheConnection, CachedRow, CacheLookup, Fence
 from layer_kit.errors import LayerError
 from layer_kit.names import Namespace
 from layer_kit.rpc.client import invoke

@@ -16,7 +16,8 @@ from layer_gateway.adapters.membership import Membership
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.replicated_rows import Replica, ReplicatedRows, Ring
 from layer_gateway.adapters.warmth import NoWarmth, RecordsClient, WarmthClient
-from layer_gateway.ports import CacheWarmth, RecordCache, RowCache
+from layer_gateway.ports.rows import RowCache
+from layer_gateway.ports.warmth import CacheWarmth, RecordCache
 from layer_kit.clock import Monotonic
 from layer_kit.rpc.client import open_channel
 

@@ -14,7 +14,7 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from layer_gateway.ports import CacheLookup
+from layer_gateway.ports.rows import CacheLookup
 from layer_kit.names import Namespace
 
 JOINED_IDS_MAX: Final = 512

@@ -19,7 +19,7 @@ import structlog
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_gateway.adapters.cache_metrics import ReplicaMetrics
-from layer_gateway.ports import CacheConnection
+from layer_gateway.ports.rows import CacheConnection
 from layer_kit.clock import Monotonic
 from layer_kit.errors import InvalidRequestError, LayerError, NotFoundError
 from layer_kit.names import Namespace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from layer_gateway.ports import StoreAnswer
+from layer_gateway.ports.stores import StoreAnswer
 from layer_upstream import UpstreamClient
 
 FORM: Final = (b"content-type", b"application/x-www-form-urlencoded")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from layer_gateway.ports import CacheConnection, CacheLookup, Fence
+from layer_gateway.ports.rows import CacheConnection, CacheLookup, Fence
 from layer_kit.names import Namespace
 from layer_wire.stamping import CacheRows
 

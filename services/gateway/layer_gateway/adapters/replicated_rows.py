@@ -22,7 +22,7 @@ from typing import Final, Protocol
 import msgspec
 import xxhash
 
-from layer_gateway.ports import CacheConnection, CachedRow, CacheLookup, Fence, RowCache
+from layer_gateway.ports.rows import CacheConnection, CachedRow, CacheLookup, Fence, RowCache
 from layer_kit.names import Namespace
 from layer_wire.stamping import CacheRows
 

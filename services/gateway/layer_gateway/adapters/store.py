@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import Final
 
 from layer_gateway.adapters.reachability import LastSeen
-from layer_gateway.ports import Caller, Headers, StoreAnswer, StreamedAnswer
+from layer_gateway.ports.stores import Caller, Headers, StoreAnswer, StreamedAnswer
 from layer_gateway.upstream_time import upstream_time
 from layer_kit.errors import DeadlineError, UpstreamError
 from layer_kit.names import Namespace

@@ -10,7 +10,7 @@ from typing import Final
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_gateway.adapters.replicated_rows import Ring
 from layer_gateway.domain.warmth import NamespaceWarmth, WarmState
-from layer_gateway.ports import RecordKind, Warming
+from layer_gateway.ports.warmth import RecordKind, Warming
 from layer_kit.names import Namespace
 from layer_kit.rpc.client import invoke
 

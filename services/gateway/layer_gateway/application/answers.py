@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from layer_gateway.domain.federation import Merge, MergeMethod
 from layer_gateway.domain.routing import Routing
-from layer_gateway.ports import StoreAnswer
+from layer_gateway.ports.stores import StoreAnswer
 from layer_kit.names import Namespace
 from layer_wire.jsontext import RawObject
 from layer_wire.searches import Fuzziness, StopWords

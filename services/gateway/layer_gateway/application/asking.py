@@ -9,7 +9,7 @@ from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.auto import SearchAuto
 from layer_gateway.application.hybrid import SearchText
 from layer_gateway.application.querying import QueryRows
-from layer_gateway.ports import Caller
+from layer_gateway.ports.stores import Caller
 from layer_kit.names import Namespace
 from layer_wire.queries import LayerQuery
 from layer_wire.search_bodies import Query

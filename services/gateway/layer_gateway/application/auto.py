@@ -13,7 +13,8 @@ from layer_gateway.application.hybrid import SearchText
 from layer_gateway.application.querying import QueryRows
 from layer_gateway.domain.routing import Routing, choose_route
 from layer_gateway.domain.tokens import tokens_of
-from layer_gateway.ports import Caller, SearchObserver
+from layer_gateway.ports.stores import Caller
+from layer_gateway.ports.watching import SearchObserver
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace
 from layer_wire.jsontext import Raw

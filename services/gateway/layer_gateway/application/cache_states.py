@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from layer_gateway.domain.warmth import NamespaceWarmth, WarmState
-from layer_gateway.ports import CacheConnection, CacheWarmth, RowCache
+from layer_gateway.ports.rows import CacheConnection, RowCache
+from layer_gateway.ports.warmth import CacheWarmth
 from layer_kit.errors import LayerError
 from layer_kit.names import Namespace
 

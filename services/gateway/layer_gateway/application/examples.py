@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from layer_gateway.application.fetching import FetchRows
-from layer_gateway.ports import Caller
+from layer_gateway.ports.stores import Caller
 from layer_kit.errors import InvalidRequestError, NotFoundError
 from layer_kit.names import Namespace
 from layer_wire.ids import JsonId

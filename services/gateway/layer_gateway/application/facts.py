@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from layer_gateway.application.sharding import Sharding, Shards
-from layer_gateway.ports import Caller, Store
+from layer_gateway.ports.stores import Caller, Store
 from layer_kit.clock import Monotonic
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace

@@ -40,7 +40,8 @@ from layer_gateway.domain.federation import (
 )
 from layer_gateway.domain.filter_fit import misfit
 from layer_gateway.domain.routing import Routing
-from layer_gateway.ports import Caller, EmbeddingProfiles, StoreAnswer
+from layer_gateway.ports.profiles import EmbeddingProfiles
+from layer_gateway.ports.stores import Caller, StoreAnswer
 from layer_kit.errors import (
     DeadlineError,
     ForbiddenError,

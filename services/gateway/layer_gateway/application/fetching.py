@@ -21,7 +21,8 @@ from layer_gateway.application.joined_reads import (
     fetch_failed,
     no_namespace,
 )
-from layer_gateway.ports import LOOKUP_IDS_MAX, CachedRow, CacheLookup, Caller, RowCache
+from layer_gateway.ports.rows import LOOKUP_IDS_MAX, CachedRow, CacheLookup, RowCache
+from layer_gateway.ports.stores import Caller
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace
 from layer_wire import ids as wire_ids

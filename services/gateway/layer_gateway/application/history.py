@@ -16,7 +16,7 @@ from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.fetching import Fetched
 from layer_gateway.domain.history import Clicked, Queried
 from layer_gateway.domain.visits import Visit
-from layer_gateway.ports import HistoryRecorder
+from layer_gateway.ports.history import HistoryRecorder
 from layer_kit.names import Namespace
 from layer_wire.jsontext import Raw, RawObject
 

@@ -29,7 +29,8 @@ from layer_gateway.domain.tokens import (
     SearchTokens,
     search_tokens,
 )
-from layer_gateway.ports import Caller, SearchObserver
+from layer_gateway.ports.stores import Caller
+from layer_gateway.ports.watching import SearchObserver
 from layer_kit.errors import (
     InvalidRequestError,
     LayerError,

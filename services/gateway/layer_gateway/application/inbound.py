@@ -10,7 +10,7 @@ from typing import Final
 
 from layer_gateway.domain.access import EVERYTHING, Grant, Scope
 from layer_gateway.domain.vectorstores import InboundMode, VectorStore
-from layer_gateway.ports import KeyRing
+from layer_gateway.ports.access import KeyRing
 from layer_kit.errors import KeyRefusedError, UnauthenticatedError
 
 BEARER: Final = "bearer "

@@ -24,7 +24,8 @@ from layer_gateway.application.sharding import (
     marker_body,
     read_marker,
 )
-from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
+from layer_gateway.ports.rows import RowCache
+from layer_gateway.ports.stores import Caller, Store, StoreAnswer
 from layer_kit.clock import Monotonic
 from layer_kit.errors import (
     AlreadyExistsError,

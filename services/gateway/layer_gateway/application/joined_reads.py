@@ -24,7 +24,8 @@ from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from layer_gateway.application.facts import Facts
-from layer_gateway.ports import Caller, RowCache, Store
+from layer_gateway.ports.rows import RowCache
+from layer_gateway.ports.stores import Caller, Store
 from layer_kit.errors import NotFoundError, UpstreamError
 from layer_kit.names import Namespace
 from layer_wire import ids as wire_ids

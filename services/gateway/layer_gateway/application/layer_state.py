@@ -10,7 +10,7 @@ import msgspec
 from layer_gateway.application.facts import NamespaceFacts
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.watermarks import Watermarks
-from layer_gateway.ports import Caller
+from layer_gateway.ports.stores import Caller
 from layer_kit.names import Namespace
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from layer_gateway.application.plans import Consistency, MakePlans, Plan
 from layer_gateway.application.watermarks import Cut, Watermarks
-from layer_gateway.ports import Caller, Store, StoreAnswer
+from layer_gateway.ports.stores import Caller, Store, StoreAnswer
 from layer_kit.names import Namespace
 from layer_wire import filters
 from layer_wire.filters import Filter, Written

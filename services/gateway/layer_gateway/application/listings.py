@@ -11,7 +11,7 @@ import msgspec
 
 from layer_gateway.application.cache_states import COLD
 from layer_gateway.domain.warmth import NamespaceWarmth
-from layer_gateway.ports import Caller
+from layer_gateway.ports.stores import Caller
 from layer_kit.clock import Monotonic
 from layer_wire.jsontext import Raw, RawObject
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from layer_gateway.ports import RecordCache, RecordKind
+from layer_gateway.ports.warmth import RecordCache, RecordKind
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore

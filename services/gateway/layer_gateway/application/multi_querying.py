@@ -15,7 +15,8 @@ from layer_gateway.application.legs import Leg, LegAnswer, RunLegs, all_of
 from layer_gateway.application.plans import MakePlans, Plan
 from layer_gateway.application.refusals import status_label
 from layer_gateway.application.watermarks import Cut, Watermarks
-from layer_gateway.ports import Caller, SearchObserver, Store, StoreAnswer
+from layer_gateway.ports.stores import Caller, Store, StoreAnswer
+from layer_gateway.ports.watching import SearchObserver
 from layer_kit.errors import LayerError
 from layer_kit.names import Namespace
 from layer_wire import filters

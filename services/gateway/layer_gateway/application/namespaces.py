@@ -22,7 +22,8 @@ from layer_gateway.application.listings import (
 )
 from layer_gateway.application.purging import PurgeNamespace
 from layer_gateway.application.watermarks import Watermarks
-from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
+from layer_gateway.ports.rows import RowCache
+from layer_gateway.ports.stores import Caller, Store, StoreAnswer
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import InvalidRequestError, LayerError, NotFoundError, UpstreamError
 from layer_kit.names import Namespace, parse_namespace

@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeVar
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.strong import StrongNamespaces
 from layer_gateway.application.watermarks import Cut
-from layer_gateway.ports import Caller, StoreAnswer
+from layer_gateway.ports.stores import Caller, StoreAnswer
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
 from layer_wire import filters

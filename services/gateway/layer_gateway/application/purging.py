@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from layer_gateway.ports import HistoryArchive
+from layer_gateway.ports.history import HistoryArchive
 from layer_kit.errors import LayerError, UpstreamError
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore

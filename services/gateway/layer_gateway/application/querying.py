@@ -15,7 +15,7 @@ from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.examples import RankByExample
 from layer_gateway.application.legs import Leg, RunLegs
 from layer_gateway.application.watermarks import Watermarks
-from layer_gateway.ports import Caller
+from layer_gateway.ports.stores import Caller
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace
 from layer_wire.jsontext import RawObject

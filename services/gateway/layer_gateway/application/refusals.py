@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from layer_gateway.ports import StoreAnswer
+from layer_gateway.ports.stores import StoreAnswer
 from layer_kit.errors import (
     DeadlineError,
     InvalidRequestError,

@@ -16,7 +16,7 @@ from typing import Annotated, Final
 import msgspec
 import structlog
 
-from layer_gateway.ports import Caller, Store, StoreAnswer
+from layer_gateway.ports.stores import Caller, Store, StoreAnswer
 from layer_kit.clock import Monotonic
 from layer_kit.errors import LayerError, UpstreamError
 from layer_kit.names import Namespace

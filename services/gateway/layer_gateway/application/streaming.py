@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.plans import blames_layer
 from layer_gateway.application.refusals import accepted
-from layer_gateway.ports import Caller, Store, StoreAnswer
+from layer_gateway.ports.stores import Caller, Store, StoreAnswer
 from layer_kit.names import Namespace
 from layer_wire import filters
 from layer_wire.filters import Filter, Written

@@ -17,7 +17,7 @@ from layer_gateway.application.jobs import Job, Jobs, JobStatus
 from layer_gateway.application.mirroring import MirroredSnapshot
 from layer_gateway.application.warming import Progress, WarmNamespace
 from layer_gateway.domain.warmth import WarmState
-from layer_gateway.ports import Caller
+from layer_gateway.ports.stores import Caller
 from layer_kit.clock import Monotonic
 from layer_kit.errors import CacheColdError, InvalidRequestError, LayerError
 from layer_kit.names import Namespace

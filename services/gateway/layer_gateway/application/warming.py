@@ -25,7 +25,9 @@ from layer_gateway.application.mirroring import MirrorSnapshot
 from layer_gateway.application.refusals import accepted
 from layer_gateway.application.streaming import RowStream, StreamRows
 from layer_gateway.application.watermarks import Watermarks
-from layer_gateway.ports import CacheWarmth, Caller, RowCache, Store, StoreHints, Warming
+from layer_gateway.ports.rows import RowCache
+from layer_gateway.ports.stores import Caller, Store, StoreHints
+from layer_gateway.ports.warmth import CacheWarmth, Warming
 from layer_kit.errors import ConflictError, LayerError, UnavailableError
 from layer_kit.names import Namespace
 from layer_wire import ids as wire_ids

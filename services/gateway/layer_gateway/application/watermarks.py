@@ -20,7 +20,8 @@ import msgspec
 import structlog
 
 from layer_gateway.application.stamps import Stamps
-from layer_gateway.ports import Caller, Mark, SharedMarks, Store
+from layer_gateway.ports.stores import Caller, Store
+from layer_gateway.ports.watching import Mark, SharedMarks
 from layer_kit.clock import Monotonic
 from layer_kit.errors import LayerError, UpstreamError
 from layer_kit.names import Namespace

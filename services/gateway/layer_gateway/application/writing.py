@@ -24,7 +24,8 @@ from layer_gateway.application.facts import (
 from layer_gateway.application.listings import Listings
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import Watermarks
-from layer_gateway.ports import Caller, RowCache, Store, StoreAnswer
+from layer_gateway.ports.rows import RowCache
+from layer_gateway.ports.stores import Caller, Store, StoreAnswer
 from layer_kit.errors import LayerError, UnsupportedError
 from layer_kit.names import Namespace
 from layer_wire import ids as wire_ids

@@ -13,7 +13,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from layer_gateway.ports import Headers, StoreAnswer
+from layer_gateway.ports.stores import Headers, StoreAnswer
 from layer_kit.errors import InternalError, LayerError
 from layer_kit.http_errors import error_body, error_headers
 from layer_kit.rpc.context import REQUEST_ID_HEADER

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from layer_gateway.http.answers import relayed, relayed_headers
 from layer_gateway.http.bodies import read_body
-from layer_gateway.ports import Forwarder, Headers, StreamedAnswer
+from layer_gateway.ports.stores import Forwarder, Headers, StreamedAnswer
 from layer_kit.errors import LayerError
 from layer_kit.rpc.context import REQUEST_ID_HEADER, request_id
 

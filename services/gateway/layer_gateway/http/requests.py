@@ -12,7 +12,7 @@ from aiohttp import web
 from layer_gateway.application.inbound import SENT_ON
 from layer_gateway.domain.visits import Visit, read_visit
 from layer_gateway.http.routes import Route
-from layer_gateway.ports import Caller
+from layer_gateway.ports.stores import Caller
 from layer_wire.queries import VECTOR_ATTRIBUTE
 
 Handler = Callable[[web.BaseRequest, Route], Awaitable[web.StreamResponse]]

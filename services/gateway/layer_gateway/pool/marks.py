@@ -18,7 +18,7 @@ from typing import Final
 
 import xxhash
 
-from layer_gateway.ports import Mark
+from layer_gateway.ports.watching import Mark
 from layer_kit.names import Namespace
 from layer_wire.metadata import IndexStatus
 

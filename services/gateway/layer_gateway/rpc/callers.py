@@ -9,7 +9,7 @@ import grpc.aio
 from layer_gateway.application.admission import Admission
 from layer_gateway.application.inbound import SENT_ON
 from layer_gateway.domain.access import Scope
-from layer_gateway.ports import Caller
+from layer_gateway.ports.stores import Caller
 
 
 async def admitted(

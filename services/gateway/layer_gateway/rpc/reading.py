@@ -9,7 +9,7 @@ from typing import Final
 from layer.gateway.v1 import gateway_pb2
 from layer_gateway.application.fetching import CacheResult, Fetched
 from layer_gateway.application.streaming import RowStream
-from layer_gateway.ports import LOOKUP_IDS_MAX
+from layer_gateway.ports.rows import LOOKUP_IDS_MAX
 from layer_gateway.rpc.filters import filter_json
 from layer_gateway.rpc.ids import id_json, kind_of
 from layer_gateway.rpc.rows import RowReader, cached_attributes

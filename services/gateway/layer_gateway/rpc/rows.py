@@ -10,7 +10,7 @@ import msgspec
 
 from layer.common.v1 import common_pb2
 from layer_gateway.application.facts import NamespaceFacts
-from layer_gateway.ports import CachedRow
+from layer_gateway.ports.rows import CachedRow
 from layer_gateway.rpc.ids import id_json, id_message
 from layer_gateway.rpc.values import fill_value, value_json
 from layer_kit.errors import InvalidRequestError

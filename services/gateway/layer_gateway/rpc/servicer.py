@@ -28,7 +28,7 @@ from layer_gateway.application.streaming import StreamRows
 from layer_gateway.application.warm_jobs import PAGE_SIZE_DEFAULT, WarmJobs
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.domain.access import Scope
-from layer_gateway.ports import Caller
+from layer_gateway.ports.stores import Caller
 from layer_gateway.rpc.batching import batch_response, result_rows, typed_queries
 from layer_gateway.rpc.callers import admitted
 from layer_gateway.rpc.federating import federated_query, federated_response, namespace_of

@@ -9,7 +9,7 @@ import msgspec
 
 from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2
-from layer_gateway.ports import StoreAnswer
+from layer_gateway.ports.stores import StoreAnswer
 from layer_gateway.rpc.filters import filter_json
 from layer_gateway.rpc.ids import id_json, id_message, kind_of
 from layer_gateway.rpc.rows import ID, attributes_json, row_json

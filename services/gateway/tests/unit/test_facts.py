@@ -17,7 +17,7 @@ from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
-from layer_gateway.ports import Caller, Headers, StoreAnswer
+from layer_gateway.ports.stores import Caller, Headers, StoreAnswer
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
 from layer_wire.ids import IdKind

@@ -13,7 +13,7 @@ from layer_gateway.adapters.joined_lookups import (
     JoinedLookups,
     LookupKind,
 )
-from layer_gateway.ports import CachedRow, CacheLookup
+from layer_gateway.ports.rows import CachedRow, CacheLookup
 from layer_kit.names import parse_namespace
 
 BOOKS = LookupKind(parse_namespace("books"), None, with_vectors=False)

@@ -15,7 +15,8 @@ from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import CacheResult, Fetched, FetchRows
 from layer_gateway.application.joined_reads import LONE_IDS_MIN, JoinedReads
 from layer_gateway.application.sharding import Shards
-from layer_gateway.ports import CachedRow, CacheLookup, Caller, Headers, StoreAnswer
+from layer_gateway.ports.rows import CachedRow, CacheLookup
+from layer_gateway.ports.stores import Caller, Headers, StoreAnswer
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.stamping import CacheRows, Piece

@@ -18,7 +18,7 @@ from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.strong import StrongNamespaces
 from layer_gateway.application.watermarks import Cut, WatchSettings, Watermarks
-from layer_gateway.ports import Caller, Headers, Store, StoreAnswer
+from layer_gateway.ports.stores import Caller, Headers, Store, StoreAnswer
 from layer_kit.errors import DeadlineError, LayerError, UpstreamError
 from layer_kit.names import Namespace
 from layer_wire.filters import Written

@@ -8,7 +8,7 @@ import pytest
 
 from layer_gateway.application import listings as module
 from layer_gateway.application.listings import ListedNamespace, Listings, NamespacePage
-from layer_gateway.ports import Caller
+from layer_gateway.ports.stores import Caller
 
 ANN = Caller(headers=[(b"authorization", b"Bearer ann")])
 BOB = Caller(headers=[(b"authorization", b"Bearer bob")])

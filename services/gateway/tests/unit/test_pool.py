@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from layer_gateway.pool.expositions import summed
 from layer_gateway.pool.marks import PROBES_MAX, SLOTS_COUNT, MarkTable, new_table
 from layer_gateway.pool.worker import Worker, this_worker
-from layer_gateway.ports import Mark
+from layer_gateway.ports.watching import Mark
 from layer_kit.names import Namespace
 from layer_wire.metadata import IndexStatus
 

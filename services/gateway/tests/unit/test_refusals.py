@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from layer_gateway.application.refusals import TEXT_LENGTH_MAX, accepted
-from layer_gateway.ports import Headers
+from layer_gateway.ports.stores import Headers
 from layer_kit.errors import (
     InvalidRequestError,
     KeyRefusedError,

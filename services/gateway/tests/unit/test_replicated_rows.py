@@ -9,7 +9,7 @@ import pytest
 
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.replicated_rows import ReplicatedRows, Ring
-from layer_gateway.ports import CacheConnection, CachedRow, CacheLookup
+from layer_gateway.ports.rows import CacheConnection, CachedRow, CacheLookup
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.stamping import CacheRows
 

@@ -17,7 +17,8 @@ from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.facts import NamespaceFacts
 from layer_gateway.application.fetching import CacheResult, Fetched
 from layer_gateway.application.sharding import Sharding
-from layer_gateway.ports import CachedRow, Headers
+from layer_gateway.ports.rows import CachedRow
+from layer_gateway.ports.stores import Headers
 from layer_gateway.rpc.querying import query_response, typed_query
 from layer_gateway.rpc.reading import (
     STREAMED_BYTES_MAX,

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from layer_gateway.application.sharding import INITIALISED_S, Marker, Sharding, Shards
-from layer_gateway.ports import Caller, Headers, Store, StoreAnswer
+from layer_gateway.ports.stores import Caller, Headers, Store, StoreAnswer
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore

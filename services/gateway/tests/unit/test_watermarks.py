@@ -14,7 +14,8 @@ import pytest
 from layer_gateway.application import watermarks as module
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import Cut, WatchSettings, Watermarks
-from layer_gateway.ports import Caller, Headers, Mark, SharedMarks, Store, StoreAnswer
+from layer_gateway.ports.stores import Caller, Headers, Store, StoreAnswer
+from layer_gateway.ports.watching import Mark, SharedMarks
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
 from layer_wire.metadata import IndexStatus

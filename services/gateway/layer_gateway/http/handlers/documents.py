@@ -23,7 +23,7 @@ from layer_gateway.http.requests import (
     without_vector,
 )
 from layer_gateway.http.routes import Operation, Route
-from layer_gateway.ports import CachedRow
+from layer_gateway.ports.rows import CachedRow
 from layer_kit.errors import InvalidRequestError, NotFoundError
 from layer_kit.names import parse_namespace
 from layer_wire.jsontext import Raw, decode

@@ -18,7 +18,7 @@ from layer_gateway.http.answers import json_answer
 from layer_gateway.http.bodies import read_json_body
 from layer_gateway.http.requests import Handler, query_string
 from layer_gateway.http.routes import Operation, Route
-from layer_gateway.ports import HistoryArchive
+from layer_gateway.ports.history import HistoryArchive
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import parse_namespace
 from layer_wire.jsontext import decode

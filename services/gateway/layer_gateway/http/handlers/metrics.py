@@ -17,7 +17,8 @@ from layer_gateway.http.answers import JSON_FIELDS, WholeAnswer
 from layer_gateway.http.bodies import read_body
 from layer_gateway.http.requests import Handler, query_string
 from layer_gateway.http.routes import Operation, Route
-from layer_gateway.ports import MetricsSource, StoreAnswer
+from layer_gateway.ports.stores import StoreAnswer
+from layer_gateway.ports.watching import MetricsSource
 from layer_kit.errors import LayerError
 from layer_wire.jsontext import encode
 

@@ -18,7 +18,7 @@ from layer_gateway.http.bodies import read_json_body
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.http.requests import Handler, caller_of, query_string
 from layer_gateway.http.routes import Operation, Route
-from layer_gateway.ports import RowCache
+from layer_gateway.ports.rows import RowCache
 from layer_kit.names import parse_namespace
 from layer_wire.jsontext import RawObject, decode
 from layer_wire.rows import read_answer

@@ -21,7 +21,7 @@ from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.http.queries import multi_query_response, query_response
 from layer_gateway.http.requests import SHAPE, WRITTEN, Handler, caller_of, visit_of
 from layer_gateway.http.routes import Operation, Route
-from layer_gateway.ports import StoreAnswer
+from layer_gateway.ports.stores import StoreAnswer
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.jsontext import RawObject
 from layer_wire.multi_queries import is_multi_query, parse_multi_query

@@ -14,7 +14,7 @@ from layer_gateway.http.answers import JSON_FIELDS, WholeAnswer, relayed
 from layer_gateway.http.bodies import read_json_body
 from layer_gateway.http.requests import VECTOR_WARNING, Handler, caller_of
 from layer_gateway.http.routes import Operation, Route
-from layer_gateway.ports import Headers
+from layer_gateway.ports.stores import Headers
 from layer_kit.errors import UnsupportedError
 from layer_wire.federated import FederatedQuery, parse_federated
 from layer_wire.jsontext import encode

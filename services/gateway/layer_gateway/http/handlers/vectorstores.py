@@ -13,7 +13,7 @@ from layer_gateway.domain.vectorstores import VectorStore, VectorStores
 from layer_gateway.http.answers import json_answer
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import Operation, Route
-from layer_gateway.ports import Reachability
+from layer_gateway.ports.stores import Reachability
 from layer_kit.errors import NotFoundError
 from layer_kit.names import parse_namespace
 

@@ -16,7 +16,7 @@ from layer_gateway.http.answers import json_answer
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.http.requests import Handler, caller_of, query_string
 from layer_gateway.http.routes import Operation, Route
-from layer_gateway.ports import Caller
+from layer_gateway.ports.stores import Caller
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace, parse_namespace
 

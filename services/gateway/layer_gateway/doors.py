@@ -1,0 +1,173 @@
+"""Composition of the two doors, over one core: the HTTP edge and the gRPC servicer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Gauge
+
+from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from layer_gateway.adapters.draining import Draining
+from layer_gateway.application.admission import Admission
+from layer_gateway.data_metrics import DataMetrics
+from layer_gateway.domain.vectorstores import VectorStores
+from layer_gateway.http.budget import BodyBudget
+from layer_gateway.http.edge import Edge, http_edge
+from layer_gateway.http.handlers.blobs import BlobHandlers
+from layer_gateway.http.handlers.documents import DocumentHandlers
+from layer_gateway.http.handlers.editions import EditionHandlers
+from layer_gateway.http.handlers.history import HistoryHandlers
+from layer_gateway.http.handlers.metrics import MetricHandlers
+from layer_gateway.http.handlers.namespaces import NamespaceHandlers
+from layer_gateway.http.handlers.rows import RowHandlers
+from layer_gateway.http.handlers.searches import SearchHandlers
+from layer_gateway.http.handlers.vectorstores import VectorStoreHandlers
+from layer_gateway.http.handlers.warming import WarmHandlers
+from layer_gateway.http.passthrough import Passthrough
+from layer_gateway.http.requests import Handler
+from layer_gateway.http.routes import Operation
+from layer_gateway.metrics import EdgeMetrics
+from layer_gateway.pool.worker import this_worker
+from layer_gateway.rim import Rim, open_metrics_backend
+from layer_gateway.rpc.servicer import GatewayServicer
+from layer_gateway.settings import GatewaySettings
+from layer_gateway.use_cases import UseCases
+from layer_kit.service import ServiceFrame
+from layer_kit.telemetry.metrics import Exposition, exposition_of
+from layer_upstream import UpstreamClient, UpstreamLimits
+
+POOL_TIMEOUT_S: Final = 5.0
+
+
+async def open_edge(
+    settings: GatewaySettings,
+    frame: ServiceFrame,
+    rim: Rim,
+    use_cases: UseCases,
+    *,
+    stores: VectorStores,
+    door: Admission,
+    is_draining: Draining,
+) -> None:
+    """Listen for HTTP."""
+    edge = Edge(
+        _handlers(settings, frame, rim, use_cases, stores),
+        cache_states=use_cases.states,
+        admission=door,
+        is_draining=is_draining,
+        health=frame.health,
+        exposition=_exposition(frame),
+        metrics=EdgeMetrics(frame.registry),
+        data=DataMetrics(frame.registry),
+    )
+    frame.addresses["http"] = await frame.resources.enter_async_context(
+        http_edge(
+            edge,
+            settings.http_address,
+            body_bytes_max=settings.body_bytes_max,
+            patience_s=settings.request_patience_s,
+            budget=_body_budget(settings, frame),
+            shutdown_grace_s=settings.shutdown_grace_s,
+            reuse_port=this_worker() is not None,
+        )
+    )
+
+
+async def open_rpc(
+    settings: GatewaySettings, frame: ServiceFrame, use_cases: UseCases, *, door: Admission
+) -> None:
+    """Listen for gRPC."""
+    servicer = GatewayServicer(
+        admission=door,
+        facts=use_cases.facts,
+        write_rows=use_cases.write,
+        answer_query=use_cases.queries.ask,
+        query_legs=use_cases.queries.legs,
+        query_namespaces=use_cases.queries.federate,
+        history=use_cases.history,
+        fetch_rows=use_cases.fetch,
+        stream_rows=use_cases.stream_rows,
+        namespaces=use_cases.namespaces,
+        init_namespace=use_cases.init_namespace,
+        warm_jobs=use_cases.warm_jobs,
+    )
+    await frame.serve_grpc(
+        settings.grpc_address,
+        [gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]],
+        lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server),
+        reuse_port=this_worker() is not None,
+    )
+
+
+def _handlers(
+    settings: GatewaySettings,
+    frame: ServiceFrame,
+    rim: Rim,
+    use_cases: UseCases,
+    stores: VectorStores,
+) -> dict[Operation, Handler]:
+    query_bytes_max = min(settings.query_body_bytes_max, settings.body_bytes_max)
+    passthrough = Passthrough(rim.store, body_bytes_max=settings.body_bytes_max)
+    tables = (
+        RowHandlers(
+            write_rows=use_cases.write,
+            answer_query=use_cases.queries.ask,
+            query_legs=use_cases.queries.legs,
+            passthrough=passthrough,
+            history=use_cases.history,
+            body_bytes_max=settings.body_bytes_max,
+            query_body_bytes_max=query_bytes_max,
+        ),
+        SearchHandlers(
+            query_namespaces=use_cases.queries.federate,
+            store_name=stores.default.name,
+            body_bytes_max=query_bytes_max,
+        ),
+        DocumentHandlers(
+            fetch_rows=use_cases.fetch,
+            history=use_cases.history,
+            body_bytes_max=query_bytes_max,
+        ),
+        NamespaceHandlers(
+            namespaces=use_cases.namespaces,
+            init_namespace=use_cases.init_namespace,
+            facts=use_cases.facts,
+            cache=rim.cache.rows,
+            passthrough=passthrough,
+            body_bytes_max=settings.body_bytes_max,
+        ),
+        WarmHandlers(warm_jobs=use_cases.warm_jobs, passthrough=passthrough),
+        BlobHandlers(blobs=use_cases.blobs),
+        HistoryHandlers(archive=use_cases.archive),
+        VectorStoreHandlers(stores=stores, reachability=rim.last_seen),
+        MetricHandlers(source=open_metrics_backend(settings, frame)),
+        EditionHandlers(store_name=stores.default.name),
+    )
+    return {name: handler for table in tables for name, handler in table.table().items()}
+
+
+def _body_budget(settings: GatewaySettings, frame: ServiceFrame) -> BodyBudget:
+    budget = BodyBudget(settings.bodies_bytes_max)
+    held = Gauge(
+        "layer_http_body_bytes",
+        "Bytes of larger request bodies in hand.",
+        registry=frame.registry,
+    )
+    held.set_function(lambda: budget.held_bytes)
+    return budget
+
+
+def _exposition(frame: ServiceFrame) -> Exposition:
+    """Return what the edge shows as metrics: a worker shows those of its pool."""
+    alone = exposition_of(frame.registry)
+    worker = this_worker()
+    if worker is None:
+        return alone
+    limits = UpstreamLimits(connections_max=1, total_timeout_s=POOL_TIMEOUT_S)
+    client = UpstreamClient(f"http://{worker.pool_address}", limits)
+    frame.resources.push_async_callback(client.aclose)
+
+    async def of_pool() -> bytes:
+        return (await client.request(b"GET", b"/metrics", ())).body
+
+    return of_pool

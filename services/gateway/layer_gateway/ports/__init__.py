@@ -1,0 +1,1 @@
+"""What the gateway's use cases need from the world. Adapters satisfy these structurally."""

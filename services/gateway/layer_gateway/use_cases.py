@@ -1,0 +1,197 @@
+"""Composition of what a caller can want: the use cases, over a rim that is already open."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from layer_gateway.adapters.store import HttpStore
+from layer_gateway.application.blobs import Blobs
+from layer_gateway.application.cache_states import CacheStates
+from layer_gateway.application.facts import Facts
+from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.history import History
+from layer_gateway.application.initialising import BackfillSettings, InitNamespace
+from layer_gateway.application.jobs import Jobs
+from layer_gateway.application.joined_reads import JoinedReads
+from layer_gateway.application.layer_state import DescribeLayer
+from layer_gateway.application.listings import Listings
+from layer_gateway.application.mirroring import MirrorSnapshot
+from layer_gateway.application.namespaces import Namespaces
+from layer_gateway.application.purging import PurgeNamespace
+from layer_gateway.application.sharding import Shards
+from layer_gateway.application.stamps import Stamps
+from layer_gateway.application.streaming import StreamRows
+from layer_gateway.application.warm_jobs import WarmJobs
+from layer_gateway.application.warming import WarmNamespace
+from layer_gateway.application.watermarks import WatchSettings, Watermarks
+from layer_gateway.application.writing import WriteRows
+from layer_gateway.metrics import WarmMetrics, WatermarkMetrics
+from layer_gateway.pool.marks import MarkTable
+from layer_gateway.pool.worker import this_worker
+from layer_gateway.ports.history import HistoryArchive
+from layer_gateway.queries import Queries, compose_queries
+from layer_gateway.rim import Rim
+from layer_gateway.settings import GatewaySettings
+from layer_kit.clock import epoch_milliseconds, monotonic
+from layer_kit.service import ServiceFrame
+from layer_objects import ObjectStore
+
+STATES_INTERVAL_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCases:
+    """What both doors answer with."""
+
+    facts: Facts
+    write: WriteRows
+    queries: Queries
+    fetch: FetchRows
+    stream_rows: StreamRows
+    namespaces: Namespaces
+    init_namespace: InitNamespace
+    warm_jobs: WarmJobs
+    states: CacheStates
+    blobs: Blobs
+    history: History
+    archive: HistoryArchive
+
+
+def compose_use_cases(
+    settings: GatewaySettings, frame: ServiceFrame, rim: Rim, *, store_name: str
+) -> UseCases:
+    """Build them, and start what they do by themselves.
+
+    Args:
+        store_name: What the declared store is called.
+
+    Raises:
+        ConfigurationError: When embedding profiles are named that cannot be read.
+    """
+    store, cache = rim.store, rim.cache
+    shards = Shards(
+        store, rim.objects, shard_count_default=settings.shard_count, monotonic=monotonic
+    )
+    facts = Facts(store, shards, ttl_s=settings.facts_ttl_s, monotonic=monotonic)
+    stamps = Stamps(epoch_milliseconds)
+    watermarks = _compose_watermarks(settings, frame, store, stamps)
+    reads = JoinedReads(store=store, cache=cache.rows, facts=facts)
+    states = CacheStates(cache.rows, cache.warmth)
+    stream_rows = StreamRows(store=store, facts=facts)
+    warm_namespace = WarmNamespace(
+        store=store,
+        hints=store,
+        cache=cache.rows,
+        warmth=cache.warmth,
+        facts=facts,
+        watermarks=watermarks,
+        stream_rows=stream_rows,
+        reads=reads,
+        mirror=MirrorSnapshot(objects=rim.objects, records=cache.records),
+    )
+    warm_jobs = _compose_warm_jobs(settings, frame, warm_namespace, rim.objects, states)
+    fetch = FetchRows(cache=cache.rows, facts=facts, reads=reads, missed=warm_jobs.missed)
+    listings = Listings(ttl_s=settings.namespace_list_cache_ttl_ms / 1000, monotonic=monotonic)
+    write = WriteRows(
+        store=store,
+        cache=cache.rows,
+        facts=facts,
+        stamps=stamps,
+        watermarks=watermarks,
+        listings=listings,
+        store_name=store_name,
+    )
+    describe_layer = DescribeLayer(shards=shards, watermarks=watermarks)
+    namespaces = Namespaces(
+        store=store,
+        cache=cache.rows,
+        facts=facts,
+        watermarks=watermarks,
+        describe_layer=describe_layer,
+        purge=PurgeNamespace(archive=rim.archive, objects=rim.objects),
+        states=states,
+        listings=listings,
+        now_ms=epoch_milliseconds,
+    )
+    init_namespace = InitNamespace(
+        store=store,
+        cache=cache.rows,
+        facts=facts,
+        shards=shards,
+        describe_layer=describe_layer,
+        settings=BackfillSettings(
+            batch_size=settings.init_backfill_batch_size,
+            requests_per_s=settings.init_backfill_rps,
+        ),
+        monotonic=monotonic,
+    )
+    queries = compose_queries(
+        settings,
+        frame.registry,
+        store=store,
+        facts=facts,
+        watermarks=watermarks,
+        fetch=fetch,
+        namespaces=namespaces,
+    )
+    return UseCases(
+        facts=facts,
+        write=write,
+        queries=queries,
+        fetch=fetch,
+        stream_rows=stream_rows,
+        namespaces=namespaces,
+        init_namespace=init_namespace,
+        warm_jobs=warm_jobs,
+        states=states,
+        blobs=Blobs(objects=rim.objects),
+        history=History(recorder=rim.recorder, now_ns=time.time_ns),
+        archive=rim.archive,
+    )
+
+
+def _compose_watermarks(
+    settings: GatewaySettings, frame: ServiceFrame, store: HttpStore, stamps: Stamps
+) -> Watermarks:
+    worker = this_worker()
+    table = None if worker is None else MarkTable(worker.marks_fd)
+    if table is not None:
+        frame.resources.callback(table.close)
+    interval_s = settings.consistency_poll_interval_ms / 1000
+    watermarks = Watermarks(
+        store,
+        stamps,
+        WatchSettings(
+            interval_s=interval_s,
+            stable_interval_s=settings.consistency_stable_poll_interval_ms / 1000,
+            safety_margin_ms=settings.consistency_safety_margin_ms,
+        ),
+        monotonic=monotonic,
+        polled=WatermarkMetrics(frame.registry).polled,
+        shared=table,
+    )
+    frame.resources.push_async_callback(watermarks.aclose)
+    frame.loops.every(interval_s, watermarks.poll, name="watermarks")
+    return watermarks
+
+
+def _compose_warm_jobs(
+    settings: GatewaySettings,
+    frame: ServiceFrame,
+    warm_namespace: WarmNamespace,
+    objects: ObjectStore | None,
+    states: CacheStates,
+) -> WarmJobs:
+    warm_jobs = WarmJobs(
+        warm=warm_namespace,
+        jobs=Jobs("warm", objects, now_ms=epoch_milliseconds),
+        states=states,
+        is_reactive=settings.reactive_warm,
+        monotonic=monotonic,
+        ended=WarmMetrics(frame.registry, lambda: states.known).ended,
+    )
+    frame.resources.push_async_callback(warm_jobs.aclose)
+    frame.loops.every(STATES_INTERVAL_S, states.refresh, name="cache_states")
+    return warm_jobs
