@@ -79,7 +79,6 @@ $(VENV)/run.stamp: $(PINS)/runtime.txt $(PINS)/protogen.txt | $(VENV)/bin/python
 	@echo "installing the run-time packages (about a minute, once)"
 	@$(INSTALL) -r $(PINS)/runtime.txt
 	@$(INSTALL) -r $(PINS)/protogen.txt
-	@printf '%s\n' $(ROOTS:%=$(CURDIR)/%) > $$($(VENV)/bin/python -c 'import site; print(site.getsitepackages()[0])')/layer.pth
 	@touch $@
 
 $(VENV)/dev.stamp: $(PINS)/default.txt $(VENV)/run.stamp
@@ -89,6 +88,7 @@ $(VENV)/dev.stamp: $(PINS)/default.txt $(VENV)/run.stamp
 
 $(VENV)/stubs.stamp: $(shell find proto -name '*.proto') tools/protogen.py $(VENV)/run.stamp
 	@$(VENV)/bin/python tools/protogen.py proto dist/codegen
+	@printf '%s\n' $(ROOTS:%=$(CURDIR)/%) > $$($(VENV)/bin/python -c 'import site; print(site.getsitepackages()[0])')/layer.pth
 	@touch $@
 
 .PHONY: help up test pytest lint typecheck format tailor package package-test proto bench docs lock

@@ -10,12 +10,12 @@ from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2
 from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.fused_rows import SCORE_KEY
-from layer_gateway.rpc.filters import filter_json
-from layer_gateway.rpc.ids import id_json
 from layer_gateway.rpc.rows import RowReader
 from layer_gateway.rpc.searching import by_auto, by_hybrid_text, fill_places, fill_reports
-from layer_gateway.rpc.vectors import vector_json
 from layer_kit.errors import InvalidRequestError
+from layer_messages.filters import filter_json
+from layer_messages.ids import id_json
+from layer_messages.vectors import vector_json
 from layer_wire.jsontext import Raw, RawObject, encode
 from layer_wire.queries import UPSTREAM_ROWS_MAX, VECTOR_ATTRIBUTE, decode_query
 from layer_wire.rows import RANK_KEY

@@ -10,10 +10,10 @@ from layer.gateway.v1 import gateway_pb2
 from layer_gateway.application.fetching import CacheResult, Fetched
 from layer_gateway.application.streaming import RowStream
 from layer_gateway.ports.rows import LOOKUP_IDS_MAX
-from layer_gateway.rpc.filters import filter_json
-from layer_gateway.rpc.ids import id_json, kind_of
 from layer_gateway.rpc.rows import RowReader, cached_attributes
 from layer_kit.errors import InvalidRequestError
+from layer_messages.filters import filter_json
+from layer_messages.ids import id_json, kind_of
 from layer_wire.ids import IdKind
 from layer_wire.jsontext import RawObject, raw
 from layer_wire.queries import UPSTREAM_ROWS_MAX, written_span

@@ -11,9 +11,9 @@ import msgspec
 from layer.common.v1 import common_pb2
 from layer_gateway.application.facts import NamespaceFacts
 from layer_gateway.ports.rows import CachedRow
-from layer_gateway.rpc.ids import id_json, id_message
-from layer_gateway.rpc.values import fill_value, value_json
 from layer_kit.errors import InvalidRequestError
+from layer_messages.ids import id_json, id_message
+from layer_messages.values import fill_value, value_json
 from layer_wire.jsontext import RawObject
 from layer_wire.rows import row_id
 

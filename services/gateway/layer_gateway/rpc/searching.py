@@ -10,8 +10,8 @@ from layer.gateway.v1 import gateway_pb2
 from layer_gateway.application.answers import FederatedAnswer, HybridReport, QueryAnswer
 from layer_gateway.application.fused_rows import FUSED_KEY
 from layer_gateway.domain.routing import FORCED, Routing
-from layer_gateway.rpc.vectors import vector_json
 from layer_kit.errors import InvalidRequestError
+from layer_messages.vectors import vector_json
 from layer_wire.jsontext import RawObject
 from layer_wire.searches import SearchRoute
 

@@ -10,11 +10,11 @@ import msgspec
 from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2
 from layer_gateway.ports.stores import StoreAnswer
-from layer_gateway.rpc.filters import filter_json
-from layer_gateway.rpc.ids import id_json, id_message, kind_of
 from layer_gateway.rpc.rows import ID, attributes_json, row_json
 from layer_gateway.rpc.schema import schema_json
 from layer_kit.errors import InvalidRequestError
+from layer_messages.filters import filter_json
+from layer_messages.ids import id_json, id_message, kind_of
 from layer_wire.ids import IdKind, JsonId, decode_ids
 from layer_wire.jsontext import Raw, encode, is_null
 from layer_wire.rows import read_answer

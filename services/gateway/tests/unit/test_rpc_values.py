@@ -16,10 +16,10 @@ from layer.common.v1 import common_pb2
 from layer.common.v1.common_pb2 import Value
 from layer_gateway.application.facts import NamespaceFacts
 from layer_gateway.application.sharding import Sharding
-from layer_gateway.rpc.ids import id_json, id_message
 from layer_gateway.rpc.rows import RowReader, row_json
-from layer_gateway.rpc.values import fill_value, value_json
 from layer_kit.errors import InvalidRequestError
+from layer_messages.ids import id_json, id_message
+from layer_messages.values import fill_value, value_json
 from layer_wire.ids import IdKind, JsonId
 from layer_wire.jsontext import encode
 from layer_wire.moments import epoch_ms, rfc3339

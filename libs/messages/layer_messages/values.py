@@ -16,8 +16,9 @@ import msgspec
 from google.protobuf import struct_pb2
 
 from layer.common.v1 import common_pb2
-from layer_gateway.rpc.ids import UUID
-from layer_gateway.rpc.vectors import (
+from layer_kit.errors import InvalidRequestError
+from layer_messages.ids import UUID
+from layer_messages.vectors import (
     fill_sparse,
     fill_vector,
     fill_vectors,
@@ -25,7 +26,6 @@ from layer_gateway.rpc.vectors import (
     vector_json,
     vectors_json,
 )
-from layer_kit.errors import InvalidRequestError
 from layer_wire.ids import UNSIGNED_MAX
 from layer_wire.jsontext import Raw
 from layer_wire.moments import epoch_ms, rfc3339

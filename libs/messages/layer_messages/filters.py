@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from layer.common.v1 import common_pb2
-from layer_gateway.rpc.values import is_vector, value_json
 from layer_kit.errors import InvalidRequestError
+from layer_messages.values import is_vector, value_json
 
 NODES_COUNT_MAX: Final = 1024
 LEVELS_COUNT_MAX: Final = 32

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from layer.common.v1 import common_pb2
 from layer.common.v1.common_pb2 import Comparison, Filter, FilterList, Value
-from layer_gateway.rpc.filters import LEVELS_COUNT_MAX, NODES_COUNT_MAX, OPERATORS, filter_json
 from layer_kit.errors import InvalidRequestError
+from layer_messages.filters import LEVELS_COUNT_MAX, NODES_COUNT_MAX, OPERATORS, filter_json
 from layer_wire.jsontext import encode
 
 EQUAL = common_pb2.COMPARISON_OPERATOR_EQUAL

@@ -1,0 +1,1 @@
+"""Ids, values, vectors and filters of ``layer.common.v1``, and what stands for each in JSON."""
