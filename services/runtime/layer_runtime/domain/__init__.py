@@ -1,0 +1,1 @@
+"""What pipelines and functions are, without anything that they are kept in or reached by."""
