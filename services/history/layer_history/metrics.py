@@ -22,6 +22,11 @@ class HistoryMetrics:
             ["kind"],
             registry=registry,
         )
+        self._refused = Counter(
+            "layer_history_refused_events_total",
+            "Events that cannot be kept as they are, of batches whose others were.",
+            registry=registry,
+        )
         self._damages = Counter(
             "layer_history_damages_total",
             "What could not be read and was passed by: log and bundle files, segments, objects, "
@@ -40,12 +45,14 @@ class HistoryMetrics:
             registry=registry,
         )
 
-    def count_batch(self, values: Sequence[Query | Click]) -> None:
-        queries = sum(isinstance(value, Query) for value in values)
-        if queries:
-            self._events.labels("query").inc(queries)
-        if len(values) > queries:
-            self._events.labels("click").inc(len(values) - queries)
+    def count_batch(self, values: Sequence[Query | Click], *, refused_count: int) -> None:
+        queries_count = sum(isinstance(value, Query) for value in values)
+        if queries_count:
+            self._events.labels("query").inc(queries_count)
+        if len(values) > queries_count:
+            self._events.labels("click").inc(len(values) - queries_count)
+        if refused_count:
+            self._refused.inc(refused_count)
 
     def count_damage(self, kind: str) -> None:
         self._damages.labels(kind).inc()

@@ -87,11 +87,14 @@ class HistoryClient:
         self.stub = history_pb2_grpc.HistoryServiceStub(channel)
 
     async def append(self, *events: Event) -> None:
-        """Append one batch and wait until it is durable."""
-        assert await self.append_batches([events]) == [len(events)]
+        """Append one batch and wait until all of it is durable."""
+        (answer,) = await self.send([events])
+        assert (answer.accepted_count, list(answer.refusals)) == (len(events), [])
 
-    async def append_batches(self, batches: Sequence[Sequence[Event]]) -> list[int]:
-        """Append batches on one stream; return how many events of each were accepted."""
+    async def send(
+        self, batches: Sequence[Sequence[Event]]
+    ) -> list[history_pb2.AppendEventsResponse]:
+        """Append batches on one stream; return what was answered to each."""
 
         async def requests() -> AsyncIterator[history_pb2.AppendEventsRequest]:
             for number, events in enumerate(batches):
@@ -101,7 +104,7 @@ class HistoryClient:
 
         answers = self.stub.AppendEvents(requests(), timeout=CALL_S_MAX)
         try:
-            return [answer.accepted_count async for answer in answers]
+            return [answer async for answer in answers]
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
 
@@ -169,5 +172,7 @@ class HistoryClient:
 
 
 def _place(event: Event, namespace: str) -> None:
-    value = event.query if event.HasField("query") else event.click
+    if (kind := event.WhichOneof("kind")) is None:
+        return
+    value = event.query if kind == "query" else event.click
     value.namespace = value.namespace or namespace

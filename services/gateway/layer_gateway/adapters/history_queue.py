@@ -152,7 +152,7 @@ class HistoryQueue:
             self._retry_at_s = math.inf
             return False
         try:
-            await self._stream.deliver(batch)
+            refused_count = await self._stream.deliver(batch)
         except InvalidRequestError as error:
             log.warning("history_batch_refused", reason=error.reason, cause=error.message)
             self._metrics.count("refused", count)
@@ -164,7 +164,9 @@ class HistoryQueue:
             self._retry_s = min(self._retry_s * 2, RETRY_S_MAX)
             return False
         self._retry_s = RETRY_S_MIN
-        self._metrics.count("delivered", count)
+        self._metrics.count("delivered", count - refused_count)
+        if refused_count:
+            self._metrics.count("refused", refused_count)
         return True
 
     async def _take(self) -> tuple[bytes, int]:
@@ -181,8 +183,8 @@ class HistoryQueue:
             size_bytes += weight
             try:
                 request.events.extend(self._rendering.events(event))
-            except (msgspec.DecodeError, TypeError, ValueError) as error:
-                # An answer that was relayed may hold what no client can read either.
+            except (msgspec.DecodeError, RecursionError, TypeError, ValueError) as error:
+                # What was relayed may hold what no client can read either.
                 log.warning("history_event_unreadable", cause=str(error))
                 self._metrics.count("refused", count)
             if len(request.events) % RENDERED_AT_ONCE == 0:

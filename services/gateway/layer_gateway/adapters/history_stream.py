@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 import grpc.aio
+import structlog
 
 from layer.history.v1 import history_pb2, history_pb2_grpc
 from layer_kit.errors import UnavailableError
 from layer_kit.rpc.errors import from_rpc_error
+
+log = structlog.get_logger(__name__)
 
 ACKNOWLEDGE_S_MAX: Final = 5.0
 
@@ -23,8 +26,11 @@ class HistoryStream:
         self._call: Any = None
         self._number = 0
 
-    async def deliver(self, batch: bytes) -> None:
+    async def deliver(self, batch: bytes) -> int:
         """Send a serialised request and wait until the service has made it durable.
+
+        Returns:
+            How many of its events the service will never take.
 
         Raises:
             InvalidRequestError: The service will never take this batch.
@@ -35,13 +41,22 @@ class HistoryStream:
         request.batch_number = self._number
         try:
             async with asyncio.timeout(ACKNOWLEDGE_S_MAX):
-                await self._exchange(request)
+                answer = await self._exchange(request)
         except grpc.aio.AioRpcError as error:
             self.close()
             raise from_rpc_error(error) from error
         except (TimeoutError, asyncio.InvalidStateError) as error:
             self.close()
             raise UnavailableError("HISTORY_SILENT", "The history did not acknowledge.") from error
+        if answer.refusals:
+            first = answer.refusals[0]
+            log.warning(
+                "history_events_refused",
+                count=len(answer.refusals),
+                reason=first.reason,
+                cause=first.message,
+            )
+        return len(answer.refusals)
 
     def close(self) -> None:
         """Give the stream up; the next batch opens another."""
@@ -49,7 +64,9 @@ class HistoryStream:
             self._call.cancel()
             self._call = None
 
-    async def _exchange(self, request: history_pb2.AppendEventsRequest) -> None:
+    async def _exchange(
+        self, request: history_pb2.AppendEventsRequest
+    ) -> history_pb2.AppendEventsResponse:
         if self._call is None:
             self._call = self._stub.AppendEvents()
         call = self._call
@@ -60,7 +77,7 @@ class HistoryStream:
         else:
             answer = await call.read()
             if answer is not grpc.aio.EOF and answer.batch_number == request.batch_number:
-                return
+                return cast("history_pb2.AppendEventsResponse", answer)
         code = await call.code()
         if code is grpc.StatusCode.OK:  # the service drains, or answered for something else
             self.close()

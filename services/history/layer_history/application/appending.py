@@ -7,7 +7,7 @@ one sync (group commit). An event is readable once it is durable, and never befo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,10 +30,13 @@ MEMORY_BYTES_MAX: Final = 2 * WINDOW_BYTES_MAX
 """Lines in memory, which only a disk that fails lets grow so far."""
 
 
+_KINDS: Final[dict[type, Kind]] = {Query: Kind.QUERY, Click: Kind.CLICK}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
     record: bytes
-    events: list[tuple[Stream, Event]]
+    events: dict[Stream, list[Event]]
     durable: asyncio.Future[None]
 
 
@@ -58,10 +61,10 @@ class Appending:
             QuotaExceededError: ``LOG_FULL``; nothing was kept.
             UnavailableError: ``LOG_FAILED``; all, some or none were kept.
         """
-        events = [found for value in values if (found := self._admitted(value)) is not None]
+        events = self._admitted(values)
         if not events:
             return
-        record = b"\n".join(event.line for _, event in events)
+        record = b"\n".join([event.line for found in events.values() for event in found])
         is_behind = self.recent.lines_bytes > MEMORY_BYTES_MAX
         if is_behind or self.disk.used_bytes + len(record) > self.disk_bytes_max:
             raise QuotaExceededError(
@@ -105,17 +108,20 @@ class Appending:
             except LayerError as error:
                 log.warning("flush_failed", reason=error.reason)
 
-    def _admitted(self, value: Query | Click) -> tuple[Stream, Event] | None:
-        """Return the event to keep; None when its namespace was deleted after it happened."""
-        namespace = Namespace(value.namespace)
-        if value.timestamp_nanos <= self.policies.get(namespace).purged_before_ns:
-            return None
-        if isinstance(value, Query):
-            redactor = self.policies.redactor(namespace)
+    def _admitted(self, values: Iterable[Query | Click]) -> dict[Stream, list[Event]]:
+        """Return the events to keep: those whose namespace was not deleted after they happened."""
+        events: dict[Stream, list[Event]] = {}
+        for stream, of_stream in _by_stream(values):
+            purged_ns = self.policies.get(stream.namespace).purged_before_ns
+            redactor = self.policies.redactor(stream.namespace)
+            admitted = [value for value in of_stream if value.timestamp_nanos > purged_ns]
             if not redactor.is_idle:
-                redactor.redact(value)
-            return Stream(Kind.QUERY, namespace), to_event(value)
-        return Stream(Kind.CLICK, namespace), to_event(value)
+                for value in admitted:
+                    if isinstance(value, Query):
+                        redactor.redact(value)
+            if admitted:
+                events[stream] = [to_event(value) for value in admitted]
+        return events
 
     async def _write(self, batches: Sequence[_Batch]) -> None:
         try:
@@ -127,9 +133,20 @@ class Appending:
             raise
         else:
             for batch in batches:
-                self.recent.window.add(batch.events)
+                for stream, events in batch.events.items():
+                    self.recent.window.add(stream, events)
                 if not batch.durable.done():  # its caller may have gone
                     batch.durable.set_result(None)
+
+
+def _by_stream(
+    values: Iterable[Query | Click],
+) -> Iterator[tuple[Stream, list[Query | Click]]]:
+    found: dict[tuple[type, str], list[Query | Click]] = {}
+    for value in values:  # by what is quick to hash, since there are many
+        found.setdefault((type(value), value.namespace), []).append(value)
+    for (kind, namespace), of_stream in found.items():
+        yield Stream(_KINDS[kind], Namespace(namespace)), of_stream
 
 
 def _fail(batches: Sequence[_Batch], error: LayerError) -> None:

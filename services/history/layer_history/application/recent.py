@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from layer_history.domain.events import Event
@@ -18,11 +18,10 @@ class Window:
     lines_bytes: int = 0
     count: int = 0
 
-    def add(self, events: Iterable[tuple[Stream, Event]]) -> None:
-        for stream, event in events:
-            self.events.setdefault(stream, []).append(event)
-            self.lines_bytes += len(event.line) + 1
-            self.count += 1
+    def add(self, stream: Stream, events: Sequence[Event]) -> None:
+        self.events.setdefault(stream, []).extend(events)
+        self.lines_bytes += sum(len(event.line) for event in events) + len(events)
+        self.count += len(events)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

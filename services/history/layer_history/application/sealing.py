@@ -40,7 +40,8 @@ class Sealing:
     def rebuild(self, number: str, records: Iterable[bytes]) -> list[Segment]:
         """Return the segments of a log file; the same file gives the same segments again."""
         window = Window()
-        window.add(_events_of(records))
+        for stream, event in _events_of(records):
+            window.add(stream, (event,))
         return self._build(number, window)
 
     def _build(self, number: str, window: Window) -> list[Segment]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +22,8 @@ from layer_history.domain.events import Event
 from layer_history.domain.limits import BLOCK_BYTES, SEGMENT_BYTES_MAX
 from layer_history.domain.names import LINES_SUFFIX, PACKED_SUFFIX, SegmentName, Stream, day_of
 
+_moment: Final = operator.attrgetter("time_ns")
+
 TAGS_TOLD_MAX: Final = 64
 GZIP_WINDOW_BITS: Final = 31
 GZIP_LEVEL: Final = 2
@@ -29,6 +32,7 @@ _PROBES: Final = 6
 _SPREAD: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835
 """2^128 divided by the golden ratio, odd."""
 
+_ONE: Final = ord("1")
 _WORD: Final = 2**64 - 1
 _WORDS: Final = 2**128 - 1
 
@@ -107,7 +111,11 @@ def build_segments(
 
 def sort_once(events: Iterable[Event]) -> list[Event]:
     """Return events by time, oldest first, without copies."""
-    ordered = sorted(events, key=lambda event: event.identity)
+    ordered = sorted(events, key=_moment)
+    moments = [event.time_ns for event in ordered]
+    if all(map(operator.lt, moments, moments[1:])):  # as nearly always
+        return ordered
+    ordered.sort(key=lambda event: event.identity)
     return [
         event
         for at, event in enumerate(ordered)
@@ -162,20 +170,24 @@ def _runs(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
 
 
 def _block(run: Sequence[Event], *, offset: int, length: int) -> Block:
-    bits = bytearray(max(1, len(run) * _BITS_PER_EVENT // 8))
-    bit_count = len(bits) * 8
-    tags: set[str] = set()
-    for event in run:
-        tags.update(event.tags)
-        for probe in trace_probes(event.trace_id):
-            bit = probe % bit_count
-            bits[bit >> 3] |= 1 << (bit & 7)
+    tags = set(itertools.chain.from_iterable({event.tags for event in run}))
     return Block(
         first_ns=run[0].time_ns,
         last_ns=run[-1].time_ns,
         offset=offset,
         length=length,
         count=len(run),
-        traces=bytes(bits),
+        traces=_filter_of([event.trace_id for event in run]),
         tags=tuple(sorted(tags)) if len(tags) <= TAGS_TOLD_MAX else None,
     )
+
+
+def _filter_of(trace_ids: Sequence[str]) -> bytes:
+    """Return the filter of some traces; bits are gathered as bytes first, which is quicker."""
+    filter_bytes = max(1, len(trace_ids) * _BITS_PER_EVENT // 8)
+    bits = bytearray(b"0") * (filter_bytes * 8)
+    bit_count = len(bits)
+    for trace_id in trace_ids:
+        for probe in trace_probes(trace_id):
+            bits[-1 - probe % bit_count] = _ONE
+    return int(bits, 2).to_bytes(filter_bytes, "little")

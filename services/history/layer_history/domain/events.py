@@ -27,7 +27,7 @@ class Kind(StrEnum):
     CLICK = "clickstream"
 
 
-class Query(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Query(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """A search, with the field names of its line."""
 
     timestamp: str = ""
@@ -44,7 +44,7 @@ class Query(msgspec.Struct, kw_only=True, omit_defaults=True):
     tags: Sequence[str]
 
 
-class Click(msgspec.Struct, kw_only=True):
+class Click(msgspec.Struct, kw_only=True, gc=False):
     """An opened result, with the field names of its line."""
 
     timestamp: str = ""
@@ -90,9 +90,10 @@ _click: Final = msgspec.json.Decoder(Click)
 
 def to_event(value: Query | Click) -> Event:
     """Write the line of ``value``, whose timestamp is set from its nanoseconds."""
-    value.timestamp = rfc3339(value.timestamp_nanos)
+    time_ns = value.timestamp_nanos
+    value.timestamp = rfc3339(time_ns)
     return Event(
-        value.timestamp_nanos,
+        time_ns,
         value.trace_id or "",
         value.doc_id if isinstance(value, Click) else "",
         tuple(value.tags),
@@ -131,10 +132,11 @@ def click_of(event: Event) -> Click | None:
 
 def rfc3339(time_ns: int) -> str:
     """Return a moment as RFC 3339 in UTC with milliseconds."""
-    seconds, rest = divmod(time_ns, NANOSECONDS_PER_SECOND)
-    return f"{_second(seconds)}.{rest // 1_000_000:03d}Z"
+    return _millisecond(time_ns // 1_000_000)
 
 
-@functools.lru_cache(maxsize=64)
-def _second(epoch_s: int) -> str:
-    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+@functools.lru_cache(maxsize=4096)
+def _millisecond(epoch_ms: int) -> str:
+    seconds, milliseconds = divmod(epoch_ms, 1_000)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"

@@ -7,6 +7,9 @@ from typing import Final
 EVENTS_PER_BATCH_MAX: Final = 1_000
 RAW_QUERY_LENGTH_MAX: Final = 8_192
 SUMMARY_BYTES_MAX: Final = 64 * 1024
+SUMMARY_DEPTH_MAX: Final = 64
+"""How deep a summary is nested, so that whoever reads it later can, whatever its own depth is."""
+
 TOP_RESULT_IDS_MAX: Final = 10
 DOCUMENT_ID_BYTES_MAX: Final = 256
 TAGS_MAX: Final = 32

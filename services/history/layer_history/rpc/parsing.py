@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,6 +19,7 @@ from layer_history.domain.limits import (
     EVENTS_PER_BATCH_MAX,
     RAW_QUERY_LENGTH_MAX,
     SUMMARY_BYTES_MAX,
+    SUMMARY_DEPTH_MAX,
     TAG_BYTES_MAX,
     TAGS_MAX,
     TOP_RESULT_IDS_MAX,
@@ -40,17 +42,34 @@ REDACTIONS: Final = {
     history_pb2.REDACTION_HASH: Redaction.HASH,
     history_pb2.REDACTION_DROP: Redaction.DROP,
 }
+_LINE_FEED: Final = ord("\n")
+_CARRIAGE_RETURN: Final = ord("\r")
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
 _TAG: Final = re.compile(r"[A-Za-z0-9:_\-./=+]{1,128}")
-_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_namespace: Final = functools.lru_cache(maxsize=4096)(parse_namespace)
+_NO_BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[^][{}"]+')
 
 
-def parse_batch(request: history_pb2.AppendEventsRequest) -> list[Query | Click]:
-    """Check a batch of events.
+class _Anything(msgspec.Struct, gc=False):
+    """Any JSON object: what is unknown is checked and passed by."""
+
+
+_object: Final = msgspec.json.Decoder(_Anything)
+
+
+class EventRefusal(NamedTuple):
+    """An event that will never be kept."""
+
+    position: int
+    error: InvalidRequestError
+
+
+def parse_batch(
+    request: history_pb2.AppendEventsRequest,
+) -> tuple[list[Query | Click], list[EventRefusal]]:
+    """Check a batch of events; return those to keep, and why the others cannot be.
 
     Raises:
-        InvalidRequestError: ``EVENT_COUNT_INVALID``, ``EVENT_INVALID``, ``NAMESPACE_INVALID``.
+        InvalidRequestError: ``EVENT_COUNT_INVALID``.
     """
     if not 1 <= len(request.events) <= EVENTS_PER_BATCH_MAX:
         raise InvalidRequestError(
@@ -59,15 +78,13 @@ def parse_batch(request: history_pb2.AppendEventsRequest) -> list[Query | Click]
             count=len(request.events),
         )
     values: list[Query | Click] = []
+    refusals: list[EventRefusal] = []
     for position, event in enumerate(request.events):
-        kind = event.WhichOneof("kind")
-        if kind == "query":
-            values.append(_query(event.query, position))
-        elif kind == "click":
-            values.append(_click(event.click, position))
-        else:
-            raise _event_invalid(position, "kind", "is not set")
-    return values
+        try:
+            values.append(_event(event))
+        except InvalidRequestError as error:
+            refusals.append(EventRefusal(position, error))
+    return values, refusals
 
 
 def parse_wanted(
@@ -129,14 +146,24 @@ def parse_policy(policy: history_pb2.HistoryPolicy) -> Policy:
     )
 
 
-def _query(event: history_pb2.QueryEvent, position: int) -> Query:
-    time_ns, namespace, trace_id, tags = _shared(event, position)
+def _event(event: history_pb2.Event) -> Query | Click:
+    match event.WhichOneof("kind"):
+        case "query":
+            return _query(event.query)
+        case "click":
+            return _click(event.click)
+        case _:
+            raise _event_invalid("kind", "is not set")
+
+
+def _query(event: history_pb2.QueryEvent) -> Query:
+    time_ns, namespace, trace_id, tags = _shared(event)
     raw_query = event.raw_query
     if len(raw_query) > RAW_QUERY_LENGTH_MAX:
-        raise _event_invalid(position, "raw_query", f"is over {RAW_QUERY_LENGTH_MAX} characters")
-    top_result_ids = list(event.top_result_ids)
+        raise _event_invalid("raw_query", f"is over {RAW_QUERY_LENGTH_MAX} characters")
+    top_result_ids = event.top_result_ids[:]  # half as slow as going through them
     if len(top_result_ids) > TOP_RESULT_IDS_MAX:
-        raise _event_invalid(position, "top_result_ids", f"are more than {TOP_RESULT_IDS_MAX}")
+        raise _event_invalid("top_result_ids", f"are more than {TOP_RESULT_IDS_MAX}")
     has_watermark = event.HasField("stable_as_of_ms")
     return Query(
         timestamp_nanos=time_ns,
@@ -144,22 +171,22 @@ def _query(event: history_pb2.QueryEvent, position: int) -> Query:
         trace_id=trace_id or None,
         raw_query=raw_query or None,
         stable_as_of=event.stable_as_of_ms if has_watermark else None,
-        query=_summary(event.summary_json, position),
+        query=_summary(event.summary_json),
         top_result_ids=top_result_ids,
         tags=tags,
     )
 
 
-def _click(event: history_pb2.ClickEvent, position: int) -> Click:
-    time_ns, namespace, trace_id, tags = _shared(event, position)
+def _click(event: history_pb2.ClickEvent) -> Click:
+    time_ns, namespace, trace_id, tags = _shared(event)
     if not trace_id:
-        raise _event_invalid(position, "trace_id", "is empty")
+        raise _event_invalid("trace_id", "is empty")
     document_id = event.document_id
     if not 1 <= len(document_id.encode()) <= DOCUMENT_ID_BYTES_MAX:
-        raise _event_invalid(position, "document_id", f"is not 1 to {DOCUMENT_ID_BYTES_MAX} bytes")
+        raise _event_invalid("document_id", f"is not 1 to {DOCUMENT_ID_BYTES_MAX} bytes")
     source, served_from = SOURCES.get(event.source), SERVED_FROM.get(event.served_from)
     if source is None or served_from is None:
-        raise _event_invalid(position, "source or served_from", "is not set")
+        raise _event_invalid("source or served_from", "is not set")
     return Click(
         timestamp_nanos=time_ns,
         trace_id=trace_id,
@@ -172,34 +199,46 @@ def _click(event: history_pb2.ClickEvent, position: int) -> Click:
 
 
 def _shared(
-    event: history_pb2.QueryEvent | history_pb2.ClickEvent, position: int
+    event: history_pb2.QueryEvent | history_pb2.ClickEvent,
 ) -> tuple[int, Namespace, str, tuple[str, ...]]:
-    time_ns, trace_id = event.event_time_ns, event.trace_id
+    time_ns, trace_id, tags = event.event_time_ns, event.trace_id, event.tags[:]
     if time_ns < 1:
-        raise _event_invalid(position, "event_time_ns", "is not set")
+        raise _event_invalid("event_time_ns", "is not set")
     if trace_id and _TRACE_ID.fullmatch(trace_id) is None:
-        raise _event_invalid(position, "trace_id", "is not 32 hexadecimal digits in lower case")
-    tags = tuple(event.tags)
-    if tags and not _are_tags(tags):
-        raise _event_invalid(position, "tags", f"are not up to {TAGS_MAX} of {TAG_BYTES_MAX} bytes")
-    return time_ns, _namespace(event.namespace), trace_id, tags
+        raise _event_invalid("trace_id", "is not 32 hexadecimal digits in lower case")
+    return time_ns, parse_namespace(event.namespace), trace_id, _tags(*tags) if tags else ()
 
 
 @functools.lru_cache(maxsize=4096)
-def _are_tags(tags: tuple[str, ...]) -> bool:
-    return len(tags) <= TAGS_MAX and all(map(_TAG.fullmatch, tags))
+def _tags(*tags: str) -> tuple[str, ...]:
+    """Check the tags of an event, which are those of many others."""
+    if len(tags) > TAGS_MAX or not all(map(_TAG.fullmatch, tags)):
+        raise _event_invalid("tags", f"are not up to {TAGS_MAX} of {TAG_BYTES_MAX} bytes")
+    return tags
 
 
-def _summary(summary: bytes, position: int) -> msgspec.Raw:
+def _summary(summary: bytes) -> msgspec.Raw:
     if len(summary) > SUMMARY_BYTES_MAX:
-        raise _event_invalid(position, "summary_json", f"is over {SUMMARY_BYTES_MAX} bytes")
+        raise _event_invalid("summary_json", f"is over {SUMMARY_BYTES_MAX} bytes")
     try:
+        summary.decode()  # which the parser does not look at in what it passes by
         _object.decode(summary)
-    except msgspec.DecodeError as error:
-        raise _event_invalid(position, "summary_json", "is not a JSON object") from error
-    if b"\n" in summary or b"\r" in summary:  # an event is one line
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _event_invalid("summary_json", "is not a JSON object") from error
+    if _depth(summary) > SUMMARY_DEPTH_MAX:
+        raise _event_invalid("summary_json", f"is nested deeper than {SUMMARY_DEPTH_MAX}")
+    if _LINE_FEED in summary or _CARRIAGE_RETURN in summary:  # an event is one line
         summary = msgspec.json.format(summary, indent=-1)
     return msgspec.Raw(summary)
+
+
+def _depth(summary: bytes) -> int:
+    """Return how deep a JSON value is nested, or a number above it that is not too deep either."""
+    brackets_count = summary.count(b"[") + summary.count(b"{")
+    if brackets_count <= SUMMARY_DEPTH_MAX:
+        return brackets_count
+    brackets = _NO_BRACKETS.sub(b"", summary)
+    return max(itertools.accumulate(1 if one in b"[{" else -1 for one in brackets))
 
 
 def _filter_tags(tags: Sequence[str]) -> tuple[str, ...]:
@@ -222,7 +261,5 @@ def _moment(time: Timestamp) -> int:
     return max(0, min(time.ToNanoseconds(), TIME_NS_MAX))
 
 
-def _event_invalid(position: int, field: str, why: str) -> InvalidRequestError:
-    return InvalidRequestError(
-        "EVENT_INVALID", f"events[{position}].{field} {why}.", position=position, field=field
-    )
+def _event_invalid(field: str, why: str) -> InvalidRequestError:
+    return InvalidRequestError("EVENT_INVALID", f"{field} {why}.", field=field)

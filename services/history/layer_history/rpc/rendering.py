@@ -8,7 +8,7 @@ from typing import Final
 from layer.history.v1 import history_pb2
 from layer_history.domain.events import Event, click_of, query_of
 from layer_history.domain.policy import Policy, Redaction
-from layer_history.rpc.parsing import SERVED_FROM, SOURCES
+from layer_history.rpc.parsing import SERVED_FROM, SOURCES, EventRefusal
 
 _SOURCES: Final = {text: value for value, text in SOURCES.items()}
 _SERVED_FROM: Final = {text: value for value, text in SERVED_FROM.items()}
@@ -27,6 +27,16 @@ def query_events(events: Iterable[Event]) -> list[history_pb2.QueryEvent]:
 def click_events(events: Iterable[Event]) -> list[history_pb2.ClickEvent]:
     """Render clicks, as :func:`query_events` does searches."""
     return [rendered for event in events if (rendered := _click(event)) is not None]
+
+
+def event_refusal(refusal: EventRefusal) -> history_pb2.EventRefusal:
+    error = refusal.error
+    return history_pb2.EventRefusal(
+        position=refusal.position,
+        reason=error.reason,
+        field=error.metadata.get("field", "namespace"),
+        message=error.message,
+    )
 
 
 def history_policy(policy: Policy) -> history_pb2.HistoryPolicy:

@@ -23,7 +23,7 @@ from layer_history.rpc.parsing import (
     parse_trace_id,
     parse_wanted,
 )
-from layer_history.rpc.rendering import click_events, history_policy, query_events
+from layer_history.rpc.rendering import click_events, event_refusal, history_policy, query_events
 from layer_kit.names import parse_namespace
 
 
@@ -46,11 +46,13 @@ class HistoryServicer(history_pb2_grpc.HistoryServiceServicer):
         self, requests: AsyncIterator[history_pb2.AppendEventsRequest], context: object
     ) -> AsyncIterator[history_pb2.AppendEventsResponse]:
         async for request in self._until_draining(requests):
-            values = parse_batch(request)
+            values, refusals = parse_batch(request)
             await self.appending.append(values)
-            self.metrics.count_batch(values)
+            self.metrics.count_batch(values, refused_count=len(refusals))
             yield history_pb2.AppendEventsResponse(
-                accepted_count=len(values), batch_number=request.batch_number
+                accepted_count=len(values),
+                batch_number=request.batch_number,
+                refusals=map(event_refusal, refusals),
             )
 
     async def ListQueries(

@@ -145,14 +145,41 @@ async def test_objects_of_one_event_each_are_read_and_stay(
     assert len(list(folder.rglob("*.jsonl"))) == 62
 
 
-async def test_a_batch_with_a_bad_event_is_refused_and_those_before_it_are_kept(
+async def test_a_refused_event_takes_no_other_with_it(history: HistoryClient) -> None:
+    deep = b'{"filters":' + b"[" * 64 + b"]" * 64 + b"}"
+    fine = b'{"filters":["a","Eq","' + b"[" * 99 + b'\\""]}'
+    bad = {
+        "trace_id": query(trace_id="XY"),
+        "namespace": query(namespace="a b"),
+        "event_time_ns": query(-1),
+        "raw_query": query(raw_query="x" * 8193),
+        "top_result_ids": query(top_result_ids=["x"] * 11),
+        "tags": query(tags=["a b"]),
+        "document_id": click(document_id=""),
+        "source or served_from": click(source=9),
+        "kind": history_pb2.Event(),
+    }
+    summaries = (b"", b"[]", b"{", b'{"a":"\xff"}', b'{"\xff":1}', deep, b'{"a":' + b"[" * 60_000)
+    bad_summaries = [query(summary_json=summary) for summary in summaries]
+    batch = [query(), *bad.values(), *bad_summaries, query(MOMENT_NS + 1, summary_json=fine)]
+
+    (answer,) = await history.send([batch])
+
+    assert answer.accepted_count == 2
+    refused = [(one.position, one.field) for one in answer.refusals]
+    assert refused == list(enumerate([*bad, *["summary_json"] * len(summaries)], start=1))
+    assert {one.reason for one in answer.refusals} == {"EVENT_INVALID", "NAMESPACE_INVALID"}
+    assert all(one.message for one in answer.refusals)
+    assert await history.queries() == [MOMENT_NS + 1, MOMENT_NS]
+
+
+async def test_a_batch_of_no_size_ends_the_stream_after_those_before_it(
     history: HistoryClient,
 ) -> None:
-    bad = query(trace_id="XY")
-    with pytest.raises(InvalidRequestError) as refused:
-        await history.append_batches([[query()], [query(MOMENT_NS + 1), bad]])
-    assert refused.value.reason == "EVENT_INVALID"
-    assert refused.value.metadata == {"position": "1", "field": "trace_id"}
+    for batch in ([], [query(MOMENT_NS + n) for n in range(1001)]):
+        with pytest.raises(InvalidRequestError) as refused:
+            await history.send([[query()], batch])
+        assert refused.value.reason == "EVENT_COUNT_INVALID"
     assert await history.queries() == [MOMENT_NS]
 
 
