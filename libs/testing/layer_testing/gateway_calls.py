@@ -78,6 +78,16 @@ class Caller:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
 
+    async def stream_values(
+        self, namespace: str, **fields: Any
+    ) -> list[gateway_pb2.StreamValuesResponse]:
+        request = gateway_pb2.StreamValuesRequest(namespace=namespace, **fields)
+        answers = self._stub.StreamValues(request, metadata=self._metadata, timeout=CALL_S_MAX)
+        try:
+            return [message async for message in answers]
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
     async def list(self, **fields: Any) -> gateway_pb2.ListNamespacesResponse:
         request = gateway_pb2.ListNamespacesRequest(**fields)
         return await self.call(self._stub.ListNamespaces, request)

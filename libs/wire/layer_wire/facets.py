@@ -64,15 +64,23 @@ class Facet:
         Raises:
             UpstreamError: ``UPSTREAM_UNREADABLE`` for what is not JSON.
         """
+        if self.add_list(b"[%b]" % b",".join(values)) != len(values):
+            raise UpstreamError("UPSTREAM_UNREADABLE", "A value to count is several.")
+
+    def add_list(self, values: bytes) -> int:
+        """Count the values in a JSON array, one of each row, and return how many they are.
+
+        Raises:
+            UpstreamError: ``UPSTREAM_UNREADABLE`` for what is not JSON.
+        """
         try:
-            decoded = _VALUES.decode(b"[%b]" % b",".join(values))
+            decoded = _VALUES.decode(values)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UpstreamError(
                 "UPSTREAM_UNREADABLE", f"A value to count is not JSON: {error}."
             ) from error
-        if len(decoded) != len(values):
-            raise UpstreamError("UPSTREAM_UNREADABLE", "A value to count is several.")
         self._take([text for value in decoded for text in self._texts(value)])
+        return len(decoded)
 
     def _take(self, texts: list[str]) -> None:
         counts = self.counts

@@ -42,6 +42,7 @@ from layer_gateway.rpc.reading import (
     stream_messages,
 )
 from layer_gateway.rpc.rows import RowReader, attribute_names, cached_attributes
+from layer_gateway.rpc.value_streams import value_stream, values_messages
 from layer_gateway.rpc.visits import visit_of, visit_of_lookup
 from layer_gateway.rpc.warming import job_message, jobs_page
 from layer_gateway.rpc.writing import write_body, write_response
@@ -157,6 +158,18 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         async for page in self.stream_rows(namespace, row_stream(request), caller):
             reader = await self._reader(namespace, page, caller)
             for message in stream_messages(page, reader, stable_as_of_ms):
+                yield message
+
+    async def StreamValues(
+        self, request: gateway_pb2.StreamValuesRequest, context: Context
+    ) -> AsyncIterator[gateway_pb2.StreamValuesResponse]:
+        caller = await admitted(self.admission, Scope.READ, context)
+        namespace = parse_namespace(request.namespace)
+        facts = await self.facts.covering(namespace, request.attribute_names, caller)
+        wanted = value_stream(request, facts)
+        stable_as_of_ms = self.namespaces.watermarks.cut(namespace).stable_as_of_ms
+        async for page in self.stream_rows(namespace, wanted, caller):
+            for message in values_messages(page, request.attribute_names, facts, stable_as_of_ms):
                 yield message
 
     async def ListNamespaces(

@@ -13,7 +13,7 @@ import pytest_asyncio
 from layer.common.v1 import common_pb2
 from layer.common.v1.common_pb2 import Value
 from layer.gateway.v1 import gateway_pb2
-from layer_kit.errors import NotFoundError
+from layer_kit.errors import InvalidRequestError, NotFoundError
 from layer_testing.edge_calls import EdgeCaller
 from layer_testing.gateway_calls import (
     KEY,
@@ -345,3 +345,55 @@ async def test_a_row_is_a_hit_once_the_cache_has_it(store_url: str) -> None:
         found = await caller.lookup("cached", ids)
         outcomes = {one.cache_outcome for one in found.rows}
         assert outcomes == {gateway_pb2.CACHE_OUTCOME_ERROR}
+
+
+async def test_values_come_as_columns_of_json(caller: Caller) -> None:
+    await caller.write(
+        "columns",
+        upserts=[
+            row(string_id("a"), kind=text("saw"), size=integer(5)),
+            row(string_id("b"), kind=text("râpe")),
+            row(string_id("c"), size=integer(7)),
+        ],
+    )
+
+    pages = await caller.stream_values(
+        "columns", attribute_names=["size", "kind", "unheard"], page_size=2
+    )
+
+    assert [page.row_count for page in pages] == [2, 1]
+    assert [[column.values_json.decode() for column in page.columns] for page in pages] == [
+        ["[5]", '["saw","râpe"]', "[]"],
+        ["[7]", "[]", "[]"],
+    ]
+    assert [column.type for column in pages[0].columns] == ["int", "string", ""]
+    assert [page.last_id.text for page in pages] == ["b", "c"]
+
+    [rest] = await caller.stream_values(
+        "columns", attribute_names=["kind"], after_id=string_id("b")
+    )
+    assert rest.row_count == 1
+
+    large = compare("size", common_pb2.COMPARISON_OPERATOR_GREATER, integer(5))
+    [matching] = await caller.stream_values("columns", attribute_names=["size"], filter=large)
+    assert matching.columns[0].values_json == b"[7]"
+
+    [none] = await caller.stream_values("columns", attribute_names=["size"], as_of_ms=1)
+    assert (none.row_count, none.HasField("last_id")) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ([], "NO_ATTRIBUTES"),
+        ([""], "NO_ATTRIBUTES"),
+        ([f"a{n}" for n in range(65)], "TOO_MANY_ATTRIBUTES"),
+    ],
+)
+async def test_a_stream_of_values_names_its_attributes(
+    caller: Caller, names: list[str], reason: str
+) -> None:
+    await caller.write("columns", upserts=[row(string_id("a"), kind=text("saw"))])
+    with pytest.raises(InvalidRequestError) as refused:
+        await caller.stream_values("columns", attribute_names=names)
+    assert refused.value.reason == reason
