@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 
 from layer_gateway.domain.metric_catalogue import metric_named
 from layer_gateway.http.routes import Operation
 from layer_gateway.metrics import NAMESPACES_LABELLED_MAX, STORE_KIND
 from layer_kit.telemetry.metrics import SECONDS_BUCKETS, BoundedLabel
+from layer_kit.telemetry.recorders import Count, Counts, Distribution, Histograms
 
 BATCH_BUCKETS: Final = (1, 10, 100, 1000, 10_000)
 DIRECT: Final = "direct"
@@ -44,9 +45,9 @@ class DataMetrics:
         self._demand = self._counter("hevlayer_cache_demand_total")
         self._cold = self._counter("hevlayer_cache_cold_responses_total")
         self._written = self._counter("hevlayer_tpuf_billable_bytes_written_total")
-        self._children: dict[tuple[str, ...], list[Histogram]] = {}
-        """By kind, namespace and status: finding one by its labels costs more than observing."""
-        self._shape_children: dict[tuple[str, str, bool, bool], Counter] = {}
+        self._split_found: dict[tuple[str, str, str], list[Distribution]] = {}
+        """By kind, namespace and status: putting labels together costs more than observing."""
+        self._shapes_found: dict[tuple[str, str, bool, bool], Count] = {}
 
     def finished(
         self,
@@ -69,24 +70,23 @@ class DataMetrics:
             self._observe("upsert", namespace, status, (seconds, upstream_s))
         elif operation in self._whole:
             labels = (DIRECT, self._label(namespace), status)
-            self._whole[operation].labels(*labels).observe(seconds)
+            self._whole[operation].of(*labels).observe(seconds)
 
     def queried(self, namespace: str, status: str, *, has_filter: bool, has_rank_by: bool) -> None:
         """Count the shape of a query."""
         label = self._label(namespace)
         key = (label, status, has_filter, has_rank_by)
-        child = self._shape_children.get(key)
-        if child is None:
+        found = self._shapes_found.get(key)
+        if found is None:
             flags = (str(has_filter).lower(), str(has_rank_by).lower())
-            child = self._shapes.labels(DIRECT, label, *flags, status)
-            self._shape_children[key] = child
-        child.inc()
+            found = self._shapes_found[key] = self._shapes.of(DIRECT, label, *flags, status)
+        found.add()
 
     def written(self, namespace: str, rows_count: int, billable_bytes: int) -> None:
         """Count what the store says it wrote."""
         label = self._label(namespace)
-        self._upserted.labels(DIRECT, label).observe(rows_count)
-        self._written.labels(label, STORE_KIND).inc(billable_bytes)
+        self._upserted.of(DIRECT, label).observe(rows_count)
+        self._written.of(label, STORE_KIND).add(billable_bytes)
 
     def fetched(
         self,
@@ -102,36 +102,37 @@ class DataMetrics:
         Args:
             result: As ``x-layer-cache`` tells it; None where it did not come to a lookup.
         """
-        self._demand.labels(self._label(namespace), STORE_KIND).inc()
+        self._demand.of(self._label(namespace), STORE_KIND).add()
         kind = _FETCHES[operation]
         found = "bypass" if result is None else _CACHE_RESULTS[result]
-        self._fetch.labels(kind, self._label(namespace), found).observe(seconds)
-        self._fetched.labels(kind).observe(ids_count)
+        self._fetch.of(kind, self._label(namespace), found).observe(seconds)
+        self._fetched.of(kind).observe(ids_count)
 
     def refused_cold(self, namespace: str) -> None:
         """Count a request that only the cache could have served, and that it could not."""
         label = self._label(namespace)
-        self._demand.labels(label, STORE_KIND).inc()
-        self._cold.labels(label, STORE_KIND).inc()
+        self._demand.of(label, STORE_KIND).add()
+        self._cold.of(label, STORE_KIND).add()
 
     def _observe(self, kind: str, namespace: str, status: str, times: tuple[float, float]) -> None:
         label = self._label(namespace)
         key = (kind, label, status)
-        children = self._children.get(key)
-        if children is None:
-            children = [metric.labels(DIRECT, label, status) for metric in self._split[kind]]
-            self._children[key] = children
+        found = self._split_found.get(key)
+        if found is None:
+            found = [metric.of(DIRECT, label, status) for metric in self._split[kind]]
+            self._split_found[key] = found
         seconds, upstream_s = times
-        parts = (seconds, upstream_s, max(0.0, seconds - upstream_s))
-        for child, part in zip(children, parts, strict=True):
-            child.observe(part)
+        duration, upstream, overhead = found
+        duration.observe(seconds)
+        upstream.observe(upstream_s)
+        overhead.observe(max(0.0, seconds - upstream_s))
 
-    def _histogram(self, name: str, buckets: tuple[float, ...] = SECONDS_BUCKETS) -> Histogram:
+    def _histogram(self, name: str, bounds: tuple[float, ...] = SECONDS_BUCKETS) -> Histograms:
         told = metric_named(name)
-        return Histogram(
-            name, told.description, told.labels, buckets=buckets, registry=self._registry
+        return Histograms(
+            name, told.description, told.labels, bounds=bounds, registry=self._registry
         )
 
-    def _counter(self, name: str) -> Counter:
+    def _counter(self, name: str) -> Counts:
         told = metric_named(name)
-        return Counter(name, told.description, told.labels, registry=self._registry)
+        return Counts(name, told.description, told.labels, registry=self._registry)

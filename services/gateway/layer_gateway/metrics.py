@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from layer_gateway.domain.warmth import NamespaceWarmth
 from layer_kit.names import Namespace
 from layer_kit.telemetry.metrics import SECONDS_BUCKETS, BoundedLabel
+from layer_kit.telemetry.recorders import Distribution, Histograms
 
 STORE_KIND: Final = "turbopuffer"
 NAMESPACES_LABELLED_MAX: Final = 5000
@@ -24,24 +25,22 @@ class EdgeMetrics:
     """Counts and times requests at the HTTP edge."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._seconds = Histogram(
+        self._seconds = Histograms(
             "layer_http_request_seconds",
             "Time to answer a request at the edge, by operation and status class.",
             ["operation", "status"],
-            buckets=SECONDS_BUCKETS,
+            bounds=SECONDS_BUCKETS,
             registry=registry,
         )
-        self._children: dict[tuple[str, int], Histogram] = {}
-        """By operation and status class: finding one by its labels costs more than observing."""
+        self._found: dict[tuple[str, int], Distribution] = {}
 
     def finished(self, operation: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        key = (operation, status // 100)
-        child = self._children.get(key)
-        if child is None:
-            child = self._seconds.labels(operation=operation, status=f"{status // 100}xx")
-            self._children[key] = child
-        child.observe(seconds)
+        key = (operation, status)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = self._seconds.of(operation, f"{status // 100}xx")
+        found.observe(seconds)
 
 
 class WarmMetrics(Collector):
