@@ -21,6 +21,7 @@ from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.adapters.replicated_rows import ReplicatedRows
 from layer_gateway.adapters.store import HttpStore
 from layer_gateway.adapters.warmth import NoWarmth
+from layer_gateway.adapters.write_triggers import NoTriggers
 from layer_gateway.application.cache_states import CacheStates
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
@@ -111,6 +112,7 @@ class Replica:
             watermarks=watermarks,
             listings=listings,
             store_name="default",
+            triggers=NoTriggers(),
         )
         self.fetch = FetchRows(
             cache=cache,

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.adapters.store import HttpStore
+from layer_gateway.adapters.write_triggers import NoTriggers
 from layer_gateway.application.examples import RankByExample
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
@@ -142,6 +143,7 @@ class StableGateway:
             watermarks=self.watermarks,
             listings=Listings(ttl_s=0.0, monotonic=monotonic),
             store_name="default",
+            triggers=NoTriggers(),
         )
         fetch = FetchRows(cache=cache, facts=facts, reads=JoinedReads(**core))
         plans = self.parts.plans(facts=facts, strong_namespaces=StrongNamespaces(""))

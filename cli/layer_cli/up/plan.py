@@ -75,7 +75,8 @@ class Options:
     @property
     def socket_names(self) -> list[str]:
         """The names of all sockets."""
-        return [*self.cache_names, *(name for name in ON_SOCKETS if name != "cache")]
+        others = [name for name in ON_SOCKETS if name != "cache"]
+        return [*self.cache_names, *others, "gateway"]
 
 
 def local_system(
@@ -172,7 +173,10 @@ class _Plan:
                 map(self.home.socket_address, self.options.cache_names)
             ),
             "LAYER_GATEWAY_HISTORY_ADDRESS": self.home.socket_address("history"),
+            "LAYER_GATEWAY_RUNTIME_ADDRESS": self.home.socket_address("runtime"),
         }
+        if index == 0:  # the one that other services call
+            variables["LAYER_GATEWAY_BESIDE_ADDRESS"] = self.home.socket_address("gateway")
         upstream = "LAYER_GATEWAY_UPSTREAM_URL"
         links: tuple[Link, ...] = ()
         if self.options.upstream:

@@ -51,6 +51,7 @@ class ServiceFrame:
         register: Callable[[grpc.aio.Server], None],
         *,
         reuse_port: bool = False,
+        further_address: str = "",
     ) -> None:
         """Start the gRPC server; it stops before anything entered on ``resources`` earlier."""
         self.addresses["grpc"] = await self.resources.enter_async_context(
@@ -62,6 +63,7 @@ class ServiceFrame:
                 registry=self.registry,
                 shutdown_grace_s=self._settings.shutdown_grace_s,
                 reuse_port=reuse_port,
+                further_address=further_address,
             )
         )
 

@@ -14,6 +14,9 @@ SHARD: Final = "_hevlayer_shard"
 OVERWRITTEN: Final = frozenset({UPSERTED_AT, SHARD})
 """Reserved names that a client may send; layer writes its own value over them."""
 
+OF_FUNCTIONS: Final = ("_hevlayer_udf_", "_hevlayer_cand_")
+"""What the names of attributes start with in which rows keep what functions have done."""
+
 MARKER_ID: Final = "_hevlayer:namespace_meta"
 """Id of the row that records how a namespace was initialised."""
 

@@ -28,7 +28,14 @@ from layer_wire.jsontext import (
     is_null,
     raw,
 )
-from layer_wire.reserved import OVERWRITTEN, RESERVED_PREFIX, SHARD, UPSERTED_AT, VECTOR_KEYS
+from layer_wire.reserved import (
+    OF_FUNCTIONS,
+    OVERWRITTEN,
+    RESERVED_PREFIX,
+    SHARD,
+    UPSERTED_AT,
+    VECTOR_KEYS,
+)
 from layer_wire.vectors import check_vector
 from layer_wire.writes import WriteBody, not_null
 
@@ -80,6 +87,7 @@ def stamp(
     shard_count: int,
     id_kind: IdKind | None,
     unmirrored: frozenset[str] = frozenset(),
+    is_function_result: bool = False,
 ) -> StampedWrite:
     """Check ``write`` and put the two stamps into each row it carries.
 
@@ -89,11 +97,13 @@ def stamp(
         id_kind: What the ids of the namespace are, where that is known.
         unmirrored: Attributes that upstream gives back in another form than it took them, such
             as dates; rows that carry one are not offered to the cache.
+        is_function_result: Whether rows may carry what functions keep in them.
 
     Raises:
         InvalidRequestError: Naming the field and the row; nothing was changed.
     """
-    stamper = _Stamper(upserted_at_ms, shard_count, id_kind, unmirrored)
+    taken = OF_FUNCTIONS if is_function_result else ()
+    stamper = _Stamper(upserted_at_ms, shard_count, id_kind, unmirrored, taken)
     sections: list[list[Piece]] = []
     puts, patches = CacheRows(), CacheRows()
     for name, rows in write.rows.items():
@@ -129,12 +139,14 @@ class _Stamper:
         shard_count: int,
         id_kind: IdKind | None,
         unmirrored: frozenset[str],
+        taken_prefixes: tuple[str, ...],
     ) -> None:
         self._at = raw(upserted_at_ms)
         self._shard_count = shard_count
         self._shard_texts = [raw(shard) for shard in range(shard_count)]
         self._id_kind = id_kind
         self._unmirrored = unmirrored
+        self._taken_prefixes = taken_prefixes
         self.uncached: list[bytes] = []
 
     def rows(
@@ -163,7 +175,7 @@ class _Stamper:
         for at, (row, shard, taken) in enumerate(zip(rows, shards, taken_before, strict=True)):
             keys = list(row)
             if keys != keys_checked:  # rows of one write mostly have the same
-                _check_keys(row, f"{name}[{at}]", is_patch=is_patch)
+                self._check_keys(row, f"{name}[{at}]", is_patch=is_patch)
                 keys_checked, vector_keys = keys, [key for key in keys if key in VECTOR_KEYS]
             short += (opening, row.pop("id"), b",")
             vectors = taken
@@ -189,7 +201,7 @@ class _Stamper:
         is_patch = name == "patch_columns"
         if "id" not in columns:
             raise InvalidRequestError("ID_MISSING", f"{name}.id is missing.", field=f"{name}.id")
-        _check_keys(columns, name, is_patch=is_patch)
+        self._check_keys(columns, name, is_patch=is_patch)
         ids = wire_ids.decode_ids(columns["id"], where=f"{name}.id")
         if not ids:
             raise InvalidRequestError("ID_MISSING", f"{name}.id is empty.", field=f"{name}.id")
@@ -209,9 +221,12 @@ class _Stamper:
         if "patch" not in fields:
             return value  # upstream says what is missing
         patch = decode_object(fields["patch"], what="patch_by_filter.patch")
-        _check_keys(patch, "patch_by_filter.patch", is_patch=True)
+        self._check_keys(patch, "patch_by_filter.patch", is_patch=True)
         patch.pop(SHARD, None)
         return raw(fields | {"patch": raw(patch | {UPSERTED_AT: self._at})})
+
+    def _check_keys(self, row: RawObject, where: str, *, is_patch: bool) -> None:
+        _check_keys(row, where, is_patch=is_patch, taken_prefixes=self._taken_prefixes)
 
     def _shards(self, ids: Sequence[JsonId]) -> list[Raw]:
         texts = self._shard_texts
@@ -307,9 +322,15 @@ def _row_id(row: RawObject, where: str) -> JsonId:
     return wire_ids.decode_id(row["id"], where=f"{where}.id")
 
 
-def _check_keys(row: RawObject, where: str, *, is_patch: bool) -> None:
+def _check_keys(
+    row: RawObject, where: str, *, is_patch: bool, taken_prefixes: tuple[str, ...]
+) -> None:
     for key in row:
-        if key.startswith(RESERVED_PREFIX) and key not in OVERWRITTEN:
+        if (
+            key.startswith(RESERVED_PREFIX)
+            and key not in OVERWRITTEN
+            and not key.startswith(taken_prefixes)
+        ):
             raise InvalidRequestError(
                 "ATTRIBUTE_RESERVED",
                 f"{where}.{key}: names that start with {RESERVED_PREFIX} are layer's own.",

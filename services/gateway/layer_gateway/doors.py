@@ -16,6 +16,7 @@ from layer_gateway.http.edge import Edge, http_edge
 from layer_gateway.http.handlers.blobs import BlobHandlers
 from layer_gateway.http.handlers.documents import DocumentHandlers
 from layer_gateway.http.handlers.editions import EditionHandlers
+from layer_gateway.http.handlers.functions import FunctionHandlers
 from layer_gateway.http.handlers.history import HistoryHandlers
 from layer_gateway.http.handlers.metrics import MetricHandlers
 from layer_gateway.http.handlers.namespaces import NamespaceHandlers
@@ -96,6 +97,7 @@ async def open_rpc(
         [gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]],
         lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server),
         reuse_port=this_worker() is not None,
+        further_address=settings.beside_address,
     )
 
 
@@ -141,6 +143,7 @@ def _handlers(
         HistoryHandlers(archive=use_cases.archive),
         VectorStoreHandlers(stores=stores, reachability=rim.last_seen),
         MetricHandlers(source=open_metrics_backend(settings, frame)),
+        FunctionHandlers(functions=rim.functions, body_bytes_max=settings.body_bytes_max),
         EditionHandlers(store_name=stores.default.name),
     )
     return {name: handler for table in tables for name, handler in table.table().items()}

@@ -203,3 +203,27 @@ class HistoryMetrics:
 
     def count(self, result: Literal["delivered", "refused", "dropped"], count: int) -> None:
         self._events.labels(result).inc(count)
+
+
+class TriggerMetrics:
+    """Counts what becomes of writes that functions want to hear of."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._writes = Counter(
+            "layer_udf_trigger_writes_total",
+            "Writes that functions are triggered by, by what became of telling of them.",
+            ["result"],
+            registry=registry,
+        )
+        self._queued = Gauge(
+            "layer_udf_trigger_queued_writes",
+            "Writes that wait to be told of.",
+            registry=registry,
+        )
+
+    def watch(self, queued: Callable[[], int]) -> None:
+        """Take the figure at each scrape."""
+        self._queued.set_function(queued)
+
+    def count(self, result: Literal["delivered", "refused", "dropped"], count: int) -> None:
+        self._writes.labels(result).inc(count)

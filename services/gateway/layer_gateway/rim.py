@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from layer.history.v1 import history_pb2_grpc
+from layer.runtime.v1 import runtime_pb2_grpc
 from layer_gateway.adapters.caches import Caches, open_caches
+from layer_gateway.adapters.functions_service import FunctionsService
 from layer_gateway.adapters.history_archive import HistoryArchiveService
 from layer_gateway.adapters.history_queue import HistoryQueue
 from layer_gateway.adapters.history_spool import (
@@ -20,13 +22,17 @@ from layer_gateway.adapters.history_spool import (
 from layer_gateway.adapters.history_stream import HistoryStream
 from layer_gateway.adapters.membership import RENEW_INTERVAL_S
 from layer_gateway.adapters.metrics_backend import MetricsBackend
+from layer_gateway.adapters.no_functions import NoFunctions
 from layer_gateway.adapters.no_history import NoHistory
 from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.adapters.store import HttpStore
+from layer_gateway.adapters.write_triggers import REFRESH_INTERVAL_S, NoTriggers, TriggerQueue
 from layer_gateway.domain.vectorstores import VectorStore
-from layer_gateway.metrics import HistoryMetrics
+from layer_gateway.metrics import HistoryMetrics, TriggerMetrics
 from layer_gateway.pool.worker import this_worker
+from layer_gateway.ports.functions import Functions
 from layer_gateway.ports.history import HistoryArchive, HistoryRecorder
+from layer_gateway.ports.triggers import WriteTriggers
 from layer_gateway.settings import GatewaySettings
 from layer_kit.clock import epoch_milliseconds, monotonic
 from layer_kit.rpc.client import open_channel
@@ -35,6 +41,7 @@ from layer_objects import ObjectStore
 from layer_upstream import UpstreamClient, UpstreamLimits
 
 HISTORY_PAUSE_S: Final = 0.001
+TRIGGERS_PAUSE_S: Final = 0.05
 """Between two steps of the queue, each of which waits for work itself."""
 
 METRICS_CONNECTIONS_MAX: Final = 8
@@ -51,6 +58,8 @@ class Rim:
     objects: ObjectStore | None
     recorder: HistoryRecorder
     archive: HistoryArchive
+    functions: Functions
+    triggers: WriteTriggers
 
 
 async def open_rim(settings: GatewaySettings, declared: VectorStore, frame: ServiceFrame) -> Rim:
@@ -60,6 +69,7 @@ async def open_rim(settings: GatewaySettings, declared: VectorStore, frame: Serv
     cache = await _open_cache(settings, frame)
     objects = _open_objects(settings, frame)
     recorder, archive = _open_history(settings, frame)
+    functions, triggers = _open_runtime(settings, frame)
     return Rim(
         store=store,
         last_seen=last_seen,
@@ -67,6 +77,8 @@ async def open_rim(settings: GatewaySettings, declared: VectorStore, frame: Serv
         objects=objects,
         recorder=recorder,
         archive=archive,
+        functions=functions,
+        triggers=triggers,
     )
 
 
@@ -134,6 +146,22 @@ def _open_history(
     frame.loops.every(HISTORY_PAUSE_S, queue.step, name="history")
     frame.resources.push_async_callback(queue.close, settings.shutdown_grace_s / 2)
     return queue, HistoryArchiveService(stub, timeout_s=settings.history_timeout_s)
+
+
+def _open_runtime(
+    settings: GatewaySettings, frame: ServiceFrame
+) -> tuple[Functions, WriteTriggers]:
+    if not settings.runtime_address:
+        return NoFunctions(), NoTriggers()
+    channel = open_channel(settings.runtime_address)
+    frame.resources.push_async_callback(channel.close)
+    stub = runtime_pb2_grpc.FunctionServiceStub(channel)
+    metrics = TriggerMetrics(frame.registry)
+    triggers = TriggerQueue(stub, metrics)
+    metrics.watch(lambda: triggers.queued_count)
+    frame.loops.every(REFRESH_INTERVAL_S, triggers.refresh, name="triggers_watched")
+    frame.loops.every(TRIGGERS_PAUSE_S, triggers.step, name="triggers")
+    return FunctionsService(stub, timeout_s=settings.runtime_timeout_s), triggers
 
 
 def _open_spool(settings: GatewaySettings) -> Spool:

@@ -103,6 +103,17 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
     cache_timeout_s: float = Field(
         0.2, gt=0, le=10, description="Longest wait for the cache before a read goes upstream."
     )
+    beside_address: str = Field(
+        "",
+        description="A further address of the gRPC server, for services on this machine: "
+        "unix:/path. Empty: none.",
+    )
+    runtime_address: str = Field(
+        "", description="gRPC address of the runtime service. Empty: run without functions."
+    )
+    runtime_timeout_s: float = Field(
+        30.0, gt=0, le=300, description="Longest wait for an answer of the runtime service."
+    )
     history_address: str = Field(
         "", description="gRPC address of the history service. Empty: run without history."
     )

@@ -102,6 +102,7 @@ def compose_use_cases(
         watermarks=watermarks,
         listings=listings,
         store_name=store_name,
+        triggers=rim.triggers,
     )
     describe_layer = DescribeLayer(shards=shards, watermarks=watermarks)
     namespaces = Namespaces(

@@ -31,6 +31,7 @@ async def grpc_server(
     registry: CollectorRegistry,
     shutdown_grace_s: float,
     reuse_port: bool = False,
+    further_address: str = "",
 ) -> AsyncIterator[str]:
     """Serve until the block ends; yield the bound address.
 
@@ -39,6 +40,7 @@ async def grpc_server(
 
     Args:
         reuse_port: Whether other processes may listen there, too, and take turns.
+        further_address: Where to listen as well, unless it is empty.
 
     Raises:
         ConfigurationError: When the address cannot be bound.
@@ -57,6 +59,8 @@ async def grpc_server(
         (*names, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME), server
     )
     bound = _bind(server, address)
+    if further_address:
+        _bind(server, further_address)
     await server.start()
 
     async def publish() -> None:

@@ -330,3 +330,22 @@ def test_a_row_with_other_keys_than_the_one_before_is_checked_too() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         stamped(body)
     assert caught.value.metadata["field"].startswith("upsert_rows[2].")
+
+
+def test_only_functions_write_what_rows_keep_of_functions() -> None:
+    write = decode_write(b'{"patch_rows":[{"id":"a","_hevlayer_udf_f_v":"v1"}]}')
+    assert write is not None
+    stamped = stamp(write, upserted_at_ms=1, shard_count=1, id_kind=None, is_function_result=True)
+    assert b'"_hevlayer_udf_f_v":"v1"' in b"".join(stamped.body)
+    for name in ("_hevlayer_udf_f_v", "_hevlayer_cand_f_x", "_hevlayer_other"):
+        other = decode_write(b'{"patch_rows":[{"id":"a","%b":1}]}' % name.encode())
+        assert other is not None
+        with pytest.raises(InvalidRequestError) as caught:
+            stamp(
+                other,
+                upserted_at_ms=1,
+                shard_count=1,
+                id_kind=None,
+                is_function_result=name == "_hevlayer_other",
+            )
+        assert caught.value.reason == "ATTRIBUTE_RESERVED"

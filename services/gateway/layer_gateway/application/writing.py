@@ -26,6 +26,7 @@ from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports.rows import RowCache
 from layer_gateway.ports.stores import Caller, Store, StoreAnswer
+from layer_gateway.ports.triggers import WriteTriggers
 from layer_kit.errors import LayerError, UnsupportedError
 from layer_kit.names import Namespace
 from layer_wire import ids as wire_ids
@@ -60,9 +61,16 @@ class WriteRows:
     watermarks: Watermarks
     listings: Listings
     store_name: str
+    triggers: WriteTriggers
 
-    async def __call__(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
+    async def __call__(
+        self, namespace: Namespace, body: bytes, caller: Caller, *, is_function_result: bool = False
+    ) -> StoreAnswer:
         """Check, stamp and send a native write; return the store's own answer.
+
+        Args:
+            is_function_result: Whether a function made it, which may mark its rows and does not
+                make them due.
 
         Raises:
             InvalidRequestError: Naming the field; nothing was sent.
@@ -71,7 +79,11 @@ class WriteRows:
             UpstreamError: When the store cannot be reached, or was and did not answer.
         """
         write = await _aside(body, lambda: decode_write(body))
-        answer = await self._write(namespace, write, body, caller)
+        answer = await self._write(
+            namespace, write, body, caller, is_function_result=is_function_result
+        )
+        if answer.status == HTTPStatus.OK and not is_function_result:
+            self.triggers.written(namespace, body, answer)
         if write is not None and answer.status in REFUSED_SCHEMA:
             objects = [name for name, type_ in _declared_types(write).items() if type_ == "object"]
             if objects:
@@ -84,7 +96,13 @@ class WriteRows:
         return answer
 
     async def _write(
-        self, namespace: Namespace, write: WriteBody | None, body: bytes, caller: Caller
+        self,
+        namespace: Namespace,
+        write: WriteBody | None,
+        body: bytes,
+        caller: Caller,
+        *,
+        is_function_result: bool,
     ) -> StoreAnswer:
         if write is None or not write.has_row_operation:
             return await self._without_rows(namespace, body, caller)
@@ -100,6 +118,7 @@ class WriteRows:
                     shard_count=facts.sharding.shard_count,
                     id_kind=id_kind,
                     unmirrored=facts.unmirrored | unmirrored_attributes(declared),
+                    is_function_result=is_function_result,
                 ),
             )
             if write.is_by_filter or len(stamped.ids) > FENCED_IDS_MAX:

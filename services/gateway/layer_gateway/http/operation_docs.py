@@ -48,6 +48,36 @@ _RANGE: Final[Fields] = {
     "step": "string",
     "timeout": "string",
 }
+_FUNCTION: Final[Fields] = {
+    "id": "string",
+    "spec": "object",
+    "paused": "boolean",
+    "created_at": "string",
+    "updated_at": "string",
+}
+_FUNCTION_STATUS: Final[Fields] = {
+    "udf_id": "string",
+    "paused": "boolean",
+    "active_namespaces": "array",
+    "discovery": "object",
+    "counts": "object",
+    "pending_count": "integer",
+    "processing_count": "integer",
+    "failed_count": "integer",
+    "indexed_rate_per_min": "number",
+    "rate_window_seconds": "integer",
+}
+_ITEMS: Final[Fields] = {"worker_id": "string", "items": "array"}
+_UPDATED: Final[Fields] = {"udf_id": "string", "updated": "integer"}
+_DONE: Final[Fields] = {"status": "string", "message": "string"}
+_CANDIDATE: Final[Fields] = {
+    "udf_id": "string",
+    "candidate_id": "string",
+    "version": "string",
+    "outputs": "array",
+    "spec": "object",
+    "status": "object",
+}
 _CAPABILITIES: Final[Fields] = {
     "store": "object",
     "declared": "boolean",
@@ -171,6 +201,78 @@ DOCS: Final[Mapping[Operation, OperationDoc]] = {
     ),
     Operation.LICENSE: OperationDoc(
         summary="Say that there is no license", gives={"valid": "boolean", "gateway": "object"}
+    ),
+    Operation.CREATE_FUNCTION: OperationDoc(
+        summary="Register a function",
+        takes={"id": "string", "spec": "object", "paused": "boolean"},
+        gives=_FUNCTION,
+    ),
+    Operation.LIST_FUNCTIONS: OperationDoc(summary="List functions", gives={"udfs": "array"}),
+    Operation.GET_FUNCTION: OperationDoc(
+        summary="Show a function and its status", gives={"udf": "object", "status": "object"}
+    ),
+    Operation.PUT_FUNCTION: OperationDoc(
+        summary="Replace or register a function", takes={"spec": "object"}, gives=_FUNCTION
+    ),
+    Operation.DELETE_FUNCTION: OperationDoc(summary="Delete a function and its queue", gives=_DONE),
+    Operation.FUNCTION_STATUS: OperationDoc(
+        summary="Show how much work a function has", gives=_FUNCTION_STATUS
+    ),
+    Operation.PAUSE_FUNCTION: OperationDoc(summary="Stop a function", gives=_FUNCTION),
+    Operation.RESUME_FUNCTION: OperationDoc(summary="Undo a pause", gives=_FUNCTION),
+    Operation.RESET_FAILED_ITEMS: OperationDoc(
+        summary="Make failed items pending again", gives=_UPDATED
+    ),
+    Operation.LIST_FAILED_ITEMS: OperationDoc(
+        summary="List failed items",
+        query={"limit": "integer", "cursor": "string"},
+        gives={"udf_id": "string", "items": "array"},
+    ),
+    Operation.DISCOVER_ITEMS: OperationDoc(
+        summary="Look for due rows now",
+        takes={
+            "namespaces": "array",
+            "page_size": "integer",
+            "max_pages": "integer",
+            "cursor": "string",
+        },
+        gives={"udf_id": "string", "enqueued": "integer", "namespaces": "array"},
+    ),
+    Operation.CLAIM_ITEMS: OperationDoc(
+        summary="Claim items for a worker",
+        takes={"worker_id": "string", "limit": "integer", "lease_seconds": "integer"},
+        gives={"udf_id": "string", **_ITEMS},
+    ),
+    Operation.HEARTBEAT_ITEMS: OperationDoc(summary="Renew leases", takes=_ITEMS, gives=_UPDATED),
+    Operation.COMPLETE_ITEMS: OperationDoc(summary="Hand in results", takes=_ITEMS, gives=_UPDATED),
+    Operation.FAIL_ITEMS: OperationDoc(summary="Report failures", takes=_ITEMS, gives=_UPDATED),
+    Operation.CREATE_CANDIDATE: OperationDoc(
+        summary="Try another version of a function beside it",
+        takes={
+            "version": "string",
+            "outputs": "array",
+            "inputs": "array",
+            "filter": "array",
+            "worker": "object",
+            "target_namespaces": "array",
+        },
+        gives=_CANDIDATE,
+    ),
+    Operation.GET_CANDIDATE: OperationDoc(
+        summary="Show the candidate of a function", gives=_CANDIDATE
+    ),
+    Operation.DELETE_CANDIDATE: OperationDoc(
+        summary="Discard a candidate and its outputs", gives=_DONE
+    ),
+    Operation.COMPARE_CANDIDATE: OperationDoc(
+        summary="Compare a candidate with its function",
+        query={"namespace": "string", "max_rows": "integer", "sample": "integer"},
+        gives={"candidate_id": "string", "agreement_rate": "number", "outputs": "array"},
+    ),
+    Operation.PROMOTE_CANDIDATE: OperationDoc(
+        summary="Put a candidate in the place of its function",
+        takes={"allow_partial": "boolean", "namespaces": "array"},
+        gives={"udf_id": "string", "promoted_rows": "integer", "version": "string"},
     ),
     Operation.METRIC_CATALOG: OperationDoc(
         summary="List metrics",

@@ -51,6 +51,26 @@ class Operation(StrEnum):
     KEYS = auto()
     AUTHENTICATE_KEY = auto()
     LICENSE = auto()
+    CREATE_FUNCTION = auto()
+    LIST_FUNCTIONS = auto()
+    GET_FUNCTION = auto()
+    PUT_FUNCTION = auto()
+    DELETE_FUNCTION = auto()
+    FUNCTION_STATUS = auto()
+    PAUSE_FUNCTION = auto()
+    RESUME_FUNCTION = auto()
+    RESET_FAILED_ITEMS = auto()
+    LIST_FAILED_ITEMS = auto()
+    DISCOVER_ITEMS = auto()
+    CLAIM_ITEMS = auto()
+    HEARTBEAT_ITEMS = auto()
+    COMPLETE_ITEMS = auto()
+    FAIL_ITEMS = auto()
+    CREATE_CANDIDATE = auto()
+    GET_CANDIDATE = auto()
+    DELETE_CANDIDATE = auto()
+    COMPARE_CANDIDATE = auto()
+    PROMOTE_CANDIDATE = auto()
     METRIC_CATALOG = auto()
     METRIC_ENTRY = auto()
     QUERY_METRICS = auto()
@@ -97,6 +117,26 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "DELETE /v2/keys/{id}": Operation.KEYS,
     "POST /v2/keys/{id}/revoke": Operation.KEYS,
     "GET /v2/license": Operation.LICENSE,
+    "POST /v2/udfs": Operation.CREATE_FUNCTION,
+    "GET /v2/udfs": Operation.LIST_FUNCTIONS,
+    "GET /v2/udfs/{id}": Operation.GET_FUNCTION,
+    "PUT /v2/udfs/{id}": Operation.PUT_FUNCTION,
+    "DELETE /v2/udfs/{id}": Operation.DELETE_FUNCTION,
+    "GET /v2/udfs/{id}/status": Operation.FUNCTION_STATUS,
+    "POST /v2/udfs/{id}/pause": Operation.PAUSE_FUNCTION,
+    "POST /v2/udfs/{id}/resume": Operation.RESUME_FUNCTION,
+    "POST /v2/udfs/{id}/reset-failed": Operation.RESET_FAILED_ITEMS,
+    "POST /v2/udfs/{id}/discover": Operation.DISCOVER_ITEMS,
+    "POST /v2/udfs/{id}/claim": Operation.CLAIM_ITEMS,
+    "GET /v2/udfs/{id}/items/failed": Operation.LIST_FAILED_ITEMS,
+    "POST /v2/udfs/{id}/items/heartbeat": Operation.HEARTBEAT_ITEMS,
+    "POST /v2/udfs/{id}/items/complete": Operation.COMPLETE_ITEMS,
+    "POST /v2/udfs/{id}/items/fail": Operation.FAIL_ITEMS,
+    "POST /v2/udfs/{id}/candidate": Operation.CREATE_CANDIDATE,
+    "GET /v2/udfs/{id}/candidate": Operation.GET_CANDIDATE,
+    "DELETE /v2/udfs/{id}/candidate": Operation.DELETE_CANDIDATE,
+    "GET /v2/udfs/{id}/candidate/compare": Operation.COMPARE_CANDIDATE,
+    "POST /v2/udfs/{id}/candidate/promote": Operation.PROMOTE_CANDIDATE,
     "GET /v2/metrics/catalog": Operation.METRIC_CATALOG,
     "GET /v2/metrics/catalog/{name}": Operation.METRIC_ENTRY,
     "GET /v2/metrics/query": Operation.QUERY_METRICS,

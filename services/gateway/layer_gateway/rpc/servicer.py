@@ -72,13 +72,16 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def WriteRows(
         self, request: gateway_pb2.WriteRowsRequest, context: Context
     ) -> gateway_pb2.WriteRowsResponse:
-        caller = await admitted(self.admission, Scope.WRITE, context)
+        scope = Scope.ADMIN if request.is_function_result else Scope.WRITE
+        caller = await admitted(self.admission, scope, context)
         namespace = parse_namespace(request.namespace)
         body = write_body(request)
         id_kind = None
         if request.with_affected_ids:  # asked first: what was written must not fail any more
             id_kind = (await self.facts.get(namespace, caller)).id_kind
-        answer = await self.write_rows(namespace, body, caller)
+        answer = await self.write_rows(
+            namespace, body, caller, is_function_result=request.is_function_result
+        )
         return write_response(request, accepted(answer, namespace), id_kind)
 
     async def QueryRows(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from layer_gateway.adapters.no_cache import NoCache
+from layer_gateway.adapters.write_triggers import NoTriggers
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.joined_reads import JoinedReads
@@ -140,6 +141,7 @@ async def test_a_write_of_unknown_fate_and_unknown_rows_invalidates_its_namespac
         watermarks=watermarks,
         listings=Listings(ttl_s=0.0, monotonic=lambda: 0.0),
         store_name="default",
+        triggers=NoTriggers(),
     )
 
     with pytest.raises(UpstreamError):

@@ -1,0 +1,121 @@
+"""Items of functions: inputs and results between JSON of the contract and messages."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from layer.common.v1 import common_pb2
+from layer.runtime.v1 import runtime_pb2
+from layer_kit.errors import InvalidRequestError
+from layer_messages.values import fill_value, value_json
+from layer_wire import functions as wire
+from layer_wire.jsontext import Raw, is_null
+from layer_wire.reserved import RESERVED_PREFIX, VECTOR_KEYS
+
+Json = dict[str, object]
+
+KINDS: Final[dict[str, runtime_pb2.FailureKind.ValueType]] = {
+    "transient": runtime_pb2.FAILURE_KIND_TRANSIENT,
+    "permanent": runtime_pb2.FAILURE_KIND_PERMANENT,
+}
+_VECTOR_TYPE: Final = "[0]f32"
+_VECTORS_TYPE: Final = "[][0]f32"
+
+
+def reference(item: wire.ItemRef) -> runtime_pb2.ItemReference:
+    return runtime_pb2.ItemReference(
+        namespace=item.namespace,
+        id=common_pb2.DocumentId(text=item.id),
+        lease_token=item.lease_token,
+    )
+
+
+def reference_json(item: runtime_pb2.ItemReference) -> Json:
+    return {"namespace": item.namespace, "id": item.id.text}
+
+
+def claimed_json(items: Iterable[runtime_pb2.ClaimedItem]) -> list[Json]:
+    return [
+        {
+            **reference_json(item.item),
+            "lease_token": item.item.lease_token,
+            "input": {name: plain_json(value) for name, value in item.inputs.items()},
+        }
+        for item in items
+    ]
+
+
+def completed_messages(items: Iterable[wire.CompletedItem]) -> list[runtime_pb2.CompletedItem]:
+    """Return results as messages.
+
+    Raises:
+        InvalidRequestError: ``VECTOR_INVALID`` or ``ATTRIBUTE_RESERVED``, naming the field.
+    """
+    return [_completed(item, f"items[{at}]") for at, item in enumerate(items)]
+
+
+def failure_messages(items: Iterable[wire.FailedItem]) -> list[runtime_pb2.ItemFailure]:
+    return [
+        runtime_pb2.ItemFailure(
+            item=reference(item), kind=KINDS[item.kind], message=item.message or ""
+        )
+        for item in items
+    ]
+
+
+def plain_json(value: common_pb2.Value) -> object:
+    """Return a value as workers read it: vectors as numbers, where the store takes base64."""
+    if value.WhichOneof("kind") == "vector_value":
+        vector = value.vector_value
+        return struct.unpack(f"<{len(vector.data) // 4}f", vector.data)
+    return value_json(value, "value")
+
+
+def _completed(item: wire.CompletedItem, where: str) -> runtime_pb2.CompletedItem:
+    message = runtime_pb2.CompletedItem(item=reference(item))
+    if not is_null(item.vector) and not is_null(item.vectors):
+        raise _invalid(f"{where}.vectors", "is not given beside vector")
+    if not is_null(item.vector):
+        value = _vector(item.vector, _VECTOR_TYPE, "vector_value", f"{where}.vector")
+        message.vector.CopyFrom(value.vector_value)
+    if not is_null(item.vectors):
+        value = _vector(item.vectors, _VECTORS_TYPE, "vector_list_value", f"{where}.vectors")
+        message.vectors.CopyFrom(value.vector_list_value)
+    _fill_attributes(message, item.attributes or {}, f"{where}.attributes")
+    return message
+
+
+def _fill_attributes(
+    message: runtime_pb2.CompletedItem, attributes: Mapping[str, Raw], where: str
+) -> None:
+    for name, text in attributes.items():
+        place = f"{where}.{name}"
+        if name.startswith(RESERVED_PREFIX):
+            raise InvalidRequestError(
+                "ATTRIBUTE_RESERVED",
+                f"{place}: names that start with {RESERVED_PREFIX} are layer's own.",
+                field=place,
+            )
+        if name in VECTOR_KEYS or name == "id":
+            raise InvalidRequestError(
+                "ATTRIBUTE_RESERVED", f"{place}: {name} stands beside attributes.", field=place
+            )
+        fill_value(message.attributes[name], text, "")
+
+
+def _vector(text: Raw, type_: str, kind: str, where: str) -> common_pb2.Value:
+    value = common_pb2.Value()
+    fill_value(value, text, type_)
+    if value.WhichOneof("kind") != kind:
+        raise _invalid(where, "is not made of numbers, or not of base64 of 32-bit floats")
+    try:
+        value_json(value, where)
+    except InvalidRequestError as error:
+        raise _invalid(where, "is not finite, or not of one dimension") from error
+    return value
+
+
+def _invalid(where: str, rule: str) -> InvalidRequestError:
+    return InvalidRequestError("VECTOR_INVALID", f"{where} {rule}.", field=where)
