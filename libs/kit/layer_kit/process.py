@@ -22,6 +22,7 @@ import uvloop
 from pydantic import SecretStr
 
 from layer_kit.configuration import EXIT_CODE, ConfigurationError
+from layer_kit.memory import keep_freed_memory
 from layer_kit.settings import ServiceSettings, load_settings, variables
 from layer_kit.supervision import die_with_supervisor, listening_line
 from layer_kit.telemetry.logs import configure_logs
@@ -53,6 +54,7 @@ def run_service(
         )
         flush_traces = configure_traces(service=settings.service)
         die_with_supervisor()
+        keep_freed_memory()
         try:
             uvloop.run(_serve(settings, serving))
         finally:
