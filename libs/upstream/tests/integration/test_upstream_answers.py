@@ -119,6 +119,8 @@ def test_where_the_server_cuts_its_writes_does_not_matter(data: st.DataObject) -
     cuts = sorted(data.draw(st.lists(st.integers(1, len(wire)), max_size=4)))
 
     async def exchange() -> list[bytes]:
+        closed = asyncio.Event()
+
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             for _ in range(2):
                 await reader.readuntil(b"\r\n\r\n")
@@ -127,12 +129,15 @@ def test_where_the_server_cuts_its_writes_does_not_matter(data: st.DataObject) -
                     # A turn of the loop in between makes for separate reads.
                     await asyncio.sleep(0)
             writer.close()
+            await writer.wait_closed()
+            closed.set()
 
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         client = UpstreamClient(f"http://127.0.0.1:{port}", UpstreamLimits(connections_max=1))
         bodies = [(await client.request(b"GET", b"/", [])).body for _ in range(2)]
         await client.aclose()
+        await closed.wait()
         server.close()
         return bodies
 
