@@ -6,6 +6,7 @@ Stop: not ready → gRPC drained → what the service built, in reverse → oper
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -42,6 +43,8 @@ class ServiceFrame:
         self.loops = loops
         self.resources = resources
         """Closed after gRPC has drained, last in first out."""
+        self.draining = asyncio.Event()
+        """Set when the process is about to stop: calls that have no end of their own end then."""
         self.addresses: dict[str, str] = {}
 
     async def serve_grpc(
@@ -92,3 +95,4 @@ async def service_frame(settings: ServiceSettings) -> AsyncIterator[ServiceFrame
             yield frame
         finally:
             health.drain()
+            frame.draining.set()

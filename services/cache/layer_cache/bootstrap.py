@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -60,6 +61,7 @@ async def serving(settings: CacheSettings) -> AsyncIterator[Mapping[str, str]]:
             clock=clock,
             wall_ms=epoch_milliseconds,
             limits=Limits(),
+            draining=frame.draining,
         )
         writes = servicer.writes
         # After the rows are closed: the last flush may have pushed some out.
@@ -109,11 +111,13 @@ def build(
     clock: Monotonic,
     wall_ms: EpochMilliseconds,
     limits: Limits,
+    draining: asyncio.Event,
 ) -> CacheServicer:
     """Wire one incarnation of the cache over a backend.
 
     Args:
         records: Where records are kept, of which only the figures are told here.
+        draining: Set when the process is about to stop.
     """
     before = ledger.load()
     order = Order(
@@ -168,6 +172,7 @@ def build(
         sessions=sessions,
         statistics=statistics,
         metrics=CacheMetrics(registry, namespace_count_max=settings.namespace_label_count_max),
+        draining=draining,
     )
 
 

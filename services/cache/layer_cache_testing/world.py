@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar, cast
@@ -82,6 +83,7 @@ class World(RuleBasedStateMachine):
             clock=lambda: self.now_s,
             wall_ms=lambda: int(self.now_s * 1000),
             limits=Limits(touched_ids_max=8, hidden_bytes_max=60, epochs_max=1),
+            draining=asyncio.Event(),
         )
 
     @rule(seconds=PAUSES_S)

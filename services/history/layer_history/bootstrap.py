@@ -66,7 +66,7 @@ async def serving(settings: HistorySettings) -> AsyncIterator[Addresses]:
             policies=parts.policies,
             retention=parts.retention,
             metrics=parts.metrics,
-            draining=_draining(frame),
+            draining=frame.draining,
         )
         await frame.serve_grpc(
             settings.grpc_address,
@@ -203,14 +203,3 @@ def _open_policies(settings: HistorySettings, objects: ObjectStore, copy: Path) 
     if copy.exists():
         policies.restore(copy.read_bytes())
     return policies
-
-
-def _draining(frame: ServiceFrame) -> asyncio.Event:
-    draining = asyncio.Event()
-
-    def notice() -> None:
-        if frame.health.is_draining:
-            draining.set()
-
-    frame.health.subscribe(notice)
-    return draining

@@ -74,14 +74,28 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> LayerError:
     Reason, metadata and pause are the server's own; where it sent none, the reason is the name of
     the status code.
     """
-    code: int = error.code().value[0]
-    message = error.details() or error.code().name
-    rebuilt = _BY_CODE.get(code, errors.InternalError)
+    return _rebuilt(error.code(), error.details(), _details(error))
+
+
+def from_status(serialised: bytes) -> LayerError:
+    """Rebuild the error that a server put into a message, as :func:`from_rpc_error` does."""
+    status = status_pb2.Status()
+    with contextlib.suppress(DecodeError):  # what cannot be read says nothing
+        status.ParseFromString(serialised)
+    code = _STATUS.get(status.code, grpc.StatusCode.UNKNOWN)
+    return _rebuilt(code, status.message, iter(status.details))
+
+
+def _rebuilt(
+    code: grpc.StatusCode, message: str | None, details: Iterator[any_pb2.Any]
+) -> LayerError:
+    number: int = code.value[0]
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     with contextlib.suppress(DecodeError):  # what cannot be read says nothing
-        for detail in _details(error):
+        for detail in details:
             _ = detail.Unpack(info) or detail.Unpack(retry)
-    answer = rebuilt(info.reason or error.code().name, message)
+    rebuilt = _BY_CODE.get(number, errors.InternalError)
+    answer = rebuilt(info.reason or code.name, message or code.name)
     answer.metadata = dict(info.metadata)
     if retry.HasField("retry_delay"):
         answer.retry_after_s = retry.retry_delay.ToMilliseconds() / 1000

@@ -63,6 +63,14 @@ def is_exporting() -> bool:
     return _is_exporting
 
 
+def is_recorded() -> bool:
+    """Tell whether what is done now belongs to a trace that someone keeps."""
+    # The context is empty for most requests, and quicker to look at than a span.
+    return bool(otel_context.get_current()) and (
+        trace.get_current_span().get_span_context().trace_flags.sampled
+    )
+
+
 @contextmanager
 def server_span(name: str, parent: Context | None) -> Iterator[trace.Span]:
     """Serve a request within a span of its own, under the ``parent`` that it arrived with.

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
-from layer_cache.application.reads import Projection, Reads, Selection
+from layer_cache.application.reads import Found, Projection, Reads, Selection
 from layer_cache.application.sessions import DirtySet, Sessions
 from layer_cache.application.statistics import Statistics
 from layer_cache.application.writes import Settlement, Writes
@@ -26,6 +27,7 @@ from layer_cache.domain.limits import (
 from layer_cache.domain.rows import RowKey, row_keys
 from layer_cache.metrics import CacheMetrics
 from layer_cache.rpc.columns import check_columns
+from layer_cache.rpc.lookups import LookupStream, render
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.filters import both, upserted_until
@@ -36,13 +38,18 @@ from layer_wire.row_filters import compile_filter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
-    """Serves ``layer.cache.v1.CacheService``."""
+    """Serves ``layer.cache.v1.CacheService``.
+
+    Args:
+        draining: Set when the process is about to stop; streams of lookups end then.
+    """
 
     reads: Reads
     writes: Writes
     sessions: Sessions
     statistics: Statistics
     metrics: CacheMetrics
+    draining: asyncio.Event
 
     async def OpenSession(
         self, request: cache_pb2.OpenSessionRequest, context: object
@@ -93,29 +100,15 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def LookupRows(
         self, request: cache_pb2.LookupRowsRequest, context: object
     ) -> cache_pb2.LookupRowsResponse:
-        namespace = parse_namespace(request.namespace)
-        found = await self.reads.lookup(
-            namespace,
-            request.ids,
-            Projection(
-                with_vectors=request.with_vectors,
-                attribute_names=_attribute_names(request.attribute_names),
-                ids_only=request.ids_only,
-            ),
-        )
-        self.metrics.count_lookup(
-            namespace,
-            asked=len(request.ids),
-            payload=found.bodies,
-            is_suspended=found.is_suspended,
-        )
-        return cache_pb2.LookupRowsResponse(
-            hit_positions=found.positions,
-            bodies=found.bodies,
-            vectors=found.vectors,
-            read_token=found.read_token,
-            is_suspended=found.is_suspended,
-        )
+        response = cache_pb2.LookupRowsResponse()
+        render(await self._look_up(request), response)
+        return response
+
+    async def StreamLookups(
+        self, requests: AsyncIterator[cache_pb2.StreamLookupsRequest], context: object
+    ) -> AsyncIterator[cache_pb2.StreamLookupsResponse]:
+        async for response in LookupStream(self._look_up, self.draining).answers(requests):
+            yield response
 
     async def BackfillRows(
         self, request: cache_pb2.BackfillRowsRequest, context: object
@@ -205,6 +198,25 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             record_disk_bytes_max=figures.records.disk_bytes_max,
             warm_namespace_count=figures.warm_count,
         )
+
+    async def _look_up(self, request: cache_pb2.LookupRowsRequest) -> Found:
+        namespace = parse_namespace(request.namespace)
+        found = await self.reads.lookup(
+            namespace,
+            request.ids,
+            Projection(
+                with_vectors=request.with_vectors,
+                attribute_names=_attribute_names(request.attribute_names),
+                ids_only=request.ids_only,
+            ),
+        )
+        self.metrics.count_lookup(
+            namespace,
+            asked=len(request.ids),
+            payload=found.bodies,
+            is_suspended=found.is_suspended,
+        )
+        return found
 
     @property
     def _lease_ms(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -343,6 +344,31 @@ async def test_a_member_that_vanishes_is_given_up_after_the_set_time(start: Star
                     seen.append(found.is_suspended)
         assert seen == [False, True, False]
         assert not found.hit_positions
+
+
+async def test_a_stream_looks_up_as_calls_do_and_ends_when_the_process_stops(start: Start) -> None:
+    async with start(LAYER_CACHE_SHUTDOWN_GRACE_S="60") as (cache, process):
+        await fill(cache, b"u1", b"u2")
+        stream: Any = cache.StreamLookups()
+        requests = [
+            cache_pb2.LookupRowsRequest(namespace="books", ids=[b"u2", b"u3"], with_vectors=True),
+            cache_pb2.LookupRowsRequest(namespace="books", ids=[b"u1"], attribute_names=["year"]),
+        ]
+        await stream.write(
+            cache_pb2.StreamLookupsRequest(
+                lookups=[
+                    cache_pb2.NumberedLookup(lookup_number=number, lookup=request)
+                    for number, request in enumerate(requests)
+                ]
+            )
+        )
+        answered = {one.lookup_number: one.found for one in (await stream.read()).answers}
+        for number, request in enumerate(requests):
+            called = await cache.LookupRows(request)
+            answered[number].read_token = called.read_token  # no two are alike
+            assert answered[number] == called
+        assert await process.terminate() == 0
+        assert await stream.code() is grpc.StatusCode.OK
 
 
 async def test_health_reflection_and_metrics_answer(start: Start) -> None:

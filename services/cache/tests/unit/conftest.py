@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 import pytest
@@ -55,6 +56,7 @@ class Cache:
             clock=lambda: self.now_s,
             wall_ms=self.now_ms,
             limits=self.limits,
+            draining=asyncio.Event(),
         )
         self.reads, self.writes = servicer.reads, servicer.writes
         self.sessions, self.statistics = servicer.sessions, servicer.statistics

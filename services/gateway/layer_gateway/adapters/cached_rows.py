@@ -12,6 +12,7 @@ import structlog
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_gateway.adapters.cache_metrics import ReplicaMetrics
 from layer_gateway.adapters.joined_lookups import JoinedLookups, LookupKind
+from layer_gateway.adapters.lookup_stream import LookupStream
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.ports.rows import CacheConnection, CachedRow, CacheLookup, Fence
 from layer_kit.errors import LayerError
@@ -66,6 +67,7 @@ class CachedRows:
         self._membership = membership
         self._lookup_timeout_s = lookup_timeout_s
         self._fence_ttl_ms = int((write_timeout_s + FENCE_MARGIN_S) * 1000)
+        self._look_up = LookupStream(stub)
         self._joined_lookups = JoinedLookups(self.ask)
         self._unannounced = metrics.unannounced
 
@@ -94,7 +96,7 @@ class CachedRows:
         return await self._joined_lookups(kind, ids)
 
     async def ask(self, kind: LookupKind, ids: Sequence[bytes]) -> CacheLookup:
-        """Look ``ids`` up in a call of their own."""
+        """Look ``ids`` up, joined with nobody's."""
         if not self.is_available:
             return CacheLookup(is_available=False)
         request = cache_pb2.LookupRowsRequest(
@@ -105,7 +107,7 @@ class CachedRows:
             ids_only=kind.names == (),
         )
         try:
-            answer = await invoke(self._stub.LookupRows, request, timeout_s=self._lookup_timeout_s)
+            answer = await self._look_up(request, timeout_s=self._lookup_timeout_s)
         except LayerError as error:
             self._membership.lose(error)
             return CacheLookup(is_available=False)
@@ -114,6 +116,10 @@ class CachedRows:
             hits={at: CachedRow(body=body, vectors=vectors) for at, body, vectors in rows},
             read_token=answer.read_token,
         )
+
+    async def close(self) -> None:
+        """Let go of the way to the cache; what waits for it is a miss."""
+        await self._look_up.close()
 
     def join_tokens(self, earlier: bytes, later: bytes) -> bytes:
         return later or earlier  # the later one admits more

@@ -30,10 +30,13 @@ class Caches:
     warmth: CacheWarmth
     records: RecordCache
     memberships: Sequence[Membership] = ()
+    ways: Sequence[CachedRows] = ()
+    """One to each replica."""
 
     async def aclose(self) -> None:
         """Leave every replica cleanly; the channels are still open then."""
         await asyncio.gather(*(membership.close() for membership in self.memberships))
+        await asyncio.gather(*(way.close() for way in self.ways))
 
 
 async def open_caches(
@@ -54,14 +57,14 @@ async def open_caches(
         none = Caches(rows=NoCache(), warmth=NoWarmth(), records=RecordsClient({}))
         return none, ()
     metrics = CacheMetrics(registry)
-    rows: dict[str, Replica] = {}
+    ways: dict[str, CachedRows] = {}
     ring = Ring(list(channels)).fingerprint if len(channels) > 1 else b""
     memberships = []
     for number, (address, channel) in enumerate(channels.items()):
         stub = cache_pb2_grpc.CacheServiceStub(channel)
         membership = Membership(stub, monotonic=monotonic, metrics=metrics.of(number), ring=ring)
         memberships.append(membership)
-        rows[address] = CachedRows(
+        ways[address] = CachedRows(
             stub,
             membership,
             lookup_timeout_s=lookup_timeout_s,
@@ -70,7 +73,7 @@ async def open_caches(
         )
     await asyncio.gather(*(membership.keep() for membership in memberships))
     caches = Caches(
-        rows=_as_one(rows),
+        rows=_as_one(ways),
         warmth=WarmthClient(list(map(cache_pb2_grpc.WarmthServiceStub, channels.values()))),
         records=RecordsClient(
             {
@@ -79,9 +82,10 @@ async def open_caches(
             }
         ),
         memberships=memberships,
+        ways=list(ways.values()),
     )
     return caches, list(channels.values())
 
 
-def _as_one(rows: Mapping[str, Replica]) -> RowCache:
-    return next(iter(rows.values())) if len(rows) == 1 else ReplicatedRows(rows)
+def _as_one(ways: Mapping[str, Replica]) -> RowCache:
+    return next(iter(ways.values())) if len(ways) == 1 else ReplicatedRows(ways)
