@@ -17,8 +17,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from layer_kit.children import Child, start_child
 from layer_kit.supervision import parse_listening_line
-from layer_testing.children import Child, start_child
 
 START_S_MAX: Final = 30.0
 STOP_S_MAX: Final = 15.0

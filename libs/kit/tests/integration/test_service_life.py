@@ -15,10 +15,10 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from layer_kit.children import DEVNULL, start_child
 from layer_kit.rpc.client import invoke, open_channel
 from layer_kit.supervision import SUPERVISOR_VARIABLE, parse_listening_line
 from layer_kit.telemetry.traces import FLUSH_S_MAX
-from layer_testing.children import DEVNULL, start_child
 from layer_testing.echo import EchoStub
 from layer_testing.processes import ServiceProcess, child_environment, launch, running
 

@@ -125,8 +125,7 @@ class Watermarks:
 
     def cut(self, namespace: Namespace) -> Cut:
         """Return where reads of a namespace end now; a request takes one and keeps it."""
-        if self._shared is not None and (mark := self._shared.read(namespace)) is not None:
-            self._learn(mark)
+        self._hear_of(namespace)
         watched = self._watched.get(namespace)
         if watched is None:
             return Cut()
@@ -137,7 +136,7 @@ class Watermarks:
 
     def is_stable(self, namespace: Namespace) -> bool:
         """Tell whether the latest poll has found the index up to date."""
-        self.cut(namespace)  # which hears of the polls of others
+        self._hear_of(namespace)
         watched = self._watched.get(namespace)
         return watched is not None and watched.status is IndexStatus.UP_TO_DATE
 
@@ -162,7 +161,7 @@ class Watermarks:
 
     def forget(self, namespace: Namespace) -> None:
         """Forget a namespace that was deleted."""
-        self._watched.pop(namespace, None)
+        self._forget(namespace, self._stamps.now_ms())
 
     async def poll(self) -> None:
         """Start looking at every namespace that is due, a bounded number at a time."""
@@ -192,6 +191,11 @@ class Watermarks:
             task.cancel()
         await asyncio.gather(*self._polls, return_exceptions=True)
 
+    def _forget(self, namespace: Namespace, at_ms: int) -> None:
+        self._watched.pop(namespace, None)
+        if self._shared is not None:
+            self._shared.forget(namespace, at_ms)
+
     def _watch(self, namespace: Namespace, now_s: float) -> Watched:
         watched = self._watched.get(namespace)
         if watched is None:
@@ -202,8 +206,15 @@ class Watermarks:
             self._watched.move_to_end(namespace)
         return watched
 
+    def _hear_of(self, namespace: Namespace) -> None:
+        """Take over what other processes on this host have learnt."""
+        if self._shared is not None and (mark := self._shared.read(namespace)) is not None:
+            self._learn(mark)
+
     def _learn(self, mark: Mark) -> None:
-        """Take over what another process on this host has learnt, if it is news."""
+        if mark.is_deleted:
+            self._unlearn(mark)
+            return
         now_s = self._monotonic()
         watched = self._watch(mark.namespace, now_s)
         self._stamps.heard_of(mark.polled_at_ms)
@@ -213,6 +224,15 @@ class Watermarks:
             watched.due_at_s = max(watched.due_at_s, now_s + self._interval_s(watched))
         if mark.watermark_ms is not None:
             self._advance(mark.namespace, watched, mark.watermark_ms)
+
+    def _unlearn(self, mark: Mark) -> None:
+        """Give up what was true of a namespace before another process saw it deleted."""
+        watched = self._watched.get(mark.namespace)
+        if watched is not None and watched.polled_at_ms <= mark.polled_at_ms:
+            watched.status = IndexStatus.UNKNOWN
+            watched.watermark_ms = None
+            watched.polled_at_ms = mark.polled_at_ms
+            watched.due_at_s = self._monotonic()
 
     async def _look(self, namespace: Namespace, watched: Watched, started_s: float) -> None:
         """Poll one namespace; errors are counted, logged and make the next poll come later."""
@@ -235,13 +255,14 @@ class Watermarks:
 
     async def _status(self, namespace: Namespace, watched: Watched) -> str:
         """Ask the store and remember what it says; return one word for it."""
+        self._hear_of(namespace)
         polled_at_ms = self._stamps.now_ms()
         on_their_way_ms = self._stamps.earliest_in_flight(namespace)
         async with asyncio.timeout(POLL_TIMEOUT_S):
             answer = await self._store.metadata(namespace, _caller(watched.authorization))
         if answer.status == HTTPStatus.NOT_FOUND:
             if self._watched.get(namespace) is watched:
-                self.forget(namespace)
+                self._forget(namespace, polled_at_ms)
             return "gone"
         if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             watched.authorization = None

@@ -31,6 +31,7 @@ _SLOT: Final = struct.Struct("@QQqqq")
 
 TABLE_BYTES: Final = SLOTS_COUNT * _SLOT.size
 _STATUSES: Final = tuple(IndexStatus)
+_DELETED: Final = len(_STATUSES)
 _NONE: Final = -1
 
 
@@ -45,7 +46,8 @@ class MarkTable:
     """The table of a pool, as one of its processes sees it.
 
     A slot is written under a lock and read without one. Each of its numbers is written at once,
-    and goes only forward, so that a reader never sees one that was not true.
+    and goes only forward until the namespace is deleted, so that a reader never sees one that was
+    not true.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -64,9 +66,10 @@ class MarkTable:
             if (high, low) == key:
                 return Mark(
                     namespace=namespace,
-                    status=_STATUSES[status],
+                    status=IndexStatus.UNKNOWN if status == _DELETED else _STATUSES[status],
                     watermark_ms=None if watermark_ms == _NONE else watermark_ms,
                     polled_at_ms=polled_at_ms,
+                    is_deleted=status == _DELETED,
                 )
             if not high and not low:
                 return None
@@ -82,9 +85,23 @@ class MarkTable:
             if (high, low) != key:
                 watermark_ms, polled_at_ms, status = _NONE, _NONE, 0
                 _SLOT.pack_into(self._memory, at, 0, 0, _NONE, _NONE, 0)
+            elif status == _DELETED and mark.polled_at_ms <= polled_at_ms:
+                return  # it tells of what was deleted meanwhile
             if mark.polled_at_ms >= polled_at_ms:
                 polled_at_ms, status = mark.polled_at_ms, _STATUSES.index(mark.status)
             _SLOT.pack_into(self._memory, at, *key, max(watermark_ms, ours), polled_at_ms, status)
+
+    def forget(self, namespace: Namespace, at_ms: int) -> None:
+        """Have every process give up what it knew of a namespace; the slot stays for those after.
+
+        Nothing is put where nothing is known.
+        """
+        key = _key(namespace)
+        with self._locked():
+            at = self._place(key)
+            high, low, _, polled_at_ms, _ = self._slot(at)
+            if (high, low) == key and polled_at_ms <= at_ms:
+                _SLOT.pack_into(self._memory, at, *key, _NONE, at_ms, _DELETED)
 
     def _slot(self, at: int) -> tuple[int, int, int, int, int]:
         high, low, watermark_ms, polled_at_ms, status = _SLOT.unpack_from(self._memory, at)

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -21,15 +21,17 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from layer_gateway.pool.expositions import summed
 from layer_gateway.pool.marks import new_table
+from layer_gateway.pool.runs import NotServingError, end_of, start_run
 from layer_gateway.pool.worker import Worker, this_worker
 from layer_gateway.settings import GatewaySettings
 from layer_kit.addresses import TcpAddress, explain, parse_address
+from layer_kit.children import Child
 from layer_kit.configuration import ConfigurationError
 from layer_kit.errors import LayerError
 from layer_kit.health import Health
 from layer_kit.ops import ops_server
 from layer_kit.process import Addresses
-from layer_kit.supervision import SUPERVISOR_VARIABLE, parse_listening_line
+from layer_kit.supervision import SUPERVISOR_VARIABLE
 from layer_upstream import UpstreamClient, UpstreamLimits
 
 log = structlog.get_logger(__name__)
@@ -38,6 +40,10 @@ BACKOFF_S_MIN: Final = 0.1
 BACKOFF_S_MAX: Final = 10.0
 STEADY_S: Final = 30.0
 """A worker that has lived as long is restarted at once when it ends."""
+START_PATIENCE_S: Final = 60.0
+"""As long as the probes of an orchestrator wait for a pod to start."""
+
+WORKER_COMMAND: Final = (sys.executable, "-m", "layer_gateway")
 
 SCRAPE_TIMEOUT_S: Final = 2.0
 STOP_MARGIN_S: Final = 5.0
@@ -86,20 +92,29 @@ class Workers:
         health: Health,
         registry: CollectorRegistry,
         marks_fd: int,
+        *,
+        command: Sequence[str] = WORKER_COMMAND,
+        start_patience_s: float = START_PATIENCE_S,
     ) -> None:
         self._settings = settings
         self._health = health
         self._registry = registry
         self._marks_fd = marks_fd
+        self._command = command
+        self._start_patience_s = start_patience_s
         self._environment: dict[str, str] = {}
         self._pool_address = ""
-        self._running: dict[int, asyncio.subprocess.Process] = {}
+        self._running: dict[int, Child] = {}
         self._scraped: dict[int, UpstreamClient] = {}
         self._keepers: list[asyncio.Task[None]] = []
-        self._is_stopping = False
         self._restarts = Counter(
             "layer_worker_restarts_total",
             "Workers that ended without being told to.",
+            registry=registry,
+        )
+        self._failed_starts = Counter(
+            "layer_worker_failed_starts_total",
+            "Attempts to start a worker again from which none came to serve.",
             registry=registry,
         )
 
@@ -107,7 +122,7 @@ class Workers:
         """Start every worker and keep it running.
 
         Raises:
-            ConfigurationError: When one ends before it serves; it has said why.
+            ConfigurationError: When one does not come to serve.
         """
         self._pool_address = pool_address
         self._environment = {
@@ -120,20 +135,23 @@ class Workers:
         numbers = range(self._settings.workers)
         for number in numbers:
             self._health.require(_component(number))
-        if not all(await asyncio.gather(*map(self._launch, numbers))):
-            raise ConfigurationError("a worker ended before it served")
+        # The first of several failures is told, once there is no worker that still starts.
+        for outcome in await asyncio.gather(*map(self._launch, numbers), return_exceptions=True):
+            if isinstance(outcome, NotServingError):
+                raise ConfigurationError(f"a worker {outcome}") from outcome
+            if outcome is not None:
+                raise outcome
         self._keepers = [asyncio.create_task(self._keep(number)) for number in numbers]
 
     async def stop(self) -> None:
         """Let every worker drain, and end those that take longer than they may."""
-        self._is_stopping = True
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         processes = list(self._running.values())
         for process in processes:
-            _send(process, signal.SIGTERM)
-        ending = [asyncio.create_task(process.wait()) for process in processes]
+            process.send_signal(signal.SIGTERM)
+        ending = [asyncio.create_task(end_of(process)) for process in processes]
         if ending:
             _, late = await asyncio.wait(
                 ending, timeout=self._settings.shutdown_grace_s + STOP_MARGIN_S
@@ -141,7 +159,7 @@ class Workers:
             if late:
                 log.warning("workers_killed", count=len(late))
             for process in processes:
-                _send(process, signal.SIGKILL)
+                process.kill()
             await asyncio.gather(*ending)
         for client in self._scraped.values():
             await client.aclose()
@@ -158,37 +176,38 @@ class Workers:
         pause_s = BACKOFF_S_MIN
         while True:
             began_s = loop.time()
-            process = self._running[number]
-            code = await process.wait()
+            code = await end_of(self._running[number])
             self._health.unready(_component(number), f"ended with {code}")
             self._restarts.inc()
             if loop.time() - began_s >= STEADY_S:
                 pause_s = BACKOFF_S_MIN
             log.error("worker_ended", number=number, code=code, restart_s=pause_s)
+            pause_s = await self._relaunch(number, pause_s)
+
+    async def _relaunch(self, number: int, pause_s: float) -> float:
+        """Start a worker, as often as it takes; return the pause before the next time."""
+        while True:
             await asyncio.sleep(pause_s)
             pause_s = min(BACKOFF_S_MAX, pause_s * 2)
-            await self._launch(number)
+            try:
+                await self._launch(number)
+            except NotServingError as error:
+                why = str(error)
+            else:
+                return pause_s
+            self._health.unready(_component(number), why)
+            self._failed_starts.inc()
+            log.error("worker_not_started", number=number, why=why, retry_s=pause_s)
 
-    async def _launch(self, number: int) -> bool:
-        """Start a worker; tell whether it has come to serve."""
+    async def _launch(self, number: int) -> None:
         worker = Worker(number=number, marks_fd=self._marks_fd, pool_address=self._pool_address)
-        environment = {**self._environment, **worker.variables()}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "layer_gateway",
-            env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
+        self._running[number], addresses = await start_run(
+            self._command,
+            env={**self._environment, **worker.variables()},
             pass_fds=(self._marks_fd,),
+            patience_s=self._start_patience_s,
         )
-        self._running[number] = process
-        assert process.stdout is not None
-        while line := (await process.stdout.readline()).decode():
-            if (addresses := parse_listening_line(line)) is not None:
-                await self._serves(number, addresses)
-                return True
-        return False
+        await self._serves(number, addresses)
 
     async def _serves(self, number: int, addresses: Addresses) -> None:
         if (before := self._scraped.get(number)) is not None:
@@ -225,11 +244,6 @@ async def _scrape(client: UpstreamClient) -> str | None:
     except LayerError:
         return None  # it is being restarted
     return answer.body.decode()
-
-
-def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(number)
 
 
 def _component(number: int) -> str:

@@ -18,6 +18,8 @@ class Mark:
     status: IndexStatus
     watermark_ms: int | None
     polled_at_ms: int
+    is_deleted: bool = False
+    """Whether the namespace was deleted then, so that nothing older is true of it."""
 
 
 class SharedMarks(Protocol):
@@ -25,6 +27,8 @@ class SharedMarks(Protocol):
 
     def read(self, namespace: Namespace) -> Mark | None: ...
     def publish(self, mark: Mark) -> None: ...
+    def forget(self, namespace: Namespace, at_ms: int) -> None:
+        """Remember that a namespace was deleted, unless it was polled since."""
 
 
 class SearchObserver(Protocol):

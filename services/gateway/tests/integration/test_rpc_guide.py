@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from layer_testing.children import start_child
+from layer_kit.children import start_child
 from layer_testing.processes import child_environment, running
 
 GUIDE = Path("docs/guides/grpc.md").absolute()

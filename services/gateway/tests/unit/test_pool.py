@@ -56,6 +56,27 @@ def test_a_watermark_never_goes_back(tables: tuple[MarkTable, MarkTable]) -> Non
     assert (found.watermark_ms, found.status) == (900, IndexStatus.UPDATING)
 
 
+def test_a_deleted_namespace_is_so_for_all_until_it_is_polled_again(
+    tables: tuple[MarkTable, MarkTable],
+) -> None:
+    ours, theirs = tables
+    ours.forget(Namespace("never-seen"), 1)
+    assert theirs.read(Namespace("never-seen")) is None
+    ours.publish(mark("ns", 900, polled_at_ms=1000))
+    ours.forget(Namespace("ns"), 999)
+    assert theirs.read(Namespace("ns")) == mark("ns", 900, polled_at_ms=1000)
+
+    ours.forget(Namespace("ns"), 1500)
+    theirs.publish(mark("ns", 1400, polled_at_ms=1500))
+    found = theirs.read(Namespace("ns"))
+    assert found is not None
+    assert found.is_deleted
+    assert (found.watermark_ms, found.polled_at_ms) == (None, 1500)
+
+    theirs.publish(mark("ns", None, polled_at_ms=1501))
+    assert ours.read(Namespace("ns")) == mark("ns", None, polled_at_ms=1501)
+
+
 def test_more_namespaces_than_places_push_out_the_oldest_and_mix_up_none(
     tables: tuple[MarkTable, MarkTable],
 ) -> None:

@@ -43,6 +43,15 @@ class Table(dict[Namespace, Mark]):
     def publish(self, mark: Mark) -> None:
         self[mark.namespace] = mark
 
+    def forget(self, namespace: Namespace, at_ms: int) -> None:
+        self[namespace] = Mark(
+            namespace=namespace,
+            status=IndexStatus.UNKNOWN,
+            watermark_ms=None,
+            polled_at_ms=at_ms,
+            is_deleted=True,
+        )
+
 
 @dataclass
 class World:
@@ -373,6 +382,47 @@ async def test_processes_of_one_host_learn_from_each_other() -> None:
     assert await pupil.polls_after(1) == 0
     with pupil.stamps.writing(TOOLS) as stamp_ms:
         assert stamp_ms > (teacher.stable_as_of() or 0)
+
+
+async def test_a_namespace_that_one_process_saw_deleted_is_forgotten_by_all() -> None:
+    table = Table()
+    teacher, pupil = World(shared=table), World(shared=table)
+    for world in (teacher, pupil):
+        world.watermarks.seen(TOOLS, ANN)
+    await teacher.poll()
+    assert pupil.watermarks.is_stable(TOOLS)
+
+    teacher.wall_ms += 1
+    teacher.watermarks.forget(TOOLS)
+
+    for world in (teacher, pupil):
+        assert world.watermarks.cut(TOOLS) == Cut()
+        assert not world.watermarks.is_stable(TOOLS)
+
+
+async def test_a_namespace_that_was_made_anew_is_as_stable_as_a_poll_since_then() -> None:
+    table = Table()
+    teacher, pupil = World(shared=table), World(shared=table)
+    for world in (teacher, pupil):
+        world.watermarks.seen(TOOLS, ANN)
+    await teacher.poll()
+    assert pupil.stable_as_of() is not None
+    pupil.watermarks.written(TOOLS, ANN)
+    answered = await started(pupil)  # about what is deleted meanwhile
+    teacher.wall_ms += 1
+    teacher.watermarks.forget(TOOLS)
+
+    pupil.wall_ms += 2
+    pupil.watermarks.written(TOOLS, ANN)
+    assert pupil.watermarks.cut(TOOLS) == Cut()
+    answered()
+    await pupil.watermarks.settled()
+    assert pupil.watermarks.cut(TOOLS) == Cut()
+
+    pupil.metadata_body = UPDATING
+    assert await pupil.polls_after(1) == 1
+    assert pupil.watermarks.cut(TOOLS) == Cut(is_updating=True)
+    assert teacher.watermarks.cut(TOOLS) == Cut(is_updating=True)
 
 
 async def test_old_lessons_teach_nothing() -> None:
