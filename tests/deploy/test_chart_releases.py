@@ -68,6 +68,15 @@ def test_the_gateway_finds_the_cache_of_its_release() -> None:
     assert ("Service", "blue-cache") in release.names
 
 
+def test_the_gateway_runs_as_many_workers_as_it_is_told() -> None:
+    alone, several = (
+        render_service("gateway", required_values("gateway") | values).environment("gateway")
+        for values in ({}, {"workers": 4})
+    )
+    assert "LAYER_GATEWAY_WORKERS" not in alone
+    assert several["LAYER_GATEWAY_WORKERS"] == "4"
+
+
 def test_the_gateway_knows_every_pod_of_several_caches() -> None:
     gateway = {"upstream": {"url": URL}, "cache": {"replicas": 3}}
     release = render({"gateway": gateway, "cache": {"replicaCount": 3}})

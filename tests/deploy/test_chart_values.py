@@ -58,6 +58,7 @@ def test_a_schema_refuses(service: str, fault: str) -> None:
         ("gateway", {"upstream": {"url": "store.example.com"}}),
         ("gateway", {"upstream": {"apiKey": {"value": "secret"}}}),
         ("gateway", {"service": {"type": "ExternalName"}}),
+        ("gateway", {"workers": 0}),
         ("cache", {"autoscaling": {"enabled": True}}),
         ("cache", {"diskBytesMax": "8Gi"}),
         ("cache", {"backend": "redis"}),

@@ -4,6 +4,10 @@
 {{- end }}
 
 {{- define "gateway.environment" -}}
+{{- if ne (int .Values.workers) 1 }}
+- name: LAYER_GATEWAY_WORKERS
+  value: {{ .Values.workers | quote }}
+{{- end }}
 {{- if .Values.vectorStores }}
 - name: LAYER_STORE_JSON
   value: {{ .Values.vectorStores | toJson | quote }}
