@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any
@@ -119,6 +120,29 @@ async def test_what_was_not_carried_out_or_is_passed_on_is_not_told(
     await search(told_edge, 5, name)
     (entry,) = await told(told_edge, 1, history_path(name))
     assert entry["query"]["top_k"] == 6
+
+
+async def test_a_query_that_cannot_be_told_takes_no_other_with_it(
+    told_edge: EdgeCaller, name: str
+) -> None:
+    ranking: list[Any] = ["title", "BM25", "x"]
+    for _ in range(300):
+        ranking = ["Sum", [ranking]]
+    filters: list[Any] = ["n", "Eq", 1]
+    for _ in range(100):
+        filters = ["Not", filters]
+    path = f"/v2/namespaces/{name}/query"
+    deep = ({"rank_by": ranking, "top_k": 1}, {"vector": [1.0], "filters": filters})
+    answers = await asyncio.gather(
+        search(told_edge, 1, name),
+        *(told_edge("POST", path, body) for body in deep),
+        search(told_edge, 2, name),
+    )
+    assert [answer.status for answer in answers] == [200] * 4
+    entries = await told(told_edge, 2, history_path(name))
+    assert sorted(entry["query"]["top_k"] for entry in entries) == [2, 3]
+    metrics = (await told_edge("GET", "/metrics")).body.decode()
+    assert 'layer_history_edge_events_total{result="refused"} 2.0' in metrics
 
 
 @pytest.mark.parametrize(
