@@ -74,8 +74,8 @@ class LocalDisk:
                 segments = build(number, iter(reader))
                 if segments:
                     bundles[number] = self._write_bundle(number, segments)
-                if reader.is_damaged:
-                    self._put_aside(path, "log")
+                if reader.damages_count:
+                    self._put_aside(path, "log", reader.damages_count)
                     continue
             path.unlink()
         self._number = max((int(number, 16) for number in bundles), default=0)
@@ -169,10 +169,11 @@ class LocalDisk:
             self._bundle_bytes[bundle.number] = bundle.size_bytes
             yield bundle
 
-    def _put_aside(self, path: Path, damage: Damage) -> None:
+    def _put_aside(self, path: Path, damage: Damage, count: int = 1) -> None:
         """Keep a damaged file for whoever wants to look at it, out of the way."""
-        log.error("file_damaged", kind=damage, file=path.name)
-        self._count_damage(damage)
+        log.error("file_damaged", kind=damage, file=path.name, count=count)
+        for _ in range(count):
+            self._count_damage(damage)
         with contextlib.suppress(OSError):
             path.rename(self._directory.damaged / path.name)
 

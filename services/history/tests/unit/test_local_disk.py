@@ -54,14 +54,29 @@ async def test_what_a_power_cut_leaves_at_the_end_is_no_damage(tmp_path: Path, t
     assert (found, dict(parts.damages)) == (THREE, {})
 
 
-async def test_a_damaged_record_is_passed_by_and_its_file_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", range(3))
+@pytest.mark.parametrize("at", [0, 5, 7, 9, 13, 40])
+async def test_a_flipped_bit_costs_its_record_alone_and_the_file_is_kept(
+    tmp_path: Path, damaged: int, at: int
+) -> None:
     path = await leave_log(tmp_path)
     body = bytearray(path.read_bytes())
-    body[body.index(b"books")] ^= 1
+    body[len(body) // 3 * damaged + at] ^= 1
     path.write_bytes(body)
     found, parts = await moments_after(tmp_path)
-    assert (found, parts.damages["log"]) == (THREE[:2], 1)
+    assert found == [time_ns for time_ns in THREE if time_ns != NOW_NS + damaged]
+    assert parts.damages == {"log": 1}
     assert [one.name for one in (tmp_path / "data" / "damaged").iterdir()] == [path.name]
+
+
+async def test_every_damage_of_a_log_is_counted(tmp_path: Path) -> None:
+    path = await leave_log(tmp_path)
+    body = bytearray(path.read_bytes())
+    for record in (0, 2):
+        body[len(body) // 3 * record + 5] ^= 0x40
+    path.write_bytes(b"rubbish" + body[: len(body) // 3] + body)
+    found, parts = await moments_after(tmp_path)
+    assert (found, parts.damages) == ([NOW_NS + 1], {"log": 2})
 
 
 async def test_damaged_bundles_and_segments_are_passed_by(tmp_path: Path) -> None:
