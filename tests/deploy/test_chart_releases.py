@@ -65,6 +65,8 @@ def test_the_gateway_finds_the_cache_of_its_release() -> None:
     release = render({"gateway": {"upstream": {"url": URL}}}, name="blue")
     address = release.environment("blue-gateway")["LAYER_GATEWAY_CACHE_ADDRESS"]
     assert address == "dns:///blue-cache:7101"
+    history = release.environment("blue-history")
+    assert history["LAYER_HISTORY_CACHE_ADDRESS"] == address
     assert ("Service", "blue-cache") in release.names
 
 
@@ -78,8 +80,9 @@ def test_the_gateway_runs_as_many_workers_as_it_is_told() -> None:
 
 
 def test_the_gateway_knows_every_pod_of_several_caches() -> None:
-    gateway = {"upstream": {"url": URL}, "cache": {"replicas": 3}}
-    release = render({"gateway": gateway, "cache": {"replicaCount": 3}})
+    knows = {"cache": {"replicas": 3}}
+    gateway = {"upstream": {"url": URL}, **knows}
+    release = render({"gateway": gateway, "history": knows, "cache": {"replicaCount": 3}})
     addresses = release.environment("layer-gateway")["LAYER_GATEWAY_CACHE_ADDRESS"].split(",")
     assert addresses == [f"dns:///layer-cache-{number}.layer-cache:7101" for number in range(3)]
     cache = release.one("StatefulSet", "layer-cache")["spec"]
@@ -92,6 +95,10 @@ def test_gateways_that_would_not_know_every_cache_are_refused(pods: int, known: 
     gateway = {"upstream": {"url": URL}, "cache": {"replicas": known}}
     with pytest.raises(helm.HelmRenderError, match=r"gateway\.cache\.replicas"):
         render({"gateway": gateway, "cache": {"replicaCount": pods}})
+    history = {"cache": {"replicas": known}}
+    gateway = {"upstream": {"url": URL}, "cache": {"replicas": max(pods, 1)}}
+    with pytest.raises(helm.HelmRenderError, match=r"history\.cache\.replicas"):
+        render({"gateway": gateway, "history": history, "cache": {"replicaCount": pods}})
 
 
 def test_a_gateway_beside_a_disabled_cache_runs_without_one() -> None:

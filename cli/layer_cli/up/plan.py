@@ -158,7 +158,12 @@ class _Plan:
             "history",
             DATA_DIRECTORY=str(self.home.path / "history"),
             OBJECTS_DIRECTORY=str(self.home.path / "objects"),
+            CACHE_ADDRESS=self._cache_addresses,
         )
+
+    @property
+    def _cache_addresses(self) -> str:
+        return ",".join(map(self.home.socket_address, self.options.cache_names))
 
     def on_socket(self, service: str, **defaults: str) -> ProcessSpec:
         address = self.home.socket_address(service)
@@ -169,9 +174,7 @@ class _Plan:
         http_port = self.options.http_port and self.options.http_port + index
         grpc_port = self.options.grpc_port and self.options.grpc_port + index
         variables = {
-            "LAYER_GATEWAY_CACHE_ADDRESS": ",".join(
-                map(self.home.socket_address, self.options.cache_names)
-            ),
+            "LAYER_GATEWAY_CACHE_ADDRESS": self._cache_addresses,
             "LAYER_GATEWAY_HISTORY_ADDRESS": self.home.socket_address("history"),
             "LAYER_GATEWAY_RUNTIME_ADDRESS": self.home.socket_address("runtime"),
         }

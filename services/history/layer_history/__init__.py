@@ -1,1 +1,1 @@
-"""Search history: the API is declared, its calls are not offered yet."""
+"""Search history: what was searched and which results were opened."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,9 +13,12 @@ from typing import Final
 
 import structlog
 
+from layer.cache.v1 import cache_pb2_grpc
 from layer.history.v1 import history_pb2, history_pb2_grpc
+from layer_history.adapters.cache_mirror import CacheMirror
 from layer_history.adapters.directory import DataDirectory, write_whole
 from layer_history.adapters.local_disk import LocalDisk
+from layer_history.adapters.no_mirror import NoMirror
 from layer_history.application.appending import Appending
 from layer_history.application.catalogue import Catalogue
 from layer_history.application.compaction import Compaction
@@ -28,12 +32,14 @@ from layer_history.application.segments import Segments
 from layer_history.application.shipping import Shipping
 from layer_history.domain.policy import Policy, Redaction
 from layer_history.metrics import Figures, FiguresCollector, HistoryMetrics
+from layer_history.ports import Mirror
 from layer_history.rpc.servicer import HistoryServicer
 from layer_history.settings import HistorySettings
 from layer_kit.clock import monotonic
 from layer_kit.configuration import ConfigurationError
 from layer_kit.errors import LayerError
 from layer_kit.process import Addresses
+from layer_kit.rpc.client import open_channel
 from layer_kit.service import ServiceFrame, service_frame
 from layer_objects import ObjectStore, open_object_store
 
@@ -42,6 +48,9 @@ log = structlog.get_logger(__name__)
 SERVICES: Final = tuple(history_pb2.DESCRIPTOR.services_by_name.values())
 SHIP_INTERVAL_S: Final = 0.5
 POLICY_INTERVAL_S: Final = 30.0
+MIRROR_INTERVAL_S: Final = 1.0
+SHIPPING_S_MAX: Final = 10
+"""How long a flush may take to reach the object store before other replicas lose sight of it."""
 
 
 @asynccontextmanager
@@ -114,6 +123,7 @@ def _build(settings: HistorySettings, frame: ServiceFrame) -> _Parts:
     disk = LocalDisk(directory, now_ns=time.time_ns, count_damage=metrics.count_damage)
     frame.resources.callback(disk.close)
     recent = Recent()
+    mirror = _open_mirror(settings, frame, metrics, directory.replica)
     policies = _open_policies(settings, objects, directory.policies)
     sealing = Sealing(disk=disk, recent=recent, replica=directory.replica)
     try:
@@ -153,6 +163,7 @@ def _build(settings: HistorySettings, frame: ServiceFrame) -> _Parts:
             recent=recent,
             policies=policies,
             sealing=sealing,
+            mirror=mirror,
             disk_bytes_max=settings.disk_bytes_max,
         ),
         shipping=Shipping(
@@ -164,10 +175,11 @@ def _build(settings: HistorySettings, frame: ServiceFrame) -> _Parts:
             catalogue=catalogue,
             compaction=compaction,
             policies=policies,
+            mirror=mirror,
             now_ns=time.time_ns,
         ),
         listing=Listing(
-            reading=Reading(recent=recent, catalogue=catalogue, segments=segments),
+            reading=Reading(recent=recent, mirror=mirror, catalogue=catalogue, segments=segments),
             policies=policies,
             now_ns=time.time_ns,
         ),
@@ -183,6 +195,28 @@ def _open_objects(settings: HistorySettings, frame: ServiceFrame) -> ObjectStore
         objects = open_object_store(folder.as_uri(), registry=frame.registry)
     frame.resources.push_async_callback(objects.aclose)
     return objects
+
+
+def _open_mirror(
+    settings: HistorySettings, frame: ServiceFrame, metrics: HistoryMetrics, replica: str
+) -> Mirror:
+    if not settings.cache_addresses:
+        return NoMirror()
+    stubs = {}
+    for address in settings.cache_addresses:
+        channel = open_channel(address, retries=False)
+        frame.resources.push_async_callback(channel.close)
+        stubs[address] = cache_pb2_grpc.RecordServiceStub(channel)
+    mirror = CacheMirror(
+        stubs,
+        metrics,
+        replica=replica,
+        window_s=2 * math.ceil(settings.flush_interval_s) + SHIPPING_S_MAX,
+        now_ns=time.time_ns,
+        clock=monotonic,
+    )
+    frame.loops.every(MIRROR_INTERVAL_S, mirror.step, name="mirror")
+    return mirror
 
 
 def _open_policies(settings: HistorySettings, objects: ObjectStore, copy: Path) -> Policies:

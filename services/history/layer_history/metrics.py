@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -25,6 +26,18 @@ class HistoryMetrics:
         self._refused = Counter(
             "layer_history_refused_events_total",
             "Events that cannot be kept as they are, of batches whose others were.",
+            registry=registry,
+        )
+        self._mirrored = Counter(
+            "layer_history_mirror_events_total",
+            "Events that the cache was to show to other replicas: stored or dropped.",
+            ["result"],
+            registry=registry,
+        )
+        self._mirror_reads = Counter(
+            "layer_history_mirror_reads_total",
+            "Lists that asked the cache for events of other replicas: answered or failed.",
+            ["result"],
             registry=registry,
         )
         self._damages = Counter(
@@ -53,6 +66,12 @@ class HistoryMetrics:
             self._events.labels("click").inc(len(values) - queries_count)
         if refused_count:
             self._refused.inc(refused_count)
+
+    def count_mirrored(self, result: Literal["stored", "dropped"], count: int) -> None:
+        self._mirrored.labels(result).inc(count)
+
+    def count_mirror_read(self, result: Literal["answered", "failed"]) -> None:
+        self._mirror_reads.labels(result).inc()
 
     def count_damage(self, kind: str) -> None:
         self._damages.labels(kind).inc()

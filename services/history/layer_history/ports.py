@@ -1,4 +1,7 @@
-"""What the use cases need of the local disk. Objects lie behind ``layer_objects``' own port."""
+"""What the use cases need of the local disk and of the cache.
+
+Objects lie behind ``layer_objects``' own port.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from layer_history.domain.blocks import Block, Segment
-from layer_history.domain.names import SegmentName
+from layer_history.domain.events import Event
+from layer_history.domain.names import SegmentName, Stream
+from layer_kit.names import Namespace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +33,22 @@ class Bundle:
     """That of the log file whose events it holds."""
     size_bytes: int
     segments: list[StoredSegment]
+
+
+class Mirror(Protocol):
+    """Where replicas show each other what is not in the object store yet. Never fails."""
+
+    def tell(self, stream: Stream, events: Sequence[Event]) -> None:
+        """Show events that are durable, some time soon; they may be left out."""
+        ...
+
+    async def recent(self, stream: Stream, *, newest_ns: int) -> list[Event]:
+        """Return what other replicas show, where a page up to ``newest_ns`` may want it."""
+        ...
+
+    async def drop(self, namespace: Namespace) -> None:
+        """Show nothing of a namespace any more."""
+        ...
 
 
 class Disk(Protocol):

@@ -29,6 +29,12 @@ class HistorySettings(ObjectStoreSettings, ServiceSettings):
         description="Directory of the local log; one process each. Losing it loses what the "
         "object store has not got yet.",
     )
+    cache_address: str = Field(
+        "",
+        description="gRPC address of the cache service, or with commas those of its replicas, the "
+        "same ones for every replica of the history, which see each other's latest events through "
+        "it. Empty: they see those that are in the object store.",
+    )
     disk_bytes_max: int = Field(
         1024**3,
         ge=16 * 1024**2,
@@ -76,3 +82,9 @@ class HistorySettings(ObjectStoreSettings, ServiceSettings):
         le=86_400,
         description="Seconds between two rounds of retention and of merging small objects.",
     )
+
+    @property
+    def cache_addresses(self) -> list[str]:
+        """Return the addresses of the replicas of the cache, each once."""
+        listed = (address.strip() for address in self.cache_address.split(","))
+        return list(dict.fromkeys(address for address in listed if address))

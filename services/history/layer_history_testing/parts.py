@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from layer_history.adapters.directory import DataDirectory
 from layer_history.adapters.local_disk import LocalDisk
+from layer_history.adapters.no_mirror import NoMirror
 from layer_history.application.appending import Appending
 from layer_history.application.catalogue import Catalogue
 from layer_history.application.compaction import Compaction
@@ -130,6 +131,7 @@ async def running_parts(
             recent=recent,
             policies=policies,
             sealing=sealing,
+            mirror=NoMirror(),
             disk_bytes_max=DISK_BYTES_MAX,
         ),
         shipping=Shipping(
@@ -141,9 +143,10 @@ async def running_parts(
             catalogue=catalogue,
             compaction=compaction,
             policies=policies,
+            mirror=NoMirror(),
             now_ns=lambda: now_ns,
         ),
-        reading=Reading(recent=recent, catalogue=catalogue, segments=segments),
+        reading=Reading(recent=recent, mirror=NoMirror(), catalogue=catalogue, segments=segments),
         policies=policies,
         catalogue=catalogue,
         recent=recent,

@@ -29,6 +29,23 @@ The umbrella chart collects under `global.peers` what its enabled subcharts expo
 {{- end -}}
 {{- end }}
 
+{{/* The caches of the release: every pod of several by its own name, since each row is in one. */}}
+{{- define "layer-common.cache-addresses" -}}
+{{- $replicas := int .Values.cache.replicas -}}
+{{- if eq $replicas 1 -}}
+{{- include "layer-common.peer" (list . "cache") -}}
+{{- else -}}
+{{- with dig "peers" "cache" dict (.Values.global | default dict) -}}
+{{- $service := include "layer-common.fullname-of" (list $ "cache") -}}
+{{- $addresses := list -}}
+{{- range $number := until $replicas -}}
+{{- $addresses = append $addresses (printf "dns:///%s-%d.%s:7101" $service $number $service) -}}
+{{- end -}}
+{{- join "," $addresses -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "layer-common.selector-labels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -19,7 +19,7 @@ from layer_history.application.sealing import Sealing
 from layer_history.domain.events import Click, Event, Kind, Query, to_event
 from layer_history.domain.limits import WINDOW_BYTES_MAX
 from layer_history.domain.names import Stream
-from layer_history.ports import Disk
+from layer_history.ports import Disk, Mirror
 from layer_kit.errors import LayerError, QuotaExceededError, UnavailableError
 from layer_kit.names import Namespace
 
@@ -48,6 +48,7 @@ class Appending:
     recent: Recent
     policies: Policies
     sealing: Sealing
+    mirror: Mirror
     disk_bytes_max: int
     _waiting: list[_Batch] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -135,6 +136,7 @@ class Appending:
             for batch in batches:
                 for stream, events in batch.events.items():
                     self.recent.window.add(stream, events)
+                    self.mirror.tell(stream, events)
                 if not batch.durable.done():  # its caller may have gone
                     batch.durable.set_result(None)
 

@@ -1,4 +1,7 @@
-"""Reading: what is in memory, in bundles and in the object store, as one list, newest first."""
+"""Reading: what is in memory, in bundles and in the object store, as one list, newest first.
+
+And in the mirror, whose events are those of other replicas that are not in the object store yet.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from layer_history.domain.blocks import Block, trace_probes
 from layer_history.domain.events import TIME_NS_MAX, Event
 from layer_history.domain.limits import READS_AT_ONCE_MAX, SCANNED_EVENTS_MAX
 from layer_history.domain.names import DAY_NS, Stream, day_of
+from layer_history.ports import Mirror
 
 ATTEMPTS_MAX: Final = 4
 """How often a list begins anew because a segment went away between its listing and its reading."""
@@ -60,6 +64,7 @@ class Reading:
     """Finds events wherever they are."""
 
     recent: Recent
+    mirror: Mirror
     catalogue: Catalogue
     segments: Segments
 
@@ -85,6 +90,7 @@ class Reading:
             catalogue=self.catalogue,
             segments=self.segments,
             recent=self.recent,
+            mirror=self.mirror,
             skips_gone=skips_gone,
         )
 
@@ -119,6 +125,7 @@ class _Walk:
     catalogue: Catalogue
     segments: Segments
     recent: Recent
+    mirror: Mirror
     skips_gone: bool
     _places: list[_Place] = field(default_factory=list)
     _events: list[tuple[int, str, int, Event]] = field(default_factory=list)
@@ -159,7 +166,12 @@ class _Walk:
             )
         newest_ns = self.selection.newest_ns
         is_open = newest_ns >= self.catalogue.now_ns()
-        self._add_places([self._days(None if is_open else day_of(newest_ns) + 1)])
+        days = self._days(None if is_open else day_of(newest_ns) + 1)
+        self._add_places([_Place(newest_ns, 0, self._open_mirror), days])
+
+    async def _open_mirror(self) -> _Opened:
+        wanted = self.selection
+        return _Opened(await self.mirror.recent(wanted.stream, newest_ns=wanted.newest_ns))
 
     def _days(self, before: int | None) -> _Place:
         """Return the place of everything before a day; None = of everything."""

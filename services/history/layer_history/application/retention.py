@@ -20,6 +20,7 @@ from layer_history.domain.names import (
     namespace_of_folder,
     parse_key,
 )
+from layer_history.ports import Mirror
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore
 
@@ -34,6 +35,7 @@ class Retention:
     catalogue: Catalogue
     compaction: Compaction
     policies: Policies
+    mirror: Mirror
     now_ns: Callable[[], int]
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held for a stream, so that whoever purges it also counts what goes."""
@@ -60,6 +62,7 @@ class Retention:
         gone_count = 0
         async with self._turn:
             await self.policies.purge(namespace, self.now_ns())
+            await self.mirror.drop(namespace)
             for kind in Kind:
                 stream = Stream(kind, namespace)
                 gone_count += await self.objects.delete_prefix(f"{stream.folder}/")

@@ -31,7 +31,7 @@
 - name: METRICS_BACKEND_URL
   value: {{ . | quote }}
 {{- end }}
-{{- with .Values.cache.address | default (include "gateway.cache-addresses" .) }}
+{{- with .Values.cache.address | default (include "layer-common.cache-addresses" .) }}
 - name: LAYER_GATEWAY_CACHE_ADDRESS
   value: {{ . | quote }}
 {{- end }}
@@ -77,23 +77,6 @@ LAYER_SECRET_{{ regexReplaceAll "[^A-Z0-9]" (upper .name) "_" }}_{{ regexReplace
 {{- if .Values.vectorStores }}{{ .Values.vectorStores | keys | sortAlpha | join ", " }}
 {{- else }}{{ include "gateway.upstream-url" . }}
 {{- end }}
-{{- end }}
-
-{{/* Every pod of several by its own name, since each row is in one of them. */}}
-{{- define "gateway.cache-addresses" -}}
-{{- $replicas := int .Values.cache.replicas -}}
-{{- if eq $replicas 1 -}}
-{{- include "layer-common.peer" (list . "cache") -}}
-{{- else -}}
-{{- with dig "peers" "cache" dict (.Values.global | default dict) -}}
-{{- $service := include "layer-common.fullname-of" (list $ "cache") -}}
-{{- $addresses := list -}}
-{{- range $number := until $replicas -}}
-{{- $addresses = append $addresses (printf "dns:///%s-%d.%s:7101" $service $number $service) -}}
-{{- end -}}
-{{- join "," $addresses -}}
-{{- end -}}
-{{- end -}}
 {{- end }}
 
 {{- define "gateway.upstream-url" -}}

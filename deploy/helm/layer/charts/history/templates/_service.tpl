@@ -7,6 +7,10 @@
   value: {{ .Values.diskBytesMax | int64 | quote }}
 - name: LAYER_HISTORY_FLUSH_INTERVAL_S
   value: {{ .Values.flushIntervalSeconds | quote }}
+{{- with .Values.cache.address | default (include "layer-common.cache-addresses" .) }}
+- name: LAYER_HISTORY_CACHE_ADDRESS
+  value: {{ . | quote }}
+{{- end }}
 {{- with .Values.objectStore }}
 {{- if .bucket }}
 - name: S3_BUCKET
