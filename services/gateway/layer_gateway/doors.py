@@ -65,7 +65,6 @@ async def open_edge(
         http_edge(
             edge,
             settings.http_address,
-            body_bytes_max=settings.body_bytes_max,
             patience_s=settings.request_patience_s,
             budget=_body_budget(settings, frame),
             shutdown_grace_s=settings.shutdown_grace_s,

@@ -16,12 +16,14 @@ class UpstreamTime:
         self._waiting_count = 0
         self._since_s = 0.0
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
+        """Wait for one more answer."""
         if self._waiting_count == 0:
             self._since_s = time.perf_counter()
         self._waiting_count += 1
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Wait for one less; called once for each :meth:`begin`."""
         self._waiting_count -= 1
         if self._waiting_count == 0:
             self.seconds += time.perf_counter() - self._since_s

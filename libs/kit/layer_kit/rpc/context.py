@@ -47,5 +47,9 @@ def incoming_trace(carrier: Mapping[str, str]) -> Context | None:
 
     Most calls bring none, and extracting nothing would cost more than looking for it.
     """
-    found = {name: carrier[name] for name in _TRACE_FIELDS if name in carrier}
-    return propagate.extract(found) if found else None
+    for field in _TRACE_FIELDS:
+        if field in carrier:
+            return propagate.extract(
+                {name: carrier[name] for name in _TRACE_FIELDS if name in carrier}
+            )
+    return None

@@ -27,7 +27,7 @@ PAGES_OF_BODIES: Final = 32 * 200_000 // 4096
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
 def test_bodies_that_come_and_go_fault_no_pages_twice() -> None:
-    child = subprocess.run(  # noqa: S603 -- this interpreter, this text
+    child = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env={"PYTHONPATH": ":".join(sys.path)},
         capture_output=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Final
 
 from layer_gateway.adapters.reachability import LastSeen
@@ -17,9 +16,6 @@ from layer_wire.stamping import Piece
 AUTHORIZATION: Final = b"authorization"
 READING_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 """What may be sent once more when a connection turns out to be gone."""
-
-NOT_COUNTED: Final = nullcontext()
-"""Of what the gateway asks by itself."""
 
 _JSON: Final = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
 
@@ -92,15 +88,19 @@ class HttpStore:
         stream: bool = False,
         idempotent: bool | None = None,
     ) -> UpstreamResponse:
-        waited = upstream_time.get(None)
+        waited = upstream_time.get(None)  # of nobody for what the gateway asks by itself
+        if waited is not None:
+            waited.begin()
         try:
-            with waited or NOT_COUNTED:
-                answer = await self._client.request(
-                    method, target, headers, body, stream=stream, idempotent=idempotent
-                )
+            answer = await self._client.request(
+                method, target, headers, body, stream=stream, idempotent=idempotent
+            )
         except (UpstreamError, DeadlineError):
             self._last_seen.note(is_reachable=False)
             raise
+        finally:
+            if waited is not None:
+                waited.end()
         self._last_seen.note(is_reachable=True)
         return answer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from layer_gateway.application.inbound import InboundAuth
+from layer_gateway.application.inbound import Identity, InboundAuth
 from layer_gateway.application.limits import Limits, Pass
 from layer_gateway.domain.access import Scope
 from layer_kit.errors import DrainingError
@@ -32,7 +32,14 @@ class Admission:
             QuotaExceededError: ``KEY_RATE`` or ``KEY_INFLIGHT``.
             UnavailableError: ``GATEWAY_FULL``.
         """
-        identity = await self._auth.identify(authorization, scope)
+        return self._let_in(await self._auth.identify(authorization, scope))
+
+    def enter_known(self, authorization: str | None, scope: Scope) -> Pass | None:
+        """Do the same without waiting; None for a caller whom only :meth:`enter` may know."""
+        identity = self._auth.identify_known(authorization, scope)
+        return None if identity is None else self._let_in(identity)
+
+    def _let_in(self, identity: Identity) -> Pass:
         if self._is_draining():
             raise DrainingError(
                 "GATEWAY_DRAINING",

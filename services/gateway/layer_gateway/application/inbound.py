@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from layer_gateway.domain.access import EVERYTHING, Grant, Scope
 from layer_gateway.domain.vectorstores import InboundMode, VectorStore
@@ -21,9 +20,8 @@ DIGEST_BYTES: Final = 16
 NOBODY: Final = Grant(name="anyone", scopes=EVERYTHING)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """A caller who was let in."""
+class Identity(NamedTuple):
+    """A caller who was let in. A tuple, since one is made for every request."""
 
     grant: Grant
     digest: bytes
@@ -68,26 +66,34 @@ class InboundAuth:
             UnauthenticatedError: ``BEARER_MISSING``.
             KeyRefusedError: ``KEY_INVALID`` or ``SCOPE_MISSING``.
         """
+        identity = self.identify_known(authorization, scope)
+        if identity is not None:
+            return identity
+        offered = _offered(_bearer(authorization))
+        grant = None if self._minted is None else await self._minted.find(offered)
+        if grant is None:
+            raise KeyRefusedError("KEY_INVALID", "invalid API key")
+        return _allowed(Identity(grant, self._digest(offered)), scope)
+
+    def identify_known(self, authorization: str | None, scope: Scope) -> Identity | None:
+        """Do the same for the callers known here; None where the minted keys have to be asked.
+
+        Raises:
+            UnauthenticatedError: ``BEARER_MISSING``.
+            KeyRefusedError: ``SCOPE_MISSING``.
+        """
         token = _bearer(authorization)
         if not token:
             if self._mode is InboundMode.OPEN:
-                return Identity(grant=NOBODY, digest=b"")
+                return Identity(NOBODY, b"")
             raise UnauthenticatedError(
                 "BEARER_MISSING", "missing or malformed Authorization: Bearer header"
             )
-        # Bytes that are no UTF-8 reach us as surrogates; they are compared like all others.
-        offered = token.encode(errors="surrogateescape")
-        digest = self._digest(offered)
-        grant = NOBODY if self._lets_all_in else self._find(digest)
-        if grant is None and self._minted is not None:
-            grant = await self._minted.find(offered)
-        if grant is None:
-            raise KeyRefusedError("KEY_INVALID", "invalid API key")
-        if not grant.allows(scope):
-            raise KeyRefusedError(
-                "SCOPE_MISSING", "insufficient API key scope", required_scope=scope.value
-            )
-        return Identity(grant=grant, digest=digest)
+        digest = self._digest(_offered(token))
+        if self._lets_all_in:
+            return Identity(NOBODY, digest)
+        grant = self._find(digest)
+        return None if grant is None else _allowed(Identity(grant, digest), scope)
 
     def _find(self, digest: bytes) -> Grant | None:
         """Compare with every key, so that the time taken tells nothing of which it was."""
@@ -99,6 +105,19 @@ class InboundAuth:
 
     def _digest(self, token: bytes) -> bytes:
         return hashlib.blake2b(token, key=self._hash_key, digest_size=DIGEST_BYTES).digest()
+
+
+def _offered(token: str) -> bytes:
+    """Return a bearer's bytes; those that are no UTF-8 reach us as surrogates."""
+    return token.encode(errors="surrogateescape")
+
+
+def _allowed(identity: Identity, scope: Scope) -> Identity:
+    if not identity.grant.allows(scope):
+        raise KeyRefusedError(
+            "SCOPE_MISSING", "insufficient API key scope", required_scope=scope.value
+        )
+    return identity
 
 
 def _bearer(authorization: str | None) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
@@ -18,6 +18,9 @@ from layer_kit.errors import InternalError, LayerError
 from layer_kit.http_errors import error_body, error_headers
 from layer_kit.rpc.context import REQUEST_ID_HEADER
 from layer_wire.jsontext import encode
+
+if TYPE_CHECKING:
+    from layer_gateway.http.edge_request import EdgeRequest
 
 JSON_FIELDS: Final = ((b"content-type", b"application/json"),)
 NOT_RELAYED: Final = frozenset(
@@ -72,42 +75,39 @@ class WholeAnswer(web.StreamResponse):
             self._added = CIMultiDict(self._added or {})
         return self._added
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send all of it; raises ``ConnectionResetError`` when the caller is gone."""
-        if self.send(request):
-            await request.writer.drain()
-        return None
-
-    def send(self, request: web.BaseRequest) -> bool:
-        """Send all of it, and tell whether the caller is slower to take it than we are.
+    def send(self, request: EdgeRequest) -> None:
+        """Send all of it.
 
         Raises:
             ConnectionResetError: When the caller is gone.
         """
-        if self._eof_sent:
-            return False
-        protocol = request.protocol
-        transport = protocol.transport
+        transport = request.protocol.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the caller closed the connection")
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
         self._eof_sent = True
-        is_bodiless = request.method == "HEAD" or self._status in _BODILESS_STATUSES
-        body_bytes = sum(map(len, self._parts))
-        head = self._head(request, None if is_bodiless else body_bytes)
-        if is_bodiless:
-            transport.write(head)
-        elif body_bytes <= SINGLE_WRITE_BYTES_MAX:
-            transport.write(b"".join((head, *self._parts)))
+        if request.method == "HEAD" or self._status in _BODILESS_STATUSES:
+            transport.write(self._head(request, None))
+            return
+        parts = self._parts
+        body_bytes = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+        head = self._head(request, body_bytes)
+        if body_bytes <= SINGLE_WRITE_BYTES_MAX:
+            transport.write(b"".join((head, *parts)))
         else:
-            transport.writelines((head, *self._parts))
-        return protocol.writing_paused
+            transport.writelines((head, *parts))
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send all of it where aiohttp's own loop serves a request."""
+        if not self._eof_sent:
+            self.send(cast("EdgeRequest", request))
+        return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing: ``prepare`` has sent the end."""
+        """Do nothing: :meth:`send` has sent the end."""
 
-    def _head(self, request: web.BaseRequest, body_bytes: int | None) -> bytes:
+    def _head(self, request: EdgeRequest, body_bytes: int | None) -> bytes:
         status = self._status
         pieces = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         line_count = 3 + len(self.fields)
@@ -125,7 +125,7 @@ class WholeAnswer(web.StreamResponse):
         if not self._keep_alive:
             pieces.append(b"connection: close\r\n")
             line_count += 1
-        elif request.version < HttpVersion11:
+        elif request.version is not HttpVersion11 and request.version < HttpVersion11:
             pieces.append(b"connection: keep-alive\r\n")
             line_count += 1
         pieces += (_date_line(int(time.time())), b"\r\n")

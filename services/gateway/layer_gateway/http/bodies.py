@@ -6,7 +6,7 @@ import asyncio
 from io import BytesIO
 from typing import Final, cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from isal import isal_zlib
 
 from layer_gateway.http.protocol import EdgeProtocol
@@ -36,8 +36,6 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
         SlowRequestError: ``BODY_TOO_SLOW``.
         UnavailableError: ``BODIES_TOO_MANY``.
     """
-    if (request.content_length or 0) > bytes_max:
-        raise _too_large(bytes_max)
     content, size_bytes = request.content, 0
     if content.is_eof():  # as is usual: it came along with the head
         body: bytes = content.read_nowait()
@@ -46,6 +44,8 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
         return body
     protocol = cast("EdgeProtocol", request.protocol)
     declared_bytes = request.content_length or 0
+    if declared_bytes > bytes_max:
+        raise _too_large(bytes_max)
     await protocol.hold(declared_bytes)
     buffer = BytesIO()  # grows in place, and gives its bytes away without copying them
     latest_s = asyncio.get_running_loop().time() + protocol.patience_s
@@ -78,13 +78,19 @@ async def read_json_body(request: web.BaseRequest, bytes_max: int) -> bytes:
         MalformedRequestError: ``GZIP_MALFORMED``.
         PayloadTooLargeError: ``BODY_TOO_LARGE``, also of an inflated body.
     """
-    content_type = request.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() not in JSON_TYPES:
+    content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+    if (
+        content_type not in JSON_TYPES
+        and content_type.partition(";")[0].strip().lower() not in JSON_TYPES
+    ):
         raise MediaTypeError(
             "CONTENT_TYPE_NOT_JSON", "Send this body with `content-type: application/json`."
         )
     body = await read_body(request, bytes_max)
-    match request.headers.get("content-encoding", "identity").strip().lower():
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING)
+    if encoding is None:
+        return body
+    match encoding.strip().lower():
         case "identity" | "":
             return body
         case "gzip" | "x-gzip":

@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from layer_gateway.data_metrics import DataMetrics
-from layer_gateway.http.requests import FETCHED, SHAPE, WRITTEN
+from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.routes import Route
 from layer_gateway.upstream_time import UpstreamTime, upstream_time
 from layer_kit.errors import CacheColdError, DeadlineError, LayerError, UpstreamError
@@ -19,16 +19,16 @@ TIMEOUT: Final = "timeout"
 LAYER_ERROR: Final = "layer_error"
 
 
-class Tally:
+class Tally(UpstreamTime):
     """How a request ends, once it was let in; those that are not let in are not counted."""
 
-    __slots__ = ("_is_cold", "_outcome", "_waited")
+    __slots__ = ("_is_cold", "_outcome")
 
     def __init__(self) -> None:
+        super().__init__()
         self._outcome: str | None = None
         self._is_cold = False
-        self._waited = UpstreamTime()
-        upstream_time.set(self._waited)
+        upstream_time.set(self)
 
     def admitted(self) -> None:
         self._outcome = LAYER_ERROR
@@ -46,7 +46,7 @@ class Tally:
     def count(
         self,
         data: DataMetrics,
-        request: web.BaseRequest,
+        request: EdgeRequest,
         route: Route,
         response: web.StreamResponse,
         *,
@@ -57,18 +57,20 @@ class Tally:
         if outcome is None:
             return
         namespace = route.names.get("namespace", "")
-        data.finished(
-            route.operation, namespace, outcome, seconds=seconds, upstream_s=self._waited.seconds
-        )
+        data.finished(route.operation, namespace, outcome, seconds=seconds, upstream_s=self.seconds)
         if self._is_cold:
             data.refused_cold(namespace)
-        if SHAPE in request:
-            has_filter, has_rank_by = request[SHAPE]
+        if request.shape is not None:
+            has_filter, has_rank_by = request.shape
             data.queried(namespace, outcome, has_filter=has_filter, has_rank_by=has_rank_by)
-        elif WRITTEN in request:
-            data.written(namespace, *request[WRITTEN])
-        elif FETCHED in request:
+        elif request.written is not None:
+            data.written(namespace, *request.written)
+        elif request.fetched_count is not None:
             result = response.headers.get("x-layer-cache")
             data.fetched(
-                route.operation, namespace, result, ids_count=request[FETCHED], seconds=seconds
+                route.operation,
+                namespace,
+                result,
+                ids_count=request.fetched_count,
+                seconds=seconds,
             )

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final
 
 import structlog
-from aiohttp import StreamReader, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_parser import RawRequestMessage
+from aiohttp import hdrs, web
+from multidict import istr
+from opentelemetry.context import Context
 
 from layer_gateway.application.admission import Admission
 from layer_gateway.application.cache_states import CacheStates, shown
@@ -26,6 +26,7 @@ from layer_gateway.domain.access import required_scope
 from layer_gateway.http.answers import WholeAnswer, error_answer, json_answer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.counting import Tally
+from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.protocol import EdgeServer
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import PUBLIC_OPERATIONS, PUBLIC_PATHS, Operation, Route, route
@@ -53,6 +54,7 @@ log = structlog.get_logger(__name__)
 KEEPALIVE_TIMEOUT_S: Final = 75.0
 HEADER_BYTES_MAX: Final = 64 * 1024
 PUBLIC: Final = "public"
+REQUEST_ID_FIELD: Final = istr(REQUEST_ID_HEADER)
 METRICS_FIELDS: Final = ((b"content-type", CONTENT_TYPE.encode()),)
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -82,29 +84,48 @@ class Edge:
         self._data = data
         self._is_debugging = log.bind().is_enabled_for(logging.DEBUG)
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+    def __call__(self, request: EdgeRequest) -> Coroutine[None, None, web.StreamResponse]:
         """Serve one request."""
-        path = request.raw_path.partition("?")[0]
+        path = request.path_only
         found = None if path in PUBLIC_PATHS else route(request.method, path)
-        operation = PUBLIC if found is None else found.operation.value
+        operation = PUBLIC if found is None else found.operation
         parent = incoming_trace(request.headers)
         if parent is None and not is_exporting():
-            return await self._answered(request, path, found, operation)
+            return self._answered(request, found, operation)
+        return self._traced(request, found, operation, parent)
+
+    async def _traced(
+        self, request: EdgeRequest, found: Route | None, operation: str, parent: Context | None
+    ) -> web.StreamResponse:
         with server_span(f"http.{operation}", parent) as span:
-            response = await self._answered(request, path, found, operation)
+            response = await self._answered(request, found, operation)
             span.set_attribute("http.response.status_code", response.status)
         return response
 
     async def _answered(
-        self, request: web.BaseRequest, path: str, found: Route | None, operation: str
+        self, request: EdgeRequest, found: Route | None, operation: str
     ) -> web.StreamResponse:
         """Answer a request, whatever happens, and tell metrics and log of it."""
         started = time.perf_counter()
-        identifier = accept_request_id(request.headers.get(REQUEST_ID_HEADER))
+        identifier = accept_request_id(request.headers.get(REQUEST_ID_FIELD))
         request_id.set(identifier)
         reason, tally = None, Tally()
+        response: web.StreamResponse
         try:
-            response = await self._handled(request, path, found, tally)
+            if found is None:
+                response = await self._public(request.path_only)
+            elif found.operation in PUBLIC_OPERATIONS:
+                response = await self._table[found.operation](request, found)
+            else:
+                authorization = request.headers.get(hdrs.AUTHORIZATION)
+                scope = required_scope(request.method, request.path_only)
+                with self._admission.enter_known(
+                    authorization, scope
+                ) or await self._admission.enter(authorization, scope):
+                    _continue(request)
+                    tally.admitted()
+                    response = await self._table[found.operation](request, found)
+                    tally.answered(response)
         except LayerError as error:
             reason = error.reason
             tally.failed(error)
@@ -135,23 +156,6 @@ class Edge:
                 total_ms=round(seconds * 1000, 3),
             )
         return response
-
-    async def _handled(
-        self, request: web.BaseRequest, path: str, found: Route | None, tally: Tally
-    ) -> web.StreamResponse:
-        """Let a request in, where it has to be, and hand it to whoever serves it."""
-        if found is None:
-            return await self._public(path)
-        handler = self._table[found.operation]
-        if found.operation in PUBLIC_OPERATIONS:
-            return await handler(request, found)
-        scope = required_scope(request.method, path)
-        with await self._admission.enter(request.headers.get("authorization"), scope):
-            _continue(request)
-            tally.admitted()
-            response = await handler(request, found)
-            tally.answered(response)
-            return response
 
     async def _public(self, path: str) -> web.StreamResponse:
         match path:
@@ -189,7 +193,6 @@ async def http_edge(
     edge: Edge,
     address: str,
     *,
-    body_bytes_max: int,
     patience_s: float,
     budget: BodyBudget,
     shutdown_grace_s: float,
@@ -199,22 +202,8 @@ async def http_edge(
 
     On exit no new connection is taken and running requests get ``shutdown_grace_s``.
     """
-    loop = asyncio.get_running_loop()
-
-    def request_factory(
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: asyncio.Task[None],
-    ) -> web.BaseRequest:
-        return web.BaseRequest(
-            message, payload, protocol, writer, task, loop, client_max_size=body_bytes_max
-        )
-
     server = EdgeServer(
         edge,
-        request_factory=request_factory,
         access_log=None,
         patience_s=patience_s,
         budget=budget,
@@ -231,9 +220,10 @@ async def http_edge(
         await runner.cleanup()
 
 
-def _continue(request: web.BaseRequest) -> None:
+def _continue(request: EdgeRequest) -> None:
     """Let a caller who asked first send its body; without a router nobody else does."""
-    if request.headers.get("expect", "").lower() == "100-continue":
-        transport = request.transport
+    expected = request.headers.get(hdrs.EXPECT)
+    if expected is not None and expected.lower() == "100-continue":
+        transport = request.protocol.transport
         if transport is not None:
             transport.write(CONTINUE)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import StreamReader, web
-from aiohttp.http_writer import StreamWriter
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import _ErrInfo
 
-from layer_gateway.http.answers import error_answer
+from layer_gateway.http.answers import WholeAnswer, error_answer
 from layer_gateway.http.budget import BodyBudget
+from layer_gateway.http.edge_request import EdgeRequest
 from layer_kit.errors import InternalError, LayerError, MalformedRequestError
 from layer_kit.rpc.context import accept_request_id
 
-EdgeHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+EdgeHandler = Callable[[EdgeRequest], Awaitable[web.StreamResponse]]
 
 
 class EdgeServer(web.Server):
@@ -30,7 +32,12 @@ class EdgeServer(web.Server):
     def __init__(
         self, handler: EdgeHandler, *, patience_s: float, budget: BodyBudget, **kwargs: Any
     ) -> None:
-        super().__init__(handler, **kwargs)
+        super().__init__(
+            cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", handler),
+            request_factory=cast("Any", _request),
+            **kwargs,
+        )
+        self.handler = handler
         self._patience_s = patience_s
         self._budget = budget
 
@@ -54,6 +61,7 @@ class EdgeProtocol(web.RequestHandler):
         self, manager: EdgeServer, patience_s: float, budget: BodyBudget, **kwargs: Any
     ) -> None:
         super().__init__(manager, **kwargs)
+        self._handler = manager.handler
         self.patience_s = patience_s
         self._budget = budget
         self._held_bytes = 0
@@ -123,19 +131,21 @@ class EdgeProtocol(web.RequestHandler):
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
             self._resume_reading_if_drained()
         assert self._manager is not None
-        assert self._request_factory is not None
-        assert self._request_handler is not None
         assert self._task_handler is not None
         self._manager.requests_count += 1
         self._has_served = True
-        writer = StreamWriter(self, self._loop)
-        request = self._request_factory(message, payload, self, writer, self._task_handler)
+        request = EdgeRequest(message, payload, self, self._task_handler)
         self._request_in_progress = True
         self._current_request = request
         try:
-            response = await self._request_handler(request)
-            await response.prepare(request)
-            await response.write_eof()
+            response = await self._handler(request)
+            if isinstance(response, WholeAnswer):
+                response.send(request)
+                if self._paused:
+                    await self._drain_helper()
+            else:
+                await response.prepare(request)
+                await response.write_eof()
         finally:
             self._current_request = None
             self._request_in_progress = False
@@ -194,3 +204,14 @@ class EdgeProtocol(web.RequestHandler):
         response.request_id = accept_request_id(None)
         response.force_close()
         return response
+
+
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: EdgeProtocol,
+    _writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> EdgeRequest:
+    """Make a request as aiohttp's own loop asks for one."""
+    return EdgeRequest(message, payload, protocol, task)

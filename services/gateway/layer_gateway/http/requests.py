@@ -11,17 +11,12 @@ from aiohttp import web
 
 from layer_gateway.application.inbound import SENT_ON
 from layer_gateway.domain.visits import Visit, read_visit
+from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.routes import Route
 from layer_gateway.ports.stores import Caller
 from layer_wire.queries import VECTOR_ATTRIBUTE
 
-Handler = Callable[[web.BaseRequest, Route], Awaitable[web.StreamResponse]]
-
-SHAPE: Final = "layer.shape"
-WRITTEN: Final = "layer.written"
-FETCHED: Final = "layer.fetched"
-"""What handlers note on a request, for the edge to count: of a query whether it filters and whether
-it ranks by an expression; of a write its rows and billed bytes; of a fetch its number of ids."""
+Handler = Callable[[EdgeRequest, Route], Awaitable[web.StreamResponse]]
 
 VECTOR_WARNING: Final = {"x-layer-warning": "vector_attribute_dropped"}
 _numbers: Final = random.Random()  # noqa: S311 -- unlike, not secret; the system's cost more

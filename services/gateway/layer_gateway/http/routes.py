@@ -18,6 +18,8 @@ PUBLIC_PATHS: Final = frozenset({"/health", "/ready", "/metrics"})
 class Operation(StrEnum):
     """What a request asks for; the value is its name in metrics and traces."""
 
+    __hash__ = str.__hash__  # the one of enumerations is worked out in Python
+
     PASS = auto()
     LIST = auto()
     DESCRIBE = auto()

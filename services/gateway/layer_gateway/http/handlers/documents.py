@@ -14,8 +14,8 @@ from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.history import History
 from layer_gateway.http.answers import json_answer
 from layer_gateway.http.bodies import read_json_body
+from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.requests import (
-    FETCHED,
     Handler,
     caller_of,
     query_string,
@@ -48,9 +48,9 @@ class DocumentHandlers:
     def table(self) -> Mapping[Operation, Handler]:
         return {Operation.FETCH_ONE: self.fetch_one, Operation.FETCH_MANY: self.fetch_many}
 
-    async def fetch_one(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+    async def fetch_one(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
         name, document_id = parse_namespace(route.namespace), route.names["id"]
-        request[FETCHED] = 1
+        request.fetched_count = 1
         visit = visit_of(request)
         listed = dict(parse_qsl(query_string(request), keep_blank_values=True))
         names, headers = _wanted(listed.get("include_attributes"))
@@ -66,7 +66,7 @@ class DocumentHandlers:
         headers["x-layer-cache"] = found.result.value
         return json_answer(_document(document_id, found.rows[0]), headers=headers)
 
-    async def fetch_many(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+    async def fetch_many(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
         body = await read_json_body(request, self.body_bytes_max)
         name = parse_namespace(route.namespace)
         visit = visit_of(request)
@@ -74,7 +74,7 @@ class DocumentHandlers:
         if not asked.ids:
             raise InvalidRequestError("NO_IDS", "ids is empty; name at least one.", field="ids")
         ids = list(dict.fromkeys(str(id_) for id_ in asked.ids))
-        request[FETCHED] = len(ids)
+        request.fetched_count = len(ids)
         names, headers = without_vector(asked.include_attributes)
         found = await self.fetch_rows.by_text(name, ids, caller_of(request), names=names)
         self.history.clicked(name, ids, visit, found, is_batch=True)

@@ -17,9 +17,10 @@ from layer_gateway.application.reports import reports
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.http.answers import relayed
 from layer_gateway.http.bodies import read_json_body
+from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.http.queries import multi_query_response, query_response
-from layer_gateway.http.requests import SHAPE, WRITTEN, Handler, caller_of, visit_of
+from layer_gateway.http.requests import Handler, caller_of, visit_of
 from layer_gateway.http.routes import Operation, Route
 from layer_gateway.ports.stores import StoreAnswer
 from layer_kit.names import Namespace, parse_namespace
@@ -61,19 +62,19 @@ class RowHandlers:
             Operation.QUERY_OLD_PATH: self.query_old_path,
         }
 
-    async def write(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+    async def write(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
         body = await read_json_body(request, self.body_bytes_max)
         name = parse_namespace(route.namespace)
         answer = await self.write_rows(name, body, caller_of(request))
         if answer.status == HTTPStatus.OK:
-            request[WRITTEN] = _written(answer)
+            request.written = _written(answer)
         return relayed(answer)
 
-    async def query(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+    async def query(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
         body = await read_json_body(request, self.query_body_bytes_max)
         name = parse_namespace(route.namespace)
         fields = decode_query(body)
-        request[SHAPE] = "filters" in fields, "rank_by" in fields
+        request.shape = "filters" in fields, "rank_by" in fields
         if not is_search(fields):
             if is_multi_query(fields):
                 return await self._multi_query(request, name, body, fields)
@@ -86,7 +87,7 @@ class RowHandlers:
         return query_response(visit, query, answer)
 
     async def _multi_query(
-        self, request: web.BaseRequest, name: Namespace, body: bytes, fields: RawObject
+        self, request: EdgeRequest, name: Namespace, body: bytes, fields: RawObject
     ) -> web.StreamResponse:
         visit = visit_of(request)
         query = parse_multi_query(body, fields)
@@ -94,7 +95,7 @@ class RowHandlers:
         self.history.queried(name, fields, visit, answer.as_one(), {})
         return multi_query_response(visit, query, answer)
 
-    async def query_old_path(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+    async def query_old_path(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
         target = request.raw_path.replace("/v1/", "/v2/", 1)
         return await self.passthrough(request, target=target)
 
