@@ -14,6 +14,7 @@ SERVICES: Final = (
     "gateway",
     "history",
     "operator",
+    "postgres",
     "runtime",
     "snapshots",
     "vectorstore",

@@ -16,7 +16,7 @@ from typing import Any
 from layer_cli.up.home import state_file
 from layer_cli.up.state import ProcessRecord, ProcessState, SystemRecord, read_state
 
-SERVICES = ("vectorstore", "cache", "snapshots", "history", "runtime", "gateway")
+SERVICES = ("vectorstore", "postgres", "cache", "snapshots", "history", "runtime", "gateway")
 WAIT_S_MAX = 15.0
 POLL_INTERVAL_S = 0.02
 

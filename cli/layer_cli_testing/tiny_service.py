@@ -45,6 +45,8 @@ def main(name: str) -> None:
         if address := os.environ.get(f"{prefix}{kind.upper()}_ADDRESS"):
             sockets[kind] = listen(address)
     addresses = {kind: address_of(listener) for kind, listener in sockets.items()}
+    if name == "postgres":
+        addresses["postgres"] = "postgresql:///layer"
     tell(sys.stdout, "not an address")
     tell(sys.stdout, listening_line(addresses))
     tell(sys.stderr, behaviour(name).get("log", f"{name} says hello"))

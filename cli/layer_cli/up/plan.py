@@ -15,6 +15,12 @@ from layer_kit.configuration import ConfigurationError
 
 LOOPBACK: Final = "127.0.0.1"
 PORT_MAX: Final = 65535
+DATABASE_VARIABLES: Final = tuple(
+    f"{name}{suffix}"
+    for name in ("DATABASE_URL", "LAYER_RUNTIME_DATABASE_URL")
+    for suffix in ("", "_FILE")
+)
+"""Any of them names a PostgreSQL of the user's, which takes the place of ours."""
 REPLICAS_COUNT_MAX: Final = 16
 REPLICABLE: Final = ("gateway", "cache")
 ON_SOCKETS: Final = ("cache", "snapshots", "history", "runtime")
@@ -75,8 +81,9 @@ class Options:
     @property
     def socket_names(self) -> list[str]:
         """The names of all sockets."""
+        # The one of PostgreSQL, `.s.PGSQL.5432`, is as long as `postgres.sock`.
         others = [name for name in ON_SOCKETS if name != "cache"]
-        return [*self.cache_names, *others, "gateway"]
+        return [*self.cache_names, *others, "gateway", "postgres"]
 
 
 def local_system(
@@ -95,10 +102,17 @@ def local_system(
     plan = _Plan(home=home, options=options, environment=environment, defaults=defaults)
     stores = [] if options.upstream else [plan.vectorstore()]
     caches = [plan.cache(name) for name in options.cache_names]
-    middle = [*caches, plan.on_socket("snapshots"), plan.history(), plan.on_socket("runtime")]
-    before = tuple(spec.name for spec in (*stores, *middle))
+    has_database = any(environment.get(name) for name in DATABASE_VARIABLES)
+    databases = [] if has_database else [plan.postgres()]
+    middle = [
+        *caches,
+        plan.on_socket("snapshots"),
+        plan.history(),
+        plan.runtime(databases=databases),
+    ]
+    before = tuple(spec.name for spec in (*stores, *databases, *middle))
     gateways = [plan.gateway(index, after=before) for index in range(options.gateway_count)]
-    return (*stores, *middle, *gateways)
+    return (*stores, *databases, *middle, *gateways)
 
 
 def remove_left_caches(home: Home, options: Options) -> None:
@@ -165,10 +179,31 @@ class _Plan:
     def _cache_addresses(self) -> str:
         return ",".join(map(self.home.socket_address, self.options.cache_names))
 
-    def on_socket(self, service: str, **defaults: str) -> ProcessSpec:
+    def postgres(self) -> ProcessSpec:
+        return self._spec(
+            "postgres",
+            listens=[],
+            variables={"LAYER_POSTGRES_SOCKET_DIRECTORY": str(self.home.sockets)},
+            defaults={"DATA_DIRECTORY": str(self.home.path / "postgres")},
+        )
+
+    def runtime(self, *, databases: list[ProcessSpec]) -> ProcessSpec:
+        return self.on_socket(
+            "runtime",
+            links=tuple(
+                Link(variable="LAYER_RUNTIME_DATABASE_URL", process=spec.name, kind="postgres")
+                for spec in databases
+            ),
+            OBJECTS_DIRECTORY=str(self.home.path / "objects"),
+        )
+
+    def on_socket(
+        self, service: str, *, links: tuple[Link, ...] = (), **defaults: str
+    ) -> ProcessSpec:
         address = self.home.socket_address(service)
         listens = [Listen(kind="grpc", variable="GRPC_ADDRESS", address=address)]
-        return self._spec(service, listens=listens, defaults=defaults)
+        after = tuple(link.process for link in links)
+        return self._spec(service, listens=listens, links=links, defaults=defaults, after=after)
 
     def gateway(self, index: int, *, after: tuple[str, ...]) -> ProcessSpec:
         http_port = self.options.http_port and self.options.http_port + index

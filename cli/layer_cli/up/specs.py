@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["grpc", "http", "ops"]
+Kind = Literal["grpc", "http", "ops", "postgres"]
 """The kinds of address in a process's ``listening`` line."""
 
 

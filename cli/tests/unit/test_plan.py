@@ -44,9 +44,35 @@ def test_the_plan_is_in_the_order_of_readiness(home: Home) -> None:
     specs = local_system(home, OPTIONS, {})
 
     names = [spec.name for spec in specs]
-    assert names == ["vectorstore", "cache", "snapshots", "history", "runtime", "gateway"]
+    assert names == [
+        *("vectorstore", "postgres", "cache", "snapshots", "history", "runtime", "gateway")
+    ]
     assert specs[-1].after == tuple(names[:-1])
-    assert not any(spec.after for spec in specs[:-1])
+    assert {spec.name: spec.after for spec in specs[:-1] if spec.after} == {
+        "runtime": ("postgres",)
+    }
+
+
+def test_the_runtime_learns_where_the_database_is(home: Home) -> None:
+    database = {"postgres": {"postgres": "postgresql:///layer?host=/run"}}
+
+    runtime = next(one for one in local_system(home, OPTIONS, {}) if one.name == "runtime")
+    environment = runtime.environment({}, learned={}, addresses_of=database)
+
+    assert environment["LAYER_RUNTIME_DATABASE_URL"] == "postgresql:///layer?host=/run"
+
+
+@pytest.mark.parametrize(
+    "variable", ["DATABASE_URL", "DATABASE_URL_FILE", "LAYER_RUNTIME_DATABASE_URL"]
+)
+def test_a_database_of_the_user_takes_the_place_of_ours(home: Home, variable: str) -> None:
+    specs = local_system(home, OPTIONS, {variable: "postgresql://db/layer"})
+
+    assert "postgres" not in {spec.name for spec in specs}
+    runtime = next(spec for spec in specs if spec.name == "runtime")
+    environment = runtime.environment({variable: "mine"}, learned={}, addresses_of={})
+    assert environment[variable] == "mine"
+    assert runtime.after == ()
 
 
 def test_what_port_0_became_is_kept_on_a_restart(home: Home) -> None:

@@ -1,17 +1,59 @@
-"""Settings of the runtime service, from ``LAYER_RUNTIME_*``."""
+"""Settings of the runtime service, from ``LAYER_RUNTIME_*`` and names that the contract fixes."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
-from layer_kit.settings import ServiceSettings
+from layer_kit.settings import ServiceSettings, contract_name
+from layer_objects import ObjectStoreSettings
 
 
-class RuntimeSettings(ServiceSettings):
-    """Pipelines and functions, their queues and leases."""
+class RuntimeSettings(ObjectStoreSettings, ServiceSettings):
+    """Pipelines and functions, their queues and leases.
+
+    Without a database no call is offered.
+    """
 
     service: ClassVar[str] = "runtime"
 
-    grpc_address: str = Field("127.0.0.1:7104", description="Where the gRPC server listens.")
+    grpc_address: str = Field(
+        "127.0.0.1:7104", description="Where gRPC listens: host:port or unix:/path."
+    )
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=contract_name("DATABASE_URL", field="database_url"),
+        description="URL of a PostgreSQL 15 or newer, `postgresql://user:password@host/database`. "
+        "Empty: pipelines and functions are not offered.",
+    )
+    data_connections_max: int = Field(
+        8,
+        ge=1,
+        le=200,
+        validation_alias=contract_name(
+            "LAYER_QUEUE_DATA_POOL_MAX_CONNECTIONS", field="data_connections_max"
+        ),
+        description="Connections to the database for the work of queues.",
+    )
+    control_connections_max: int = Field(
+        2,
+        ge=1,
+        le=50,
+        validation_alias=contract_name(
+            "LAYER_QUEUE_CONTROL_POOL_MAX_CONNECTIONS", field="control_connections_max"
+        ),
+        description="Connections for health, status and upkeep, which never wait for those.",
+    )
+    idle_in_transaction_ms: int = Field(
+        5000,
+        ge=100,
+        le=600_000,
+        validation_alias=contract_name(
+            "LAYER_QUEUE_IDLE_IN_TRANSACTION_TIMEOUT_MS", field="idle_in_transaction_ms"
+        ),
+        description="The database ends a transaction that is left alone this long.",
+    )
+    statement_timeout_s: float = Field(
+        15.0, gt=0, le=600, description="Seconds that a statement may take."
+    )

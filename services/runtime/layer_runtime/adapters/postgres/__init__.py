@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, migrations, statements. No other package knows the driver."""
