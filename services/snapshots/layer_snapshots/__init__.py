@@ -1,1 +1,1 @@
-"""Facet histograms of namespaces over time: the API is declared, its calls are not offered yet."""
+"""Facet histograms of namespaces over time, their checkpoints and their retention."""

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from layer_history.domain.lru import BoundedCache
 from layer_history.domain.names import (
     SegmentName,
     Stream,
@@ -21,6 +20,7 @@ from layer_history.domain.names import (
     day_of_key,
     parse_key,
 )
+from layer_kit.bounded_cache import BoundedCache
 from layer_kit.clock import Monotonic
 from layer_objects import ObjectInfo, ObjectStore
 

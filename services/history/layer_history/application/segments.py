@@ -12,9 +12,9 @@ from layer_history.application.catalogue import Listed
 from layer_history.domain.blocks import Block, unpacked
 from layer_history.domain.events import Event, parse_line
 from layer_history.domain.limits import WHOLE_BYTES_MAX
-from layer_history.domain.lru import BoundedCache
 from layer_history.domain.names import SegmentName
 from layer_history.ports import Bundle, Disk, StoredSegment
+from layer_kit.bounded_cache import BoundedCache
 from layer_kit.errors import InvalidRequestError, NotFoundError
 from layer_objects import ObjectStore
 

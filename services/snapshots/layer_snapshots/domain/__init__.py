@@ -1,0 +1,1 @@
+"""Snapshots as content, names, policies and jobs: values and pure decisions, without any I/O."""

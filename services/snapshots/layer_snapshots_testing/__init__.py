@@ -1,0 +1,1 @@
+"""What tests of the snapshots, and of those who use them, have in common."""
