@@ -106,7 +106,7 @@ def local_system(
     databases = [] if has_database else [plan.postgres()]
     middle = [
         *caches,
-        plan.on_socket("snapshots"),
+        plan.snapshots(),
         plan.history(),
         plan.runtime(databases=databases),
     ]
@@ -166,6 +166,9 @@ class _Plan:
             variables=None if is_alone else settled,
             defaults={"DATA_DIRECTORY": str(directory)},
         )
+
+    def snapshots(self) -> ProcessSpec:
+        return self.on_socket("snapshots", OBJECTS_DIRECTORY=str(self.home.path / "objects"))
 
     def history(self) -> ProcessSpec:
         return self.on_socket(

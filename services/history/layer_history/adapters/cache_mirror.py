@@ -20,9 +20,9 @@ import structlog
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_history.domain.events import NANOSECONDS_PER_SECOND, Event, Kind, parse_line
-from layer_history.domain.lru import BoundedCache
 from layer_history.domain.names import Stream
 from layer_history.metrics import HistoryMetrics
+from layer_kit.bounded_cache import BoundedCache
 from layer_kit.clock import Monotonic
 from layer_kit.errors import LayerError
 from layer_kit.names import Namespace
