@@ -114,7 +114,7 @@ def test_services_differ_only_in_values_of_their_own() -> None:
         values = yaml.safe_load((chart_of(service) / "values.yaml").read_text(encoding="utf-8"))
         own = {"upstream", "cache", "history", "service", "ingress", "diskBytesMax", "apiKeys"}
         own |= {"flushIntervalSeconds", "objectStore", "hashKey", "exports"}
-        own |= {"vectorStores", "metricsBackendUrl", "backend", "aerospike"}
+        own |= {"vectorStores", "metricsBackendUrl", "backend", "aerospike", "workers"}
         return set(values) - own - {"persistence", "autoscaling"}
 
     assert len({frozenset(shared(service)) for service in SERVICES}) == 1
