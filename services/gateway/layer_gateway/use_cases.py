@@ -39,6 +39,8 @@ from layer_kit.service import ServiceFrame
 from layer_objects import ObjectStore
 
 STATES_INTERVAL_S: Final = 1.0
+CLOCKS_DIFFER_S: Final = 5.0
+"""By how much those of gateways may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,12 @@ def compose_use_cases(
     """
     store, cache = rim.store, rim.cache
     shards = Shards(
-        store, rim.objects, shard_count_default=settings.shard_count, monotonic=monotonic
+        store,
+        rim.objects,
+        shard_count_default=settings.shard_count,
+        settle_s=settings.facts_ttl_s + settings.upstream_timeout_s + CLOCKS_DIFFER_S,
+        monotonic=monotonic,
+        now_ms=epoch_milliseconds,
     )
     facts = Facts(store, shards, ttl_s=settings.facts_ttl_s, monotonic=monotonic)
     stamps = Stamps(epoch_milliseconds)

@@ -115,6 +115,7 @@ class InitNamespace:
         _check_same(namespace, known, shard_count)
         if marker is None and shard_count is not None:
             wanted = Marker(shard_count=shard_count, schema_version=schema_version)
+            await self.shards.begin(namespace)
             marker = await self._mark(namespace, facts, wanted, caller)
             _check_same(namespace, marker.shard_count, shard_count)
         if marker is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -118,9 +118,13 @@ class RunLegs:
         answer = await self._ask(run, plan, plan.unmarked)
         if answer.status != HTTPStatus.OK:
             return LegAnswer(refusal=answer)
-        rows = read_answer(query_answer, answer.body).rows
-        if plan.has_marker:
-            rows = [row for row in rows if row_id(row) != MARKER_ID]
+        found = read_answer(query_answer, answer.body).rows
+        rows = [row for row in found if row_id(row) != MARKER_ID]
+        if len(rows) < len(found) and not plan.has_marker:
+            # Another gateway has initialised the namespace meanwhile.
+            self.plans.facts.forget(run.namespace)
+            renewed = await self.plans(run.namespace, run.cut, run.caller)
+            return await self._answer(run, replace(renewed, has_marker=True))
         return LegAnswer(rows=rows)
 
     async def _scattered(self, run: _Run, plan: Plan) -> LegAnswer:
@@ -128,11 +132,11 @@ class RunLegs:
         added = _missing_names(ranking, run.leg)
         slots = asyncio.Semaphore(run.threads or plan.scatter_count)
 
-        async def shard(number: int) -> StoreAnswer:
+        async def ask(part: Filter) -> StoreAnswer:
             async with slots:
-                return await self._ask(run, plan, filters.in_shard(number), added)
+                return await self._ask(run, plan, part, added)
 
-        answers = await all_of(shard(number) for number in range(plan.scatter_count))
+        answers = await all_of(map(ask, plan.parts))
         for answer in answers:
             if answer.status != HTTPStatus.OK:
                 return LegAnswer(refusal=answer, scatter_count=plan.scatter_count)

@@ -31,6 +31,8 @@ class Plan:
     """What the requests to one namespace look like."""
 
     scatter_count: int = 1
+    has_rest: bool = False
+    """Whether rows may yet come that are in none of the shards."""
     is_stamped: bool = True
     """Whether rows have stamps to filter by; the store refuses a filter on nothing."""
     is_time_refused: bool = False
@@ -43,6 +45,12 @@ class Plan:
     def unmarked(self) -> Filter | None:
         """What keeps the marker out of a request for all shards."""
         return filters.not_id(MARKER_ID) if self.has_marker else None
+
+    @property
+    def parts(self) -> Sequence[Filter]:
+        """What each request keeps of a namespace that is asked shard by shard."""
+        shards = [filters.in_shard(number) for number in range(self.scatter_count)]
+        return [*shards, filters.outside_shards(self.scatter_count)] if self.has_rest else shards
 
     def level(self, asked: Consistency) -> Consistency:
         return "strong" if self.is_strong else asked
@@ -88,6 +96,7 @@ class MakePlans:
             return Plan(is_strong=is_strong)
         return Plan(
             scatter_count=facts.sharding.scatter_count,
+            has_rest=facts.sharding.scatter_count > 1 and facts.sharding.is_settling,
             is_stamped=UPSERTED_AT in facts.types,
             has_marker=facts.sharding.marker is not None,
             is_strong=is_strong,

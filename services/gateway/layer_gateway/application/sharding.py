@@ -2,7 +2,9 @@
 
 Rows are counted to be in shards only once none is outside: one that a shard-by-shard query would
 not find must not exist. So what is known runs out after a while and is looked up again, since a
-write that goes around layer brings rows without a shard.
+write that goes around layer brings rows without a shard. A gateway that does not know yet of a
+marker stamps rows by what was true before; until none of them can, queries ask for the rest too
+(docs/decisions/0026-shards-that-settle.md).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import msgspec
 import structlog
 
 from layer_gateway.ports.stores import Caller, Store, StoreAnswer
-from layer_kit.clock import Monotonic
+from layer_kit.clock import EpochMilliseconds, Monotonic, epoch_milliseconds
 from layer_kit.errors import LayerError, UpstreamError
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore
@@ -55,6 +57,11 @@ class _Manifest(msgspec.Struct):
     shard_count: Annotated[int, msgspec.Meta(ge=0, le=SHARD_COUNT_MAX)] = 0
 
 
+class _Begun(msgspec.Struct):
+    initialised_at_ms: int
+
+
+_BEGUN: Final[msgspec.json.Decoder[_Begun]] = msgspec.json.Decoder(_Begun)
 _MANIFEST: Final[msgspec.json.Decoder[_Manifest]] = msgspec.json.Decoder(_Manifest)
 
 
@@ -76,6 +83,8 @@ class Sharding:
     """Whether a marker or a manifest says so, and not the settings."""
     is_complete: bool = False
     """Whether every row is known to be in one of the shards."""
+    is_settling: bool = False
+    """Whether a gateway may still stamp rows as if it had not been initialised."""
     marker: Marker | None = None
 
     @property
@@ -99,12 +108,21 @@ class Shards:
         *,
         shard_count_default: int,
         monotonic: Monotonic,
+        settle_s: float = 0.0,
+        now_ms: EpochMilliseconds = epoch_milliseconds,
     ) -> None:
+        """Look nothing up yet.
+
+        Args:
+            settle_s: How long a gateway may go by what it knew, with what it is sending.
+        """
         self._store = store
         self._objects = objects
         self.unsharded = Sharding(shard_count=shard_count_default)
         """Of every namespace that was not initialised; its rows are stamped all the same."""
+        self._settle_s = settle_s
         self._monotonic = monotonic
+        self._now_ms = now_ms
         self._initialised: dict[Namespace, tuple[float, Marker]] = {}
 
     async def of(self, namespace: Namespace, types: Mapping[str, str], caller: Caller) -> Sharding:
@@ -123,10 +141,13 @@ class Shards:
             count = marker.shard_count
         if count is None:
             return self.unsharded
+        # In this order: who finds it settled has to see all that came before.
+        is_settling = await self._is_settling(namespace)
         return Sharding(
             shard_count=count,
             is_initialised=True,
             is_complete=SHARD in types and await self._is_drained(namespace, count, caller),
+            is_settling=is_settling,
             marker=marker,
         )
 
@@ -144,6 +165,12 @@ class Shards:
         if answer.status != HTTPStatus.OK:
             return None
         return read_answer(_COUNTED, answer.body).aggregations.get(_LAG)
+
+    async def begin(self, namespace: Namespace) -> None:
+        """Tell all gateways that a marker is about to be written; raises the object store's own."""
+        if self._objects is not None:
+            body = msgspec.json.encode(_Begun(initialised_at_ms=self._now_ms()))
+            await self._objects.put(begun_key(namespace), body, content_type="application/json")
 
     def initialised(self, namespace: Namespace, marker: Marker) -> None:
         """Rely on a marker that was written just now."""
@@ -175,6 +202,23 @@ class Shards:
             log.warning("shard_manifest_unread", namespace=namespace, message=str(error))
             return None
 
+    async def _is_settling(self, namespace: Namespace) -> bool:
+        """Tell whether the marker is younger than what a gateway may remember and be sending."""
+        known = self._initialised.get(namespace)
+        if known is not None and self._monotonic() < known[0]:
+            return True
+        if self._objects is None:
+            return False
+        try:
+            found = await self._objects.get(begun_key(namespace))
+            if found is None:
+                return False
+            begun_ms = _BEGUN.decode(found.body).initialised_at_ms
+        except (LayerError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.warning("shard_beginning_unread", namespace=namespace, message=str(error))
+            return True
+        return self._now_ms() - begun_ms < self._settle_s * 1000
+
     async def _is_drained(self, namespace: Namespace, count: int, caller: Caller) -> bool:
         """Tell whether no row is outside, neither as it is nor as eventual reads see it.
 
@@ -194,6 +238,11 @@ class Shards:
 def manifest_key(namespace: Namespace) -> str:
     """Return where the manifest of a namespace is kept."""
     return f"shards/{namespace}/manifest.json"
+
+
+def begun_key(namespace: Namespace) -> str:
+    """Return where it is kept when the marker of a namespace was written."""
+    return f"shards/{namespace}/initialised.json"
 
 
 def marker_body(level: str) -> bytes:

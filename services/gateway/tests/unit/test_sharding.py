@@ -16,6 +16,7 @@ from layer_objects import ObjectStore
 from layer_objects.port import Object, ObjectInfo
 
 TOOLS = Namespace("tools")
+SETTLE_S = 150.0
 TYPES = {"id": "string", "_hevlayer_shard": "int"}
 
 
@@ -32,11 +33,13 @@ class World:
 
     marker_count: int | None = None
     manifest: bytes | None = None
+    begun: bytes | None = None
     object_fault: bool = False
     outside: dict[str, bool] = field(default_factory=dict)
     """By level of consistency, whether rows are outside of all shards."""
     drain_status: int = 200
     now_s: float = 0.0
+    wall_ms: int = 1_000_000
     read_keys: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -45,6 +48,8 @@ class World:
             cast("ObjectStore", self),
             shard_count_default=16,
             monotonic=lambda: self.now_s,
+            settle_s=SETTLE_S,
+            now_ms=lambda: self.wall_ms,
         )
 
     async def query(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
@@ -62,11 +67,15 @@ class World:
         self.read_keys.append(key)
         if self.object_fault:
             raise UpstreamError("OBJECT_STORE_FAILED", "The object store is away.")
-        if self.manifest is None:
+        body = self.manifest if key.endswith("manifest.json") else self.begun
+        if body is None:
             return None
-        size = len(self.manifest)
-        info = ObjectInfo(key=key, etag="e", size_bytes=size, modified_ms=0)
-        return Object(info=info, body=self.manifest)
+        info = ObjectInfo(key=key, etag="e", size_bytes=len(body), modified_ms=0)
+        return Object(info=info, body=body)
+
+    async def put(self, key: str, body: bytes, *, content_type: str) -> None:
+        assert (key, content_type) == ("shards/tools/initialised.json", "application/json")
+        self.begun = body
 
     async def sharding(self) -> Sharding:
         return await self.shards.of(TOOLS, TYPES, Caller())
@@ -76,7 +85,8 @@ async def test_a_manifest_of_an_early_release_counts() -> None:
     world = World(manifest=b'{"namespace":"tools","shard_count":4,"documents_migrated":9}')
     found = await world.sharding()
     assert (found.shard_count, found.scatter_count, found.marker) == (4, 4, None)
-    assert world.read_keys == ["shards/tools/manifest.json"]
+    assert world.read_keys[0] == "shards/tools/manifest.json"
+    assert not found.is_settling
 
 
 @pytest.mark.parametrize("manifest", [None, b'{"shard_count":0}', b"{}", b"no JSON", b"\xff"])
@@ -111,3 +121,34 @@ async def test_a_marker_just_written_counts_before_eventual_reads_show_it() -> N
     world.shards.initialised(TOOLS, Marker(shard_count=5, schema_version=1))
     world.now_s += INITIALISED_S
     assert await world.sharding() == Sharding(shard_count=16)
+
+
+async def test_a_marker_settles_once_nobody_can_still_go_by_what_was_before() -> None:
+    world = World(marker_count=4)
+    assert not (await world.sharding()).is_settling
+    await world.shards.begin(TOOLS)
+    assert (await world.sharding()).is_settling
+    world.wall_ms += int(SETTLE_S * 1000) - 1
+    found = await world.sharding()
+    assert (found.is_settling, found.scatter_count) == (True, 4)
+    world.wall_ms += 1
+    assert not (await world.sharding()).is_settling
+
+
+@pytest.mark.parametrize("begun", [b"{}", b"no JSON", b"\xff"])
+async def test_what_does_not_say_when_a_marker_was_written_is_taken_for_just_now(
+    begun: bytes,
+) -> None:
+    assert (await World(marker_count=4, begun=begun).sharding()).is_settling
+    assert (await World(marker_count=4, object_fault=True).sharding()).is_settling
+
+
+async def test_without_an_object_store_a_gateway_knows_of_its_own_markers() -> None:
+    world = World(marker_count=4)
+    world.shards = Shards(
+        cast("Store", world), None, shard_count_default=16, monotonic=lambda: world.now_s
+    )
+    await world.shards.begin(TOOLS)
+    assert not (await world.sharding()).is_settling
+    world.shards.initialised(TOOLS, Marker(shard_count=4, schema_version=1))
+    assert (await world.sharding()).is_settling
