@@ -77,6 +77,15 @@ def test_the_guide_to_searching_works(system: LocalSystem) -> None:
     assert '"$namespace":"parts","$rank":1' in federated
 
 
+def test_the_guide_to_scans_works(system: LocalSystem) -> None:
+    (printed,) = (
+        run(system, language, text) for language, text in examples("docs/guides/scans.md")
+    )
+    saws, ids, tags = printed.splitlines()
+    assert (saws, ids) == ("3", "{'ids': ['t-2', 't-3'], 'total': 5}")
+    assert tags.startswith("[{'v': 'hand', 'n': 5}, {'v': 'saw', 'n': 3}, ")
+
+
 @pytest.mark.parametrize("page", ["README.md", *map(str, sorted(Path("docs").rglob("*.md")))])
 def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", Path(page).read_text(encoding="utf-8"))

@@ -86,8 +86,16 @@ def after_id(id_: Raw) -> Filter:
     return raw(["id", "Gt", id_])
 
 
+def until_id(id_: Raw) -> Filter:
+    """Keep rows up to an id, that included, in the order of ids."""
+    return raw(["id", "Lte", id_])
+
+
 def outside_shards(shard_count: int) -> Filter:
-    """Keep rows that are in none of the shards: stamped into none, or into more than there are."""
-    unmarked = ["id", "NotEq", MARKER_ID]
-    outside = ["Or", [[SHARD, "Eq", None], [SHARD, "Gte", shard_count]]]
-    return raw(["And", [unmarked, outside]])
+    """Keep rows that are in none of the shards, except the marker of a namespace."""
+    return raw(["And", [not_id(MARKER_ID), unsharded(shard_count)]])
+
+
+def unsharded(shard_count: int) -> Filter:
+    """Keep rows that were stamped into no shard, or into more than there are."""
+    return raw(["Or", [[SHARD, "Eq", None], [SHARD, "Gte", shard_count]]])

@@ -5,6 +5,7 @@ docs/reference/http.md, "Scans" has the rules.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Final
@@ -13,7 +14,7 @@ import msgspec
 
 from layer_kit.errors import InvalidRequestError
 from layer_wire.filters import Filter, Written
-from layer_wire.jsontext import ABSENT, Raw, decode, is_null
+from layer_wire.jsontext import ABSENT, Raw, decode, encode, is_null
 from layer_wire.queries import VECTOR_ATTRIBUTE, written_span
 from layer_wire.search_bodies import TEXT_LENGTH_MAX
 from layer_wire.searches import THREADS_MAX, Fuzziness
@@ -77,6 +78,12 @@ class DistanceSelector(msgspec.Struct, frozen=True, kw_only=True):
 Selector = TextSelector | HybridSelector | DistanceSelector
 """Selects rows by a ranking of the store's; without one, the filter alone does."""
 
+_SELECTORS: Final[Mapping[type[Selector], str]] = {
+    TextSelector: "fts",
+    DistanceSelector: "ann",
+    HybridSelector: "hybrid_text",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
@@ -126,14 +133,10 @@ def parse_scan(body: bytes) -> Scan:
         InvalidRequestError: Naming the field that is wrong.
     """
     found = decode(_SCAN_BODY, body)
-    given: dict[str, Selector | None] = {
-        "fts": found.fts,
-        "ann": found.ann,
-        "hybrid_text": found.hybrid_text,
-    }
-    chosen = {name: selector for name, selector in given.items() if selector is not None}
+    given = (found.fts, found.ann, found.hybrid_text)
+    chosen = [selector for selector in given if selector is not None]
     if len(chosen) > 1:
-        names = list(chosen)
+        names = list(map(selector_name, chosen))
         raise InvalidRequestError(
             "SELECTORS_TOO_MANY",
             f"A scan has one ranked selector at most, and not {' and '.join(names)}.",
@@ -145,7 +148,7 @@ def parse_scan(body: bytes) -> Scan:
             source=found.source or ScanSource.AUTO,
             filter=None if is_null(found.filters) else found.filters,
             written=written_span(found.as_of, found.between),
-            selector=next(iter(chosen.values()), None),
+            selector=next(iter(chosen), None),
             field=found.field or "",
             is_exhaustive=bool(found.exhaustive),
             threads=found.threads,
@@ -215,3 +218,30 @@ def _check_selector(scan: Scan) -> None:
                 "VECTOR_INVALID", "ann.vector is missing.", field="ann.vector"
             )
         check_vector("vector", scan.selector.vector, "ann")
+
+
+def selector_name(selector: Selector | None) -> str:
+    """Return how the contract calls a selector: ``filter`` where there is none."""
+    return "filter" if selector is None else _SELECTORS[type(selector)]
+
+
+def scan_body(scan: Scan) -> bytes:
+    """Return the body of a scan, which :func:`parse_scan` reads as the same scan."""
+    written = scan.written
+    body: dict[str, object] = {
+        "mode": scan.mode,
+        "source": scan.source,
+        "filters": scan.filter,
+        "field": scan.field or None,
+        "exhaustive": scan.is_exhaustive,
+        "threads": scan.threads,
+        "page_size": scan.page_size,
+        "timeout_seconds": scan.timeout_s,
+    }
+    if written is not None and written.after_ms is not None:
+        body["between"] = (written.after_ms, written.until_ms)
+    elif written is not None:
+        body["as_of"] = written.until_ms
+    if scan.selector is not None:
+        body[selector_name(scan.selector)] = scan.selector
+    return encode(body)

@@ -21,6 +21,7 @@ from layer_gateway.http.handlers.history import HistoryHandlers
 from layer_gateway.http.handlers.metrics import MetricHandlers
 from layer_gateway.http.handlers.namespaces import NamespaceHandlers
 from layer_gateway.http.handlers.rows import RowHandlers
+from layer_gateway.http.handlers.scans import ScanHandlers
 from layer_gateway.http.handlers.searches import SearchHandlers
 from layer_gateway.http.handlers.vectorstores import VectorStoreHandlers
 from layer_gateway.http.handlers.warming import WarmHandlers
@@ -136,6 +137,11 @@ def _handlers(
             cache=rim.cache.rows,
             passthrough=passthrough,
             body_bytes_max=settings.body_bytes_max,
+        ),
+        ScanHandlers(
+            count_rows=use_cases.scans.count,
+            scan_jobs=use_cases.scans.jobs,
+            body_bytes_max=query_bytes_max,
         ),
         WarmHandlers(warm_jobs=use_cases.warm_jobs, passthrough=passthrough),
         BlobHandlers(blobs=use_cases.blobs),

@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from layer_gateway.domain.warmth import NamespaceWarmth
+from layer_gateway.ports.watching import SeenScan
 from layer_kit.names import Namespace
 from layer_kit.telemetry.metrics import SECONDS_BUCKETS, BoundedLabel
 from layer_kit.telemetry.recorders import Distribution, Histograms
@@ -18,6 +19,8 @@ STORE_KIND: Final = "turbopuffer"
 NAMESPACES_LABELLED_MAX: Final = 5000
 LEGS_BUCKETS: Final = (2, 4, 8, 16)
 REQUESTS_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SCAN_SECONDS_BUCKETS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+SCAN_ROWS_BUCKETS: Final = (0, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
 TOKENS_BUCKETS: Final = (0, 1, 2, 4, 8, 15)
 
 
@@ -173,6 +176,48 @@ class SearchMetrics:
         executed = "true" if is_executed else "false"
         labels = (self._namespace(namespace), STORE_KIND, route, executed)
         self._routes.labels(*labels).inc()
+
+
+class ScanMetrics:
+    """Counts and times scans by namespace, what was asked, and where it was read."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ["namespace", "store_kind", "mode", "selector", "served_by", "status"]
+        self._namespace = BoundedLabel(NAMESPACES_LABELLED_MAX)
+        self._scans = Counter(
+            "hevlayer_scan_total",
+            "Scans, by how they ended: ok, tpuf_error, timeout, layer_error.",
+            labels,
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "hevlayer_scan_duration_seconds",
+            "Time that scans took.",
+            labels,
+            buckets=SCAN_SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self._documents = Histogram(
+            "hevlayer_scan_documents_scanned",
+            "Rows that scans read, or that a cache or a snapshot counted for them.",
+            labels,
+            buckets=SCAN_ROWS_BUCKETS,
+            registry=registry,
+        )
+
+    def scanned(self, seen: SeenScan) -> None:
+        """Count one scan."""
+        labels = (
+            self._namespace(seen.namespace),
+            STORE_KIND,
+            seen.mode,
+            seen.selector,
+            seen.served_by,
+            seen.status,
+        )
+        self._scans.labels(*labels).inc()
+        self._seconds.labels(*labels).observe(seen.seconds)
+        self._documents.labels(*labels).observe(seen.rows_count)
 
 
 class HistoryMetrics:

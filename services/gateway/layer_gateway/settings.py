@@ -132,6 +132,30 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         description="Bytes of each worker that may wait there, or in memory; then new ones are "
         "dropped.",
     )
+    snapshots_address: str = Field(
+        "", description="gRPC address of the snapshots service. Empty: run without snapshots."
+    )
+    scan_threads: int = Field(
+        8, ge=1, le=32, description="Requests to the store that a scan sends at once by default."
+    )
+    scan_spool_directory: str = Field(
+        "",
+        description="Folder where the ids of a scan wait to be sorted, in files without a name. "
+        "Empty: the system's for temporary files.",
+    )
+    scan_spool_bytes_max: int = Field(
+        4 * 1024**3, ge=1024 * 1024, description="Bytes that one scan may take there."
+    )
+    scan_lease_s: float = Field(
+        30.0,
+        ge=1,
+        le=3600,
+        description="After how long without a word of its gateway another one takes a scan up; "
+        "more than their clocks differ by.",
+    )
+    scan_results_ttl_s: float = Field(
+        86_400.0, ge=60, description="How long a scan and its results are kept."
+    )
     reactive_warm: bool = Field(
         default=True,
         description="Whether the first miss of a namespace, since the cache was connected, brings "

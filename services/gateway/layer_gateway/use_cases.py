@@ -13,7 +13,7 @@ from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.history import History
 from layer_gateway.application.initialising import BackfillSettings, InitNamespace
-from layer_gateway.application.jobs import Jobs
+from layer_gateway.application.jobs import Job, Jobs
 from layer_gateway.application.joined_reads import JoinedReads
 from layer_gateway.application.layer_state import DescribeLayer
 from layer_gateway.application.listings import Listings
@@ -33,6 +33,7 @@ from layer_gateway.pool.worker import this_worker
 from layer_gateway.ports.history import HistoryArchive
 from layer_gateway.queries import Queries, compose_queries
 from layer_gateway.rim import Rim
+from layer_gateway.scans import Scans, compose_scans
 from layer_gateway.settings import GatewaySettings
 from layer_kit.clock import epoch_milliseconds, monotonic
 from layer_kit.service import ServiceFrame
@@ -55,6 +56,7 @@ class UseCases:
     namespaces: Namespaces
     init_namespace: InitNamespace
     warm_jobs: WarmJobs
+    scans: Scans
     states: CacheStates
     blobs: Blobs
     history: History
@@ -144,6 +146,15 @@ def compose_use_cases(
         fetch=fetch,
         namespaces=namespaces,
     )
+    scans = compose_scans(
+        settings,
+        frame,
+        rim,
+        facts=facts,
+        watermarks=watermarks,
+        warm_jobs=warm_jobs,
+        store_name=store_name,
+    )
     return UseCases(
         facts=facts,
         write=write,
@@ -153,6 +164,7 @@ def compose_use_cases(
         namespaces=namespaces,
         init_namespace=init_namespace,
         warm_jobs=warm_jobs,
+        scans=scans,
         states=states,
         blobs=Blobs(objects=rim.objects),
         history=History(recorder=rim.recorder, now_ns=time.time_ns),
@@ -194,7 +206,7 @@ def _compose_warm_jobs(
 ) -> WarmJobs:
     warm_jobs = WarmJobs(
         warm=warm_namespace,
-        jobs=Jobs("warm", objects, now_ms=epoch_milliseconds),
+        jobs=Jobs("warm", Job, objects, now_ms=epoch_milliseconds),
         states=states,
         is_reactive=settings.reactive_warm,
         monotonic=monotonic,

@@ -12,11 +12,13 @@ from prometheus_client import CollectorRegistry
 from layer.cache.v1 import cache_pb2_grpc
 from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
+from layer_gateway.adapters.cached_scans import CachedScansClient
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.replicated_rows import Replica, ReplicatedRows, Ring
 from layer_gateway.adapters.warmth import NoWarmth, RecordsClient, WarmthClient
 from layer_gateway.ports.rows import RowCache
+from layer_gateway.ports.scanning import CachedScans
 from layer_gateway.ports.warmth import CacheWarmth, RecordCache
 from layer_kit.clock import Monotonic
 from layer_kit.rpc.client import open_channel
@@ -29,6 +31,7 @@ class Caches:
     rows: RowCache
     warmth: CacheWarmth
     records: RecordCache
+    scans: CachedScans
     memberships: Sequence[Membership] = ()
     ways: Sequence[CachedRows] = ()
     """One to each replica."""
@@ -54,7 +57,12 @@ async def open_caches(
     # A read has somewhere better to go than a second attempt, and a fence must not be doubled.
     channels = {address: open_channel(address, retries=False) for address in addresses}
     if not channels:
-        none = Caches(rows=NoCache(), warmth=NoWarmth(), records=RecordsClient({}))
+        none = Caches(
+            rows=NoCache(),
+            warmth=NoWarmth(),
+            records=RecordsClient({}),
+            scans=CachedScansClient(()),
+        )
         return none, ()
     metrics = CacheMetrics(registry)
     ways: dict[str, CachedRows] = {}
@@ -81,6 +89,7 @@ async def open_caches(
                 for address, channel in channels.items()
             }
         ),
+        scans=CachedScansClient(list(map(cache_pb2_grpc.CacheServiceStub, channels.values()))),
         memberships=memberships,
         ways=list(ways.values()),
     )

@@ -10,7 +10,15 @@ from layer_kit.errors import LayerError, UpstreamError
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore
 
-PURGED_FOLDERS: Final = ("snapshots", "checkpoints", "search-history", "clickstream", "shards")
+PURGED_FOLDERS: Final = (
+    "snapshots",
+    "checkpoints",
+    "search-history",
+    "clickstream",
+    "shards",
+    "jobs/scan",
+    "scan-results",
+)
 """Where the object store keeps what belongs to one namespace. Blobs stay: others may refer to them,
 and what they are named by cannot mean something else later."""
 

@@ -76,14 +76,14 @@ def refusal(answer: StoreAnswer, namespace: Namespace | None = None) -> LayerErr
         return QuotaExceededError(
             "UPSTREAM_BUSY",
             f"The store asks for a pause: {text}",
-            retry_after_s=_retry_after_s(answer),
+            retry_after_s=retry_after_s(answer),
             text=text,
         )
     if status in TRANSIENT or status not in range(400, 500):
         return UpstreamError(
             "UPSTREAM_FAILED",
             f"The store answered with status {status}: {text}",
-            retry_after_s=_retry_after_s(answer),
+            retry_after_s=retry_after_s(answer),
             status=status,
             text=text,
         )
@@ -111,7 +111,7 @@ def _text(body: bytes) -> str:
     return (found or body[: 4 * TEXT_LENGTH_MAX].decode(errors="replace"))[:TEXT_LENGTH_MAX]
 
 
-def _retry_after_s(answer: StoreAnswer) -> float | None:
+def retry_after_s(answer: StoreAnswer) -> float | None:
     """Return the pause that the store named in seconds or milliseconds; dates are not read."""
     headers = dict(answer.headers)
     for name, unit_s in ((b"retry-after-ms", 0.001), (b"retry-after", 1.0)):

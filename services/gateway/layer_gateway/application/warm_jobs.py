@@ -48,7 +48,7 @@ class WarmJobs:
         self,
         *,
         warm: WarmNamespace,
-        jobs: Jobs,
+        jobs: Jobs[Job],
         states: CacheStates,
         is_reactive: bool,
         monotonic: Monotonic,
@@ -68,6 +68,8 @@ class WarmJobs:
         self._noticed: OrderedDict[Namespace, tuple[int, float]] = OrderedDict()
         """The generation of the cache in which a namespace was last warmed, and until when that
         is not done again in it."""
+        self._renewed: OrderedDict[Namespace, float] = OrderedDict()
+        """Until when a namespace that has fallen behind is not brought in again."""
 
     def check_cache(self) -> None:
         """Refuse what needs the cache while it is away.
@@ -119,6 +121,22 @@ class WarmJobs:
         self._notice(namespace, math.inf)
         self._go(self._react(namespace, caller))
 
+    def fell_behind(self, namespace: Namespace, caller: Caller) -> None:
+        """Notice that the cache holds less of a namespace than it could, and bring that in.
+
+        Returns at once; the same namespace is not brought in again for a while.
+        """
+        now_s = self._monotonic()
+        if not (self._is_reactive and self._cache.connection.is_connected):
+            return
+        if now_s < self._renewed.get(namespace, -math.inf):
+            return
+        self._renewed[namespace] = now_s + REACTIVE_AGAIN_S
+        self._renewed.move_to_end(namespace)
+        if len(self._renewed) > NAMESPACES_REMEMBERED_MAX:
+            self._renewed.popitem(last=False)
+        self._go(self._renew(namespace, caller))
+
     async def mirror(self, namespace: Namespace) -> MirroredSnapshot | None:
         """Copy the latest snapshot into the cache; None where there is none."""
         return await self._warm.mirror(namespace)
@@ -160,6 +178,16 @@ class WarmJobs:
             except LayerError as error:
                 log.info("warming_not_begun", namespace=namespace, reason=error.reason)
                 self._notice(namespace, self._monotonic() + REACTIVE_AGAIN_S)
+                return
+            if is_new:
+                await self._run(job, caller, PAGE_SIZE_DEFAULT, documents_only=False)
+
+    async def _renew(self, namespace: Namespace, caller: Caller) -> None:
+        async with self._slots:
+            try:
+                job, is_new = await self._begin(namespace)
+            except LayerError as error:
+                log.info("warming_not_begun", namespace=namespace, reason=error.reason)
                 return
             if is_new:
                 await self._run(job, caller, PAGE_SIZE_DEFAULT, documents_only=False)

@@ -180,6 +180,35 @@ DOCS: Final[Mapping[Operation, OperationDoc]] = {
             "page_size": "integer",
         },
     ),
+    Operation.SCAN: OperationDoc(
+        summary="Count rows, or begin to list their ids or the values of an attribute",
+        takes={
+            "mode": "string",
+            "source": "string",
+            "filters": "array",
+            "as_of": "integer",
+            "between": "array",
+            "fts": "object",
+            "ann": "object",
+            "hybrid_text": "object",
+            "field": "string",
+            "exhaustive": "boolean",
+            "threads": "integer",
+            "page_size": "integer",
+            "timeout_seconds": "integer",
+        },
+        gives={"count": "integer", "served_by": "string", "elapsed_ms": "integer"},
+    ),
+    Operation.LIST_SCANS: OperationDoc(summary="List scans", gives={"scans": "array"}),
+    Operation.GET_SCAN: OperationDoc(summary="Show a scan", gives=_JOB),
+    Operation.GET_SCAN_RESULTS: OperationDoc(
+        summary="Show a part of what a scan found",
+        query={"limit": "integer", "offset": "integer"},
+        gives={"total": "integer"},
+    ),
+    Operation.DELETE_SCAN: OperationDoc(
+        summary="Stop a scan and forget it", gives={"status": "string"}
+    ),
     Operation.LIST_VECTORSTORES: OperationDoc(
         summary="List vector stores", gives={"vectorstores": "array"}
     ),

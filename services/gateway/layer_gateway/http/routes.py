@@ -45,6 +45,11 @@ class Operation(StrEnum):
     LIST_WARM_JOBS = auto()
     GET_WARM_JOB = auto()
     HINT_CACHE_WARM = auto()
+    SCAN = auto()
+    LIST_SCANS = auto()
+    GET_SCAN = auto()
+    GET_SCAN_RESULTS = auto()
+    DELETE_SCAN = auto()
     LIST_VECTORSTORES = auto()
     DESCRIBE_VECTORSTORE = auto()
     VECTORSTORE_CAPABILITIES = auto()
@@ -107,6 +112,11 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "GET /v2/namespaces/{namespace}/warm-jobs": Operation.LIST_WARM_JOBS,
     "GET /v2/namespaces/{namespace}/warm-jobs/{id}": Operation.GET_WARM_JOB,
     "GET /v1/namespaces/{namespace}/hint_cache_warm": Operation.HINT_CACHE_WARM,
+    "POST /v2/namespaces/{namespace}/scans": Operation.SCAN,
+    "GET /v2/namespaces/{namespace}/scans": Operation.LIST_SCANS,
+    "GET /v2/namespaces/{namespace}/scans/{id}": Operation.GET_SCAN,
+    "GET /v2/namespaces/{namespace}/scans/{id}/results": Operation.GET_SCAN_RESULTS,
+    "DELETE /v2/namespaces/{namespace}/scans/{id}": Operation.DELETE_SCAN,
     "GET /v2/namespaces/{namespace}/capabilities": Operation.NAMESPACE_CAPABILITIES,
     "GET /v2/vectorstores": Operation.LIST_VECTORSTORES,
     "GET /v2/vectorstores/{name}": Operation.DESCRIBE_VECTORSTORE,

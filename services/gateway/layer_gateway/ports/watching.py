@@ -31,6 +31,22 @@ class SharedMarks(Protocol):
         """Remember that a namespace was deleted, unless it was polled since."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenScan:
+    """One scan, as it ended."""
+
+    namespace: Namespace
+    mode: str
+    selector: str
+    """``filter``, ``fts``, ``ann`` or ``hybrid_text``."""
+    served_by: str
+    """Empty where it did not come to that."""
+    status: str
+    """As of a search."""
+    seconds: float
+    rows_count: int
+
+
 class SearchObserver(Protocol):
     """Is told of searches, for whoever watches the gateway."""
 
@@ -56,6 +72,14 @@ class SearchObserver(Protocol):
             status: As of a search.
             requests_count: Requests to the store; None where it did not come to an answer.
         """
+        ...
+
+
+class ScanObserver(Protocol):
+    """Is told of scans, for whoever watches the gateway."""
+
+    def scanned(self, seen: SeenScan) -> None:
+        """Take note of a scan that has ended."""
         ...
 
 

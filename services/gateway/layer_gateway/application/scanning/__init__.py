@@ -1,0 +1,1 @@
+"""Scans: reading a namespace as a whole, and keeping what was found."""

@@ -1,0 +1,36 @@
+"""Scan jobs as they are kept and shown."""
+
+from __future__ import annotations
+
+from layer_gateway.application.jobs import Job
+from layer_gateway.domain.scans import ScanReport, ServedBy
+from layer_wire.scans import ScanMode, ScanSource
+
+
+class ScanJob(Job, kw_only=True, omit_defaults=True):
+    """One scan; the names are the contract's."""
+
+    mode: ScanMode
+    source: ScanSource
+    field: str | None = None
+    effective_source: ServedBy | None = None
+    unique_values: int | None = None
+    """An estimate where ``truncated``."""
+    truncated: bool | None = None
+    """Whether there were more distinct values than are kept."""
+    bounded: bool | None = None
+    approximate: bool | None = None
+    snapshot_sha: str | None = None
+    watermark_ms: int | None = None
+    threads: int | None = None
+
+
+def fill(job: ScanJob, report: ScanReport) -> None:
+    """Note on a job how it goes."""
+    job.effective_source = report.served_by
+    job.snapshot_sha = report.snapshot_sha
+    job.watermark_ms = report.watermark_ms
+    if report.served_by is ServedBy.ORIGIN:
+        job.threads = report.threads
+        job.bounded = report.is_bounded
+        job.approximate = report.is_approximate or None

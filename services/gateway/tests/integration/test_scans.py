@@ -1,0 +1,466 @@
+"""Scans over a running gateway: counts, ids and values equal those of looking at every row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from layer_testing.edge_calls import EdgeAnswer, EdgeCaller, eventually
+from layer_testing.gateway_calls import KEY, embedded_store, gateway_over
+from layer_testing.processes import running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ROWS_COUNT = 1200
+QUICK = {
+    "CONSISTENCY_POLL_INTERVAL_MS": "50",
+    "CONSISTENCY_STABLE_POLL_INTERVAL_MS": "50",
+    "CONSISTENCY_SAFETY_MARGIN_MS": "1",
+    "LAYER_GATEWAY_FACTS_TTL_S": "0.1",
+}
+KINDS = ("saw", "drill", "râpe")
+SCHEMA = {
+    "text": {"type": "string", "full_text_search": True, "fuzzy": True},
+    "rating": {"type": "float"},
+}
+
+Row = dict[str, Any]
+Test = Callable[[Row], bool]
+
+
+def row_of(number: int) -> Row:
+    """Return a row; some attributes are missing from some."""
+    row: Row = {
+        "id": f"row-{number:05}",
+        "n": number,
+        "kind": KINDS[number % 3],
+        "tags": [f"t{number % 7}", "all", f"t{number % 5}"],
+        "text": "hand saw" if number % 4 == 0 else "power drill",
+        "vector": [float(number), 0.0],
+    }
+    if number % 2:
+        row["rating"] = number % 6 / 2
+    return row
+
+
+ROWS = [row_of(number) for number in range(ROWS_COUNT)]
+FILTERS: dict[str, tuple[Any, Test]] = {
+    "all rows": (None, lambda _: True),
+    "equal": (["kind", "Eq", "saw"], lambda row: row["kind"] == "saw"),
+    "one of some": (["n", "In", [3, 5, 9999]], lambda row: row["n"] in (3, 5)),
+    "not, which a missing value matches": (
+        ["rating", "NotEq", 1],
+        lambda row: row.get("rating") != 1,
+    ),
+    "below, which a missing value matches": (
+        ["rating", "Lt", 1.5],
+        lambda row: row.get("rating", 0) < 1.5,
+    ),
+    "an element of a list": (["tags", "In", ["t3"]], lambda row: "t3" in row["tags"]),
+    "an id": (["id", "Lt", "row-00100"], lambda row: row["id"] < "row-00100"),
+    "nested": (
+        ["And", [["Or", [["kind", "Eq", "saw"], ["n", "Gte", 1000]]], ["Not", ["n", "Lt", 50]]]],
+        lambda row: (row["kind"] == "saw" or row["n"] >= 1000) and row["n"] >= 50,
+    ),
+    "only the store knows": (["kind", "Glob", "s*"], lambda row: row["kind"].startswith("s")),
+    "nothing": (["n", "Gt", 10**6], lambda _: False),
+}
+
+
+@dataclass
+class System:
+    """The embedded store, a cache, a gateway over both, and one without a cache."""
+
+    edge: EdgeCaller
+    bare: EdgeCaller
+
+
+async def started(stack: AsyncExitStack, url: str, **settings: str) -> EdgeCaller:
+    process = await stack.enter_async_context(gateway_over(url, **(QUICK | settings)))
+    return EdgeCaller(process.addresses["http"], key=KEY)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    home: Path = tmp_path_factory.mktemp("scans")
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(embedded_store(home / "store"))
+        cache = f"unix:{home / 'cache.sock'}"
+        await stack.enter_async_context(
+            running(
+                "layer_cache",
+                LAYER_CACHE_GRPC_ADDRESS=cache,
+                LAYER_CACHE_DATA_DIRECTORY=str(home / "cache"),
+            )
+        )
+        edge = await started(
+            stack,
+            url,
+            LAYER_GATEWAY_CACHE_ADDRESS=cache,
+            LAYER_GATEWAY_OBJECTS_DIRECTORY=str(home / "objects"),
+            LAYER_GATEWAY_REACTIVE_WARM="false",
+        )
+        system = System(edge, await started(stack, url))
+        for name, shard_count in (("plain", None), ("sharded", 4)):
+            await fill(edge, path(name), shard_count)
+        await warmed(edge, path("plain"))
+        yield system
+
+
+def path(name: str) -> str:
+    return f"/v2/namespaces/{name}"
+
+
+async def fill(edge: EdgeCaller, target: str, shard_count: int | None) -> None:
+    body = {"upsert_rows": ROWS, "distance_metric": "euclidean_squared", "schema": SCHEMA}
+    if shard_count is not None:
+        assert (await edge("POST", target, body | {"upsert_rows": ROWS[:1]})).status == 200
+        answer = await edge("POST", f"{target}/init", {"shard_count": shard_count})
+        assert answer.status == 200, answer.body
+    assert (await edge("POST", target, body)).status == 200
+    if shard_count is not None:
+
+        async def is_scattered() -> bool:
+            described = await edge("GET", f"{target}/metadata")
+            return bool(described.json["layer"]["scatter_gather_active"])
+
+        await eventually(is_scattered)
+
+
+async def warmed(edge: EdgeCaller, target: str) -> None:
+    job = (await edge("POST", f"{target}/warm")).json
+
+    async def is_over() -> bool:
+        found = (await edge("GET", f"{target}/warm-jobs/{job['id']}")).json
+        assert found["status"] != "failed", found
+        return bool(found["status"] == "completed")
+
+    await eventually(is_over)
+
+
+async def scan(edge: EdgeCaller, target: str, **body: Any) -> EdgeAnswer:
+    return await edge("POST", f"{target}/scans", body)
+
+
+async def count(edge: EdgeCaller, target: str, **body: Any) -> dict[str, Any]:
+    answer = await scan(edge, target, mode="count", **body)
+    assert answer.status == 200, answer.body
+    return dict(answer.json)
+
+
+async def finished(edge: EdgeCaller, target: str, job: dict[str, Any]) -> dict[str, Any]:
+    async def found() -> dict[str, Any]:
+        answer = await edge("GET", f"{target}/scans/{job['id']}")
+        assert answer.status == 200, answer.body
+        return {} if answer.json["status"] == "running" else dict(answer.json)
+
+    return await eventually(found)
+
+
+async def completed(edge: EdgeCaller, target: str, **body: Any) -> dict[str, Any]:
+    answer = await scan(edge, target, **body)
+    assert answer.status == 202, answer.body
+    job = await finished(edge, target, answer.json)
+    assert job["status"] == "completed", job
+    return job
+
+
+async def results(edge: EdgeCaller, target: str, job: dict[str, Any], query: str = "") -> Any:
+    answer = await edge("GET", f"{target}/scans/{job['id']}/results{query}")
+    assert answer.status == 200, answer.body
+    return answer.json
+
+
+def values_of(rows: list[Row], field: str) -> list[dict[str, Any]]:
+    """Count values as the contract has it: elements once a row, numbers as JSON."""
+    counts: Counter[str] = Counter()
+    for row in rows:
+        value = row.get(field, [])
+        elements = value if isinstance(value, list) else [value]
+        counts.update({one if isinstance(one, str) else str(one) for one in elements})
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [{"v": value, "n": n} for value, n in ordered]
+
+
+@pytest.mark.parametrize("name", ["plain", "sharded"])
+@pytest.mark.parametrize(("filters", "test"), FILTERS.values(), ids=FILTERS.keys())
+async def test_every_source_counts_what_looking_at_every_row_counts(
+    system: System, name: str, filters: Any, test: Test
+) -> None:
+    expected = sum(map(test, ROWS))
+
+    origin = await count(system.edge, path(name), source="origin", filters=filters, page_size=100)
+    auto = await count(system.edge, path(name), filters=filters)
+
+    assert (origin["count"], auto["count"]) == (expected, expected)
+    assert origin["served_by"] == "origin"
+    assert origin["shards_total"] == (4 if name == "sharded" else 1)
+    assert origin["threads"] == (4 if name == "sharded" else 8)
+    assert (origin["bounded"], origin["timed_out"], origin["shards_saturated"]) == (False, False, 0)
+    assert not {"watermark_ms", "snapshot_sha", "approximate"} & origin.keys()
+
+
+@pytest.mark.parametrize(
+    ("filters", "served_by"),
+    [(None, "cache"), (["n", "Lt", 5], "cache"), (["kind", "Glob", "s*"], "origin")],
+)
+async def test_a_warm_cache_counts_what_it_can_evaluate(
+    system: System, filters: Any, served_by: str
+) -> None:
+    found = await count(system.edge, path("plain"), filters=filters)
+
+    assert found["served_by"] == served_by
+    assert ("threads" in found) is (served_by == "origin")
+
+
+async def test_a_cold_namespace_is_counted_by_the_store(system: System) -> None:
+    assert (await count(system.bare, path("plain")))["served_by"] == "origin"
+
+
+@pytest.mark.parametrize("name", ["plain", "sharded"])
+@pytest.mark.parametrize("source", ["origin", "auto"])
+@pytest.mark.parametrize("label", ["all rows", "nested", "nothing"])
+async def test_ids_come_sorted_and_can_be_read_from_any_place(
+    system: System, name: str, source: str, label: str
+) -> None:
+    filters, test = FILTERS[label]
+    expected = [row["id"] for row in ROWS if test(row)]
+
+    job = await completed(system.edge, path(name), source=source, filters=filters, page_size=90)
+
+    assert await results(system.edge, path(name), job, "?limit=10000") == {
+        "ids": expected,
+        "total": len(expected),
+    }
+    for offset, limit in (
+        (0, 1),
+        (990, 20),
+        (max(0, len(expected) - 1), 5),
+        (len(expected) + 5, 5),
+    ):
+        page = await results(system.edge, path(name), job, f"?offset={offset}&limit={limit}")
+        assert page == {"ids": expected[offset:][:limit], "total": len(expected)}
+    assert job["documents_scanned"] == len(expected)
+    assert (job["progress"], job["mode"], job["source"]) == (1.0, "ids", source)
+    assert job["created_at"] <= job["completed_at"]
+    assert not {"count", "served_by", "elapsed_ms", "owner", "attempt"} & job.keys()
+
+
+@pytest.mark.parametrize("name", ["plain", "sharded"])
+@pytest.mark.parametrize("source", ["origin", "auto"])
+@pytest.mark.parametrize("field", ["kind", "tags", "rating", "n", "nobody-has-this"])
+async def test_values_are_those_of_counting_them_row_by_row(
+    system: System, name: str, source: str, field: str
+) -> None:
+    filters, test = FILTERS["nested"]
+    expected = values_of([row for row in ROWS if test(row)], field)
+
+    job = await completed(
+        system.edge, path(name), mode="values", field=field, source=source, filters=filters
+    )
+
+    found = await results(system.edge, path(name), job, "?limit=10000")
+    assert found == {"values": expected, "total": len(expected), "truncated": False}
+    assert (job["field"], job["unique_values"], job["truncated"]) == (field, len(expected), False)
+
+
+@pytest.mark.parametrize("name", ["plain", "sharded"])
+async def test_a_text_selects_the_rows_that_have_one_of_its_words(
+    system: System, name: str
+) -> None:
+    fts = {"field": "text", "query": "saw"}
+    expected = [row for row in ROWS if "saw" in row["text"] and row["n"] < 600]
+    filters = ["n", "Lt", 600]
+
+    found = await count(system.edge, path(name), fts=fts, filters=filters)
+    job = await completed(
+        system.edge, path(name), mode="values", field="kind", fts=fts, filters=filters
+    )
+
+    assert (found["count"], found["served_by"]) == (len(expected), "origin")
+    assert "approximate" not in found
+    assert (await results(system.edge, path(name), job))["values"] == values_of(expected, "kind")
+
+
+@pytest.mark.parametrize("name", ["plain", "sharded"])
+async def test_a_misspelt_text_selects_rows_with_something_like_its_words(
+    system: System, name: str
+) -> None:
+    hybrid = {"field": "text", "query": "power"}
+    misspelt = {"field": "text", "query": "powwer"}
+    expected = sum("power" in row["text"] for row in ROWS)
+
+    counts = [
+        (await count(system.edge, path(name), hybrid_text=selector))["count"]
+        for selector in (hybrid, misspelt, misspelt | {"fuzziness": 0})
+    ]
+
+    assert counts == [expected, expected, 0]
+
+
+@pytest.mark.parametrize("name", ["plain", "sharded"])
+async def test_a_distance_selects_the_rows_within_it(system: System, name: str) -> None:
+    ann = {"vector": [10.0, 0.0], "radius": 25.0}
+
+    found = await count(system.edge, path(name), ann=ann)
+
+    assert (found["count"], found["approximate"], found["bounded"]) == (11, True, False)
+
+
+async def test_times_select_rows_by_when_they_were_written(system: System) -> None:
+    target = path("timed")
+    for n in range(2):
+        body = {"upsert_rows": [{"id": f"{n}", "n": n}]}
+        assert (await system.edge("POST", target, body)).status == 200
+    rows = await system.edge(
+        "POST",
+        f"{target}/query",
+        {"rank_by": ["id", "asc"], "top_k": 2, "include_attributes": ["_hevlayer_upserted_at"]},
+    )
+    first, second = (row["_hevlayer_upserted_at"] for row in rows.json["rows"])
+
+    async def counted(**times: Any) -> int:
+        return int((await count(system.edge, target, source="origin", **times))["count"])
+
+    assert await counted(as_of=first - 1) == 0
+    assert await counted(as_of=second) == 2
+    assert await counted(between=[first - 1, second]) == 2
+    if first < second:
+        assert await counted(as_of=first) == 1
+        assert await counted(between=[first, second]) == 1
+
+
+async def test_numbers_as_ids_are_sorted_as_numbers_from_either_source(system: System) -> None:
+    target = path("numbered")
+    ids = [*range(95, 115), 2**63, 2**64 - 1, 7]
+    rows = [{"id": id_, "n": 1} for id_ in ids]
+    assert (await system.edge("POST", target, {"upsert_rows": rows})).status == 200
+    await warmed(system.edge, target)
+
+    for source in ("origin", "cache"):
+        job = await completed(system.edge, target, source=source, page_size=4)
+        found = await results(system.edge, target, job)
+        assert found["ids"] == [str(id_) for id_ in sorted(ids)], source
+
+
+async def test_a_count_that_takes_too_long_says_how_far_it_came(system: System) -> None:
+    found = await count(
+        system.bare, path("plain"), source="origin", timeout_seconds=1, page_size=1, threads=1
+    )
+
+    assert found["timed_out"] is found["bounded"] is True
+    assert 0 < found["count"] < ROWS_COUNT
+    assert found["elapsed_ms"] >= 900
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "word"),
+    [
+        ({"mode": "values"}, 422, "validation_error", "field"),
+        ({"mode": "count", "field": "kind"}, 422, "validation_error", "field"),
+        ({"fts": {"field": "text", "query": "x"}}, 422, "validation_error", "ids"),
+        ({"threads": 0}, 422, "validation_error", "threads"),
+        ({"page_size": 10_001}, 422, "validation_error", "page_size"),
+        ({"timeout_seconds": 0}, 422, "validation_error", "timeout_seconds"),
+        ({"source": "snapshot"}, 422, "validation_error", "snapshot"),
+        ({"mode": "count", "source": "snapshot"}, 412, "precondition_failed", "filter"),
+        (
+            {"mode": "count", "source": "snapshot", "filters": ["kind", "Eq", "saw"]},
+            412,
+            "precondition_failed",
+            "snapshot",
+        ),
+        (
+            {"mode": "values", "field": "kind", "source": "snapshot"},
+            412,
+            "precondition_failed",
+            "snapshot",
+        ),
+        (
+            {"mode": "count", "source": "cache", "filters": ["kind", "Glob", "s*"]},
+            422,
+            "UnsupportedByStore",
+            "Glob",
+        ),
+        ({"mode": "count", "filters": ["nobody", "Eq", 1]}, 422, "validation_error", "nobody"),
+        (
+            {"mode": "count", "hybrid_text": {"field": "text", "query": "!"}},
+            422,
+            "validation_error",
+            "word",
+        ),
+    ],
+)
+async def test_what_cannot_be_scanned_is_refused(
+    system: System, body: dict[str, Any], status: int, code: str, word: str
+) -> None:
+    answer = await scan(system.edge, path("plain"), **body)
+
+    assert (answer.status, answer.json["error"]) == (status, code), answer.body
+    assert word in answer.json["message"]
+
+
+async def test_a_cache_that_is_away_is_a_503_where_it_is_insisted_on(system: System) -> None:
+    for body in ({"mode": "count"}, {"mode": "ids"}, {"mode": "values", "field": "kind"}):
+        answer = await scan(system.bare, path("plain"), source="cache", **body)
+
+        assert (answer.status, answer.json["error"]) == (503, "cache_cold")
+        assert answer.json["cache_state"] == "cold"
+
+
+async def test_a_namespace_that_does_not_exist_is_a_404_or_a_failed_job(system: System) -> None:
+    answer = await scan(system.edge, path("nowhere"), mode="count")
+    assert (answer.status, answer.json["error"]) == (404, "not_found")
+
+    job = (await scan(system.edge, path("nowhere"), mode="ids")).json
+    job = await finished(system.edge, path("nowhere"), job)
+    assert job["status"] == "failed"
+    assert "nowhere" in job["error"]
+    refused = await system.edge("GET", f"{path('nowhere')}/scans/{job['id']}/results")
+    assert (refused.status, refused.json["error"]) == (422, "validation_error")
+
+
+async def test_scans_are_listed_oldest_first_and_deleted_for_good(system: System) -> None:
+    target = path("sharded")
+    jobs = [await completed(system.edge, target, filters=["n", "Lt", n]) for n in (1, 2)]
+
+    listed = (await system.edge("GET", f"{target}/scans")).json["scans"]
+    assert listed[-2:] == jobs
+    deleted = await system.edge("DELETE", f"{target}/scans/{jobs[0]['id']}")
+    assert (deleted.status, deleted.json) == (200, {"status": "OK"})
+
+    left = (await system.edge("GET", f"{target}/scans")).json["scans"]
+    assert jobs[0]["id"] not in [job["id"] for job in left]
+    for method, suffix in (("GET", ""), ("GET", "/results"), ("DELETE", "")):
+        answer = await system.edge(method, f"{target}/scans/{jobs[0]['id']}{suffix}")
+        assert (answer.status, answer.json["error"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("query", ["?limit=-1", "?limit=x", "?offset=1.5"])
+async def test_a_wrong_place_in_results_is_refused_by_its_name(system: System, query: str) -> None:
+    job = await completed(system.edge, path("plain"), filters=["n", "Lt", 3])
+
+    answer = await system.edge("GET", f"{path('plain')}/scans/{job['id']}/results{query}")
+
+    assert answer.status == 422
+    assert query[1:].partition("=")[0] in answer.json["message"]
+
+
+async def test_scans_are_counted_in_metrics(system: System) -> None:
+    await count(system.edge, path("sharded"), fts={"field": "text", "query": "saw"})
+
+    metrics = (await system.edge("GET", "/metrics")).body.decode()
+
+    labels = (
+        'mode="count",namespace="sharded",selector="fts",served_by="origin",'
+        'status="ok",store_kind="turbopuffer"'
+    )
+    for name in ("total", "duration_seconds_count", "documents_scanned_count"):
+        assert f"hevlayer_scan_{name}{{{labels}}}" in metrics
