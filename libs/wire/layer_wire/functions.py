@@ -23,7 +23,7 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 WorkerId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Trigger = Literal["discovery", "write"]
-Kind = Literal["transient", "permanent"]
+Kind = Literal["transient", "permanent", "released"]
 
 
 class UdfWorker(msgspec.Struct, forbid_unknown_fields=True):

@@ -19,6 +19,7 @@ Json = dict[str, object]
 KINDS: Final[dict[str, runtime_pb2.FailureKind.ValueType]] = {
     "transient": runtime_pb2.FAILURE_KIND_TRANSIENT,
     "permanent": runtime_pb2.FAILURE_KIND_PERMANENT,
+    "released": runtime_pb2.FAILURE_KIND_RELEASED,
 }
 _VECTOR_TYPE: Final = "[0]f32"
 _VECTORS_TYPE: Final = "[][0]f32"

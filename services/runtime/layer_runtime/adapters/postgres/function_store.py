@@ -1,0 +1,168 @@
+"""Functions in PostgreSQL: registered, found, swept in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+import msgspec
+
+from layer_kit.errors import AlreadyExistsError, NotFoundError
+from layer_runtime.adapters.postgres.database import Database
+from layer_runtime.adapters.postgres.statements import load_statements
+from layer_runtime.domain.functions import FunctionId, FunctionSpec, Trigger
+from layer_runtime.domain.markers import marker_stem
+from layer_runtime.ports.functions import Function
+
+SQL: Final = load_statements("functions.sql")
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
+_SPEC: Final = msgspec.json.Decoder(FunctionSpec)
+
+
+class PostgresFunctions:
+    """Keeps functions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self,
+        function_id: FunctionId,
+        spec: FunctionSpec,
+        *,
+        is_paused: bool,
+        candidate_of: int | None = None,
+        outputs: Sequence[str] = (),
+    ) -> Function:
+        stem = marker_stem(function_id)
+        try:
+            (row,) = await self._database.fetch(
+                "create_udf",
+                SQL["create"],
+                function_id,
+                stem,
+                _encode(spec),
+                Trigger.DISCOVERY in spec.triggers,
+                is_paused,
+                candidate_of,
+                list(outputs),
+            )
+        except asyncpg.UniqueViolationError as error:
+            raise _taken(function_id, error) from error
+        return _function(row)
+
+    async def upsert(self, function_id: FunctionId, spec: FunctionSpec) -> Function:
+        try:
+            async with self._database.transaction("upsert_udf") as connection:
+                before = await connection.fetchrow(SQL["get"], function_id)
+                row = await connection.fetchrow(
+                    SQL["upsert"],
+                    function_id,
+                    marker_stem(function_id),
+                    _encode(spec),
+                    Trigger.DISCOVERY in spec.triggers,
+                )
+                if before is not None and _SPEC.decode(before["spec"]).version != spec.version:
+                    await connection.execute(SQL["retry_failed"], before["number"])
+                found = row or await connection.fetchrow(SQL["get"], function_id)
+        except asyncpg.UniqueViolationError as error:
+            raise _taken(function_id, error) from error
+        return _function(found)
+
+    async def get(self, function_id: FunctionId) -> Function:
+        return _one(await self._database.fetch("get_udf", SQL["get"], function_id), function_id)
+
+    async def page(self, after: str, limit: int) -> Sequence[Function]:
+        return _all(await self._database.fetch("list_udfs", SQL["page"], after, limit))
+
+    async def all(self) -> Sequence[Function]:
+        return _all(await self._database.fetch("list_udfs", SQL["all"]))
+
+    async def delete(self, function_id: FunctionId) -> None:
+        async with self._database.transaction("delete_udf") as connection:
+            rows = await connection.fetch(SQL["delete"], function_id)
+            if not rows:
+                raise _unknown(function_id)
+            numbers = [row["number"] for row in rows]
+            await connection.execute(SQL["delete_items"], numbers)
+            await connection.execute(SQL["delete_completions"], numbers)
+
+    async def set_paused(self, function_id: FunctionId, *, is_paused: bool) -> Function:
+        rows = await self._database.fetch("set_paused", SQL["set_paused"], function_id, is_paused)
+        return _one(rows, function_id)
+
+    async def due_sweeps(self, limit: int) -> Sequence[Function]:
+        return _all(await self._database.fetch("due_sweeps", SQL["due_sweeps"], limit))
+
+    async def swept(self, number: int, namespaces: Sequence[str], interval_s: float) -> None:
+        await self._database.fetch(
+            "record_discovery_sweep", SQL["swept"], number, list(namespaces), interval_s
+        )
+
+    async def sweep_failed(self, number: int, pause_s: float) -> None:
+        await self._database.fetch("sweep_failed", SQL["sweep_failed"], number, pause_s)
+
+    async def take_duty(self, number: int, duty: str, holder: str, seconds: float) -> bool:
+        taken = await self._database.fetchval(
+            "take_duty", SQL["take_duty"], number, duty, holder, seconds
+        )
+        return bool(taken)
+
+    async def give_up_duty(self, number: int, duty: str, holder: str) -> None:
+        await self._database.fetch("give_up_duty", SQL["give_up_duty"], number, duty, holder)
+
+
+def epoch_ms(moment: datetime) -> int:
+    """Return milliseconds since 1970."""
+    return round(moment.timestamp() * 1000)
+
+
+def _function(row: asyncpg.Record | None) -> Function:
+    assert row is not None
+    swept_at = row["swept_at"]
+    return Function(
+        number=row["number"],
+        id=FunctionId(row["id"]),
+        spec=_SPEC.decode(row["spec"]),
+        is_paused=row["is_paused"],
+        created_at_ms=epoch_ms(row["created_at"]),
+        updated_at_ms=epoch_ms(row["updated_at"]),
+        sweep_count=row["sweep_count"],
+        sweep_failures=row["sweep_failures"],
+        swept_at_ms=None if swept_at is None else epoch_ms(swept_at),
+        active_namespaces=row["active_namespaces"],
+        candidate_of=row["candidate_of"],
+        outputs=row["outputs"],
+    )
+
+
+def _all(rows: Sequence[asyncpg.Record]) -> list[Function]:
+    return [_function(row) for row in rows]
+
+
+def _one(rows: Sequence[asyncpg.Record], function_id: FunctionId) -> Function:
+    if not rows:
+        raise _unknown(function_id)
+    return _function(rows[0])
+
+
+def _unknown(function_id: FunctionId) -> NotFoundError:
+    return NotFoundError(
+        "FUNCTION_NOT_FOUND", f"There is no function {function_id!r}.", function_id=function_id
+    )
+
+
+def _taken(function_id: FunctionId, error: asyncpg.UniqueViolationError) -> AlreadyExistsError:
+    if error.constraint_name == "functions_stem_key":
+        return AlreadyExistsError(
+            "MARKER_TAKEN",
+            f"Another function marks rows as {function_id!r} would: - and _ are the same there.",
+            function_id=function_id,
+        )
+    return AlreadyExistsError(
+        "FUNCTION_EXISTS",
+        f"There is a function {function_id!r} already; update it.",
+        function_id=function_id,
+    )

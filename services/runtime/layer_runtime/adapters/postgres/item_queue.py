@@ -1,0 +1,209 @@
+"""Items in PostgreSQL. Every method is one transaction, and may be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import asyncpg
+
+from layer_runtime.adapters.postgres.database import Connection, Database
+from layer_runtime.adapters.postgres.function_store import epoch_ms
+from layer_runtime.adapters.postgres.statements import load_statements
+from layer_runtime.domain.items import (
+    LEASE_LOST,
+    Claimed,
+    FailedItem,
+    Given,
+    Held,
+    ItemKey,
+    Reference,
+    Verdict,
+)
+from layer_runtime.ports.functions import QueueFigures
+
+SQL: Final = load_statements("items.sql")
+IDS_PER_STATEMENT: Final = 10_000
+
+
+class PostgresItems:
+    """The queue. Arrays go in the order of their keys, so that no two calls wait in a circle."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def enqueue(self, number: int, namespace: str, ids: Sequence[str]) -> int:
+        new_count = 0
+        for part in _parts(sorted(set(ids))):
+            async with self._database.transaction("enqueue_items") as connection:
+                if not await connection.fetchval(SQL["known"], number):
+                    break  # deleted meanwhile
+                outcome = await connection.execute(SQL["enqueue"], number, namespace, part)
+                new_count += _count(outcome)
+        return new_count
+
+    async def force(self, number: int, namespace: str, ids: Sequence[str]) -> int:
+        new_count = 0
+        for part in _parts(sorted(set(ids))):
+            async with self._database.transaction("force_items") as connection:
+                if not await connection.fetchval(SQL["known"], number):
+                    break
+                rows = await connection.fetch(SQL["force"], number, namespace, part)
+                new_count += sum(row["is_new"] for row in rows)
+        return new_count
+
+    async def claim(
+        self, number: int, worker: str, *, limit: int, lease_s: int, attempt_count_max: int
+    ) -> Sequence[Claimed]:
+        async with self._database.transaction("claim_items") as connection:
+            await connection.execute(SQL["expire"], number, attempt_count_max, LEASE_LOST)
+            rows = await connection.fetch(SQL["claim"], number, worker, limit, lease_s)
+        found = [
+            Claimed(_key(row), row["lease"], row["is_forced"], row["done_digest"]) for row in rows
+        ]
+        return sorted(found, key=lambda item: (item.key.namespace, item.key.id))
+
+    async def remember(self, number: int, lease: int, version: str, given: Sequence[Given]) -> None:
+        await self._database.fetch(
+            "remember_items",
+            SQL["remember"],
+            number,
+            lease,
+            version,
+            *_columns(one.key for one in given),
+            [one.stamp_ms for one in given],
+            [one.digest for one in given],
+        )
+
+    async def drop(self, number: int, lease: int, keys: Sequence[ItemKey]) -> None:
+        await self._database.fetch("drop_items", SQL["drop"], number, lease, *_columns(keys))
+
+    async def release(self, number: int, lease: int) -> None:
+        await self._database.fetch("release_items", SQL["release"], number, lease)
+
+    async def held(
+        self, number: int, worker: str, items: Sequence[Reference], *, lease_s_min: int
+    ) -> Sequence[Held]:
+        columns = _references(items)
+        rows = await self._database.fetch(
+            "held_items", SQL["held"], number, worker, *columns, lease_s_min
+        )
+        return sorted(map(_held, rows), key=lambda item: (item.key.namespace, item.key.id))
+
+    async def heartbeat(self, number: int, worker: str, items: Sequence[Reference]) -> int:
+        columns = _references(items)
+        return len(
+            await self._database.fetch(
+                "heartbeat_items", SQL["heartbeat"], number, worker, *columns
+            )
+        )
+
+    async def finish(self, number: int, items: Sequence[Held]) -> int:
+        keys, leases = _columns(item.key for item in items), [item.lease for item in items]
+        generations = [item.generation for item in items]
+        async with self._database.transaction("complete_items") as connection:
+            done = len(await connection.fetch(SQL["finish"], number, *keys, leases, generations))
+            if done < len(items):
+                done += len(await connection.fetch(SQL["wait_again"], number, *keys, leases))
+            if done:
+                await connection.execute(SQL["completed"], number, done)
+        return done
+
+    async def requeue(self, number: int, items: Sequence[Held]) -> None:
+        keys, leases = _columns(item.key for item in items), [item.lease for item in items]
+        await self._database.fetch("requeue_items", SQL["requeue"], number, *keys, leases)
+
+    async def judge(self, number: int, verdicts: Sequence[Verdict]) -> int:
+        rows = await self._database.fetch(
+            "fail_items",
+            SQL["judge"],
+            number,
+            *_columns(verdict.key for verdict in verdicts),
+            [verdict.lease for verdict in verdicts],
+            [verdict.attempts for verdict in verdicts],
+            [verdict.pause_s for verdict in verdicts],
+            [verdict.message for verdict in verdicts],
+        )
+        return len(rows)
+
+    async def reset_failed(self, number: int) -> int:
+        return len(await self._database.fetch("reset_failed", SQL["reset_failed"], number))
+
+    async def failed(
+        self, number: int, *, after: ItemKey | None, limit: int
+    ) -> Sequence[FailedItem]:
+        start = after or ItemKey("", "")
+        rows = await self._database.fetch(
+            "failed_items", SQL["failed"], number, start.namespace, start.id, limit
+        )
+        return [
+            FailedItem(_key(row), row["message"] or "", row["attempts"], epoch_ms(row["failed_at"]))
+            for row in rows
+        ]
+
+    async def figures(self, number: int, *, window_s: int) -> QueueFigures:
+        async with self._database.connection("get_status") as connection:
+            found = await _figures(connection, number, window_s)
+        return found.get(number, QueueFigures())
+
+    async def all_figures(self, *, window_s: int) -> Mapping[int, QueueFigures]:
+        async with self._database.connection("collect_metrics") as connection:
+            return await _figures(connection, None, window_s)
+
+    async def forget_completions(self, *, older_than_s: int) -> None:
+        await self._database.fetch(
+            "forget_completions", SQL["forget_completions"], float(older_than_s)
+        )
+
+
+async def _figures(
+    connection: Connection, number: int | None, window_s: int
+) -> dict[int, QueueFigures]:
+    completions = await connection.fetch(SQL["completions"], number, float(window_s))
+    completed = {row["function"]: row["completed"] for row in completions}
+    rows = await connection.fetch(SQL["figures"], number)
+    found = {
+        row["function"]: QueueFigures(
+            pending_count=row["pending"],
+            processing_count=row["processing"],
+            failed_count=row["failed"],
+            completed_count=completed.pop(row["function"], 0),
+        )
+        for row in rows
+    }
+    return found | {key: QueueFigures(completed_count=count) for key, count in completed.items()}
+
+
+def _held(row: asyncpg.Record) -> Held:
+    return Held(
+        key=_key(row),
+        lease=row["lease"],
+        attempts=row["attempts"],
+        generation=row["generation"],
+        version=row["version"] or "",
+        stamp_ms=row["stamp_ms"],
+        digest=row["digest"] or b"",
+    )
+
+
+def _key(row: asyncpg.Record) -> ItemKey:
+    return ItemKey(row["namespace"], row["id"])
+
+
+def _columns(keys: Iterable[ItemKey]) -> tuple[list[str], list[str]]:
+    found = list(keys)
+    return [key.namespace for key in found], [key.id for key in found]
+
+
+def _references(items: Sequence[Reference]) -> tuple[list[str], list[str], list[int]]:
+    ordered = sorted(set(items), key=lambda item: (item.key.namespace, item.key.id))
+    return (*_columns(item.key for item in ordered), [item.lease for item in ordered])
+
+
+def _parts(ids: list[str]) -> Iterable[list[str]]:
+    return (ids[at : at + IDS_PER_STATEMENT] for at in range(0, len(ids), IDS_PER_STATEMENT))
+
+
+def _count(outcome: Any) -> int:
+    """Return how many rows a statement says that it has inserted: ``INSERT 0 7``."""
+    return int(str(outcome).rsplit(" ", 1)[-1])

@@ -1,0 +1,74 @@
+-- name: create
+INSERT INTO layer.functions (id, stem, spec, is_swept, is_paused, candidate_of, outputs)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+RETURNING *
+
+-- name: upsert
+INSERT INTO layer.functions AS f (id, stem, spec, is_swept, is_paused)
+VALUES ($1, $2, $3, $4, false)
+ON CONFLICT (id) DO UPDATE
+    SET spec = EXCLUDED.spec, is_swept = EXCLUDED.is_swept, updated_at = now(), sweep_due_at = now()
+    WHERE f.spec <> EXCLUDED.spec
+RETURNING *
+
+-- name: retry_failed
+UPDATE layer.function_items
+SET failed_at = NULL, message = NULL, attempts = 0, due_at = now()
+WHERE function = $1 AND failed_at IS NOT NULL
+
+-- name: get
+SELECT * FROM layer.functions WHERE id = $1
+
+-- name: page
+SELECT * FROM layer.functions WHERE candidate_of IS NULL AND id > $1 ORDER BY id LIMIT $2
+
+-- name: all
+SELECT * FROM layer.functions ORDER BY id
+
+-- name: delete
+DELETE FROM layer.functions
+WHERE id = $1 OR candidate_of = (SELECT number FROM layer.functions WHERE id = $1)
+RETURNING number
+
+-- name: delete_items
+DELETE FROM layer.function_items WHERE function = ANY ($1::integer[])
+
+-- name: delete_completions
+DELETE FROM layer.function_completions WHERE function = ANY ($1::integer[])
+
+-- name: set_paused
+UPDATE layer.functions
+SET updated_at = CASE WHEN is_paused = $2 THEN updated_at ELSE now() END, is_paused = $2
+WHERE id = $1
+RETURNING *
+
+-- name: due_sweeps
+SELECT f.* FROM layer.functions f
+WHERE f.is_swept AND NOT f.is_paused AND f.sweep_due_at <= now()
+    AND NOT EXISTS (
+        SELECT FROM layer.function_duties d
+        WHERE d.function = f.number AND d.duty = 'sweep' AND d.until > now()
+    )
+ORDER BY f.sweep_due_at LIMIT $1
+
+-- name: swept
+UPDATE layer.functions
+SET sweep_count = sweep_count + 1, sweep_failures = 0, swept_at = now(), active_namespaces = $2,
+    sweep_due_at = now() + make_interval(secs => $3)
+WHERE number = $1
+
+-- name: sweep_failed
+UPDATE layer.functions
+SET sweep_failures = sweep_failures + 1, sweep_due_at = now() + make_interval(secs => $2)
+WHERE number = $1
+
+-- name: take_duty
+INSERT INTO layer.function_duties AS d (function, duty, holder, until)
+SELECT number, $2, $3, now() + make_interval(secs => $4) FROM layer.functions WHERE number = $1
+ON CONFLICT (function, duty) DO UPDATE
+    SET holder = EXCLUDED.holder, until = EXCLUDED.until
+    WHERE d.until <= now() OR d.holder = EXCLUDED.holder
+RETURNING true
+
+-- name: give_up_duty
+DELETE FROM layer.function_duties WHERE function = $1 AND duty = $2 AND holder = $3

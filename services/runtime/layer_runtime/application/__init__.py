@@ -1,0 +1,1 @@
+"""What callers and the clock make the runtime do."""

@@ -1,0 +1,166 @@
+"""Items: rows that wait for a function, and what is known of them while they do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Final
+
+from layer_kit.errors import InvalidRequestError
+
+ITEMS_PER_CALL_MAX: Final = 1000
+MESSAGE_LENGTH_MAX: Final = 1024
+WORKER_ID_LENGTH_MAX: Final = 128
+LEASE_S_MAX: Final = 86_400
+LEASE_LOST: Final = "its worker went silent"
+
+Value = bytes
+"""The value of an attribute as the gateway takes and gives it; nothing here looks into it."""
+
+Scalar = str | int | None
+"""The value of an attribute that layer itself reads and writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemKey:
+    """Names an item within the queue of a function."""
+
+    namespace: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An item that a claim has just taken."""
+
+    key: ItemKey
+    lease: int
+    is_forced: bool
+    done_digest: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was given out of an item, to be remembered until its result comes."""
+
+    key: ItemKey
+    stamp_ms: int | None
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An item that a worker holds."""
+
+    key: ItemKey
+    lease: int
+    attempts: int
+    generation: int
+    version: str
+    stamp_ms: int | None
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An item as a worker names it; token 0 stands for any claim of the worker's."""
+
+    key: ItemKey
+    lease: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a worker made of an item."""
+
+    item: Reference
+    attributes: Mapping[str, Value]
+    vector: Value = b""
+    vectors: Value = b""
+
+    @property
+    def has_vector(self) -> bool:
+        return bool(self.vector or self.vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a worker says of an item that it could not process."""
+
+    item: Reference
+    is_permanent: bool
+    message: str
+    is_release: bool = False
+    """The worker gives it back untried, because it stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of an item that failed."""
+
+    key: ItemKey
+    lease: int
+    attempts: int
+    pause_s: float | None
+    """None: it is given up."""
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """An item that was given up."""
+
+    key: ItemKey
+    message: str
+    attempts: int
+    failed_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A row as it is now."""
+
+    id: str
+    attributes: Mapping[str, Value]
+    scalars: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+def input_digest(inputs: Mapping[str, Value]) -> bytes:
+    """Return what two sets of inputs have in common exactly when they are the same."""
+    digest = blake2b(digest_size=16)
+    for name in sorted(inputs):
+        for part in (name.encode(), inputs[name]):
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+    return digest.digest()
+
+
+def check_worker_id(worker_id: str) -> None:
+    """Check the name of a worker.
+
+    Raises:
+        InvalidRequestError: ``WORKER_ID_INVALID``.
+    """
+    if not 1 <= len(worker_id) <= WORKER_ID_LENGTH_MAX:
+        raise InvalidRequestError(
+            "WORKER_ID_INVALID",
+            f"worker_id has 1 to {WORKER_ID_LENGTH_MAX} characters.",
+            field="worker_id",
+        )
+
+
+def check_count(items: Sequence[object]) -> None:
+    """Check how many items one call has.
+
+    Raises:
+        InvalidRequestError: ``TOO_MANY_ITEMS``.
+    """
+    if not 1 <= len(items) <= ITEMS_PER_CALL_MAX:
+        raise InvalidRequestError(
+            "TOO_MANY_ITEMS",
+            f"{len(items)} items in one call; send 1 to {ITEMS_PER_CALL_MAX}.",
+            field="items",
+            count=len(items),
+            count_max=ITEMS_PER_CALL_MAX,
+        )
