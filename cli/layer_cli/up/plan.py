@@ -197,6 +197,7 @@ class _Plan:
                 Link(variable="LAYER_RUNTIME_DATABASE_URL", process=spec.name, kind="postgres")
                 for spec in databases
             ),
+            GATEWAY_ADDRESS=self.home.socket_address("gateway"),
             OBJECTS_DIRECTORY=str(self.home.path / "objects"),
         )
 

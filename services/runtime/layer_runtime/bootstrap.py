@@ -7,16 +7,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from layer.runtime.v1 import runtime_pb2
+import grpc.aio
+
+from layer.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from layer_kit.process import Addresses
 from layer_kit.rpc.refusal import refuse_all
 from layer_kit.service import ServiceFrame, service_frame
 from layer_runtime.adapters.postgres.database import Database, Limits, open_database
 from layer_runtime.adapters.postgres.keeping import DatabaseKeeper
 from layer_runtime.adapters.postgres.metrics import DatabaseMetrics
+from layer_runtime.functions import open_functions
 from layer_runtime.settings import RuntimeSettings
 
 SERVICES: Final = tuple(runtime_pb2.DESCRIPTOR.services_by_name.values())
+PIPELINES: Final = runtime_pb2.DESCRIPTOR.services_by_name["PipelineService"]
 LOOK_INTERVAL_S: Final = 1.0
 
 
@@ -28,9 +32,22 @@ async def serving(settings: RuntimeSettings) -> AsyncIterator[Addresses]:
         ConfigurationError: The database, the object store or an address is unusable as described.
     """
     async with service_frame(settings) as frame:
+        registrations = [refuse_all(SERVICES)]
         if settings.database_url.get_secret_value():
-            await _open_databases(settings, frame)
-        await frame.serve_grpc(settings.grpc_address, SERVICES, refuse_all(SERVICES))
+            databases = await _open_databases(settings, frame)
+            functions = open_functions(settings, frame, databases)
+            registrations = [
+                lambda server: runtime_pb2_grpc.add_FunctionServiceServicer_to_server(
+                    functions, server
+                ),
+                refuse_all([PIPELINES]),
+            ]
+
+        def register(server: grpc.aio.Server) -> None:
+            for registration in registrations:
+                registration(server)
+
+        await frame.serve_grpc(settings.grpc_address, SERVICES, register)
         frame.started()
         yield frame.addresses
 

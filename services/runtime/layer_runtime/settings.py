@@ -57,3 +57,12 @@ class RuntimeSettings(ObjectStoreSettings, ServiceSettings):
     statement_timeout_s: float = Field(
         15.0, gt=0, le=600, description="Seconds that a statement may take."
     )
+    gateway_address: str = Field(
+        "127.0.0.1:7100",
+        description="gRPC address of the gateway, through which rows are read and written.",
+    )
+    gateway_api_key: SecretStr = Field(
+        SecretStr("layer-runtime"),
+        validation_alias=contract_name("TURBOPUFFER_API_KEY", field="gateway_api_key"),
+        description="Key for the gateway, of the scope admin.",
+    )

@@ -226,9 +226,7 @@ async def test_a_row_that_was_touched_elsewhere_takes_its_result(
     assert (row["stock"], row["of"]) == (4, "drill")
 
 
-async def test_rows_that_went_away_are_no_work(
-    layer: FunctionSystem, tools: str, tag: str
-) -> None:
+async def test_rows_that_went_away_are_no_work(layer: FunctionSystem, tools: str, tag: str) -> None:
     await layer.put(tag, target_namespaces=[tools, "nowhere"], inputs=["kind"])
     await layer.discover(tag)
     await layer.write(tools, deletes=["t-1"])
@@ -339,9 +337,7 @@ async def test_a_sweep_can_be_made_in_parts(layer: FunctionSystem, tools: str, t
 
 
 async def test_sweeps_come_by_themselves(layer: FunctionSystem, tools: str, tag: str) -> None:
-    await layer.put(
-        tag, target_namespaces=[tools], schedule={"discovery_interval_seconds": 1}
-    )
+    await layer.put(tag, target_namespaces=[tools], schedule={"discovery_interval_seconds": 1})
     assert keys(await eventually(lambda: layer.claim(tag))) == ["t-1", "t-2", "t-3"]
 
 
@@ -493,17 +489,16 @@ async def test_a_discarded_candidate_leaves_nothing(
     assert (await layer.refused("GET", path)).status == 404
 
 
-async def test_the_queue_is_shown_in_metrics(
-    layer: FunctionSystem, tools: str, tag: str
-) -> None:
+async def test_the_queue_is_shown_in_metrics(layer: FunctionSystem, tools: str, tag: str) -> None:
     await layer.put(tag, target_namespaces=[tools])
     await layer.discover(tag)
     await layer.claim(tag, limit=1)
 
     async def shown() -> bool:
         ops = EdgeCaller(layer.runtimes[0].addresses["ops"], key="")
-        return f'layer_udf_queue_depth{{udf="{tag}"}} 3.0'.encode() in (
-            await ops("GET", "/metrics")
-        ).body
+        return (
+            f'layer_udf_queue_depth{{udf="{tag}"}} 3.0'.encode()
+            in (await ops("GET", "/metrics")).body
+        )
 
     assert await eventually(shown)
