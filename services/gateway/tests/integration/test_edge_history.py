@@ -181,6 +181,22 @@ async def test_a_bad_parameter_is_refused_by_name(edge: EdgeCaller, query: str) 
     assert query.partition("=")[0] in refused.json["message"].lower()
 
 
+async def test_the_timestamp_of_an_entry_finds_it_and_repeated_tags_add_up(
+    told_edge: EdgeCaller, name: str
+) -> None:
+    for n, tags in enumerate(("a,b", "a", "b")):
+        await search(told_edge, n, name, **{"x-hevlayer-tags": tags})
+    entries = await told(told_edge, 3, history_path(name))
+    path = history_path(name)
+    for entry in entries:
+        moment = entry["timestamp"]
+        found = (await told_edge("GET", f"{path}?from={moment}&to={moment}")).json["entries"]
+        assert entry in found
+        assert {one["timestamp"] for one in found} == {moment}
+    both = (await told_edge("GET", f"{path}?tag=a&tag=b")).json["entries"]
+    assert both == [entries[2]]
+
+
 async def test_without_a_history_service_its_routes_say_so(edge: EdgeCaller) -> None:
     off = await edge("GET", history_path())
     assert (off.status, off.json["reason"]) == (503, "HISTORY_OFF")

@@ -12,7 +12,12 @@ import msgspec
 import re2  # type: ignore[import-untyped]  # it ships no types
 
 from layer_history.domain.events import NANOSECONDS_PER_SECOND, Kind, Query
-from layer_history.domain.limits import PATTERN_LENGTH_MAX, PATTERNS_MAX, RETENTION_S_MAX
+from layer_history.domain.limits import (
+    PATTERN_LENGTH_MAX,
+    PATTERNS_MAX,
+    RAW_QUERY_LENGTH_MAX,
+    RETENTION_S_MAX,
+)
 from layer_kit.errors import InvalidRequestError, PreconditionError
 
 REDACTED: Final = "[redacted]"
@@ -88,37 +93,64 @@ class Redactor:
         self._filters = _without_key(policy.filters, key)
         self._patterns = [re2.compile(pattern, _quiet()) for pattern in policy.patterns]
         self._key = key
-        self.is_idle = not self._patterns and {self._raw_query, self._filters} == {Redaction.KEEP}
+        self._keeps_text = not self._patterns and self._raw_query is Redaction.KEEP
+        self.is_idle = self._keeps_text and self._filters is Redaction.KEEP
         """Whether everything is kept as it is."""
 
     def redact(self, query: Query) -> None:
         """Change ``query`` in place."""
         query.raw_query = self._text(query.raw_query)
-        if self._filters is not Redaction.KEEP:
-            query.query = self._summary(query.query)
+        query.query = self._summary(query.query)
 
     def _text(self, text: str | None) -> str | None:
         if text is None or self._raw_query is Redaction.DROP:
             return None
         if self._raw_query is Redaction.HASH:
             return self._hash(text.encode())
-        for pattern in self._patterns:
-            text = pattern.sub(REDACTED, text)
+        for pattern in self._patterns:  # each may find what the one before has put there
+            text = pattern.sub(REDACTED, text)[:RAW_QUERY_LENGTH_MAX]
         return text
 
     def _summary(self, summary: msgspec.Raw) -> msgspec.Raw:
-        return msgspec.Raw(msgspec.json.encode(self._without_values(msgspec.json.decode(summary))))
+        found: dict[str, Any] = msgspec.json.decode(summary)
+        kept = self._part(found)
+        if isinstance(parts := found.get("queries"), list):
+            kept["queries"] = [self._part(part) for part in parts if isinstance(part, dict)]
+        if isinstance(hybrid := found.get("hybrid"), dict) and "tokens" in hybrid:
+            kept["hybrid"] = hybrid | {"tokens": self._typed(hybrid["tokens"])}
+        return msgspec.Raw(msgspec.json.encode(kept))
 
-    def _without_values(self, summary: dict[str, Any]) -> dict[str, Any]:
-        """Redact the filters of a summary, and those of the queries it consists of."""
-        kept = {key: value for key, value in summary.items() if key != "filters"}
-        if self._filters is Redaction.HASH and "filters" in summary:
-            kept["filters"] = self._filter(summary["filters"])
-        if isinstance(parts := summary.get("queries"), list):
-            kept["queries"] = [
-                self._without_values(part) for part in parts if isinstance(part, dict)
-            ]
+    def _part(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Redact the filters and the ranking of a summary, or of one of its queries."""
+        kept = dict(summary)
+        if "rank_by" in kept and not self._keeps_text:
+            kept["rank_by"] = self._ranking(kept["rank_by"])
+        if self._filters is not Redaction.KEEP and "filters" in kept:
+            filters = kept.pop("filters")
+            if self._filters is Redaction.HASH:
+                kept["filters"] = self._filter(filters)
         return kept
+
+    def _ranking(self, ranking: Any) -> Any:
+        """Redact what stands behind attribute and operator, which is what a user typed."""
+        match ranking:
+            case [str(), str(), operand, *options]:
+                return [*ranking[:2], self._typed(operand), *options]
+            case list():
+                return [self._ranking(part) for part in ranking]
+            case _:
+                return ranking
+
+    def _typed(self, value: Any) -> Any:
+        match value:
+            case str():
+                return self._text(value)
+            case list():
+                return [self._typed(part) for part in value]
+            case dict():
+                return {key: self._typed(part) for key, part in value.items()}
+            case _:
+                return value
 
     def _filter(self, condition: Any) -> Any:
         """Hash the value of each condition; names of attributes and operators stay."""

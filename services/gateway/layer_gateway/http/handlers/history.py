@@ -27,6 +27,7 @@ LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
 POLICY_BYTES_MAX: Final = 64 * 1024
 NANOS_MAX: Final = 2**63 - 1
+MILLISECOND_NS: Final = 1_000_000
 
 _MOMENT: Final = re.compile(r"(.+T[0-9:]{8})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})")
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
@@ -98,8 +99,9 @@ def _wanted(request: web.BaseRequest) -> HistoryWanted:
         InvalidRequestError: ``PARAMETER_INVALID``, ``TIME_RANGE_INVALID``, ``TAG_INVALID``,
             ``TOO_MANY_TAGS``.
     """
-    given = dict(parse_qsl(query_string(request), keep_blank_values=True))
-    from_ns, to_ns = _moment(given, "from"), _moment(given, "to")
+    pairs = parse_qsl(query_string(request), keep_blank_values=True)
+    given = dict(pairs)
+    from_ns, to_ns = _moment(given, "from"), _moment(given, "to", ends_ns=MILLISECOND_NS - 1)
     if from_ns is not None and to_ns is not None and from_ns > to_ns:
         raise InvalidRequestError("TIME_RANGE_INVALID", "from is not after to.", field="from")
     trace_id = given.get("trace_id", "")
@@ -108,7 +110,7 @@ def _wanted(request: web.BaseRequest) -> HistoryWanted:
         before_ns=_nanos(given, "before"),
         from_ns=from_ns,
         to_ns=to_ns,
-        tags=parse_tags([given.get("tag")]),
+        tags=parse_tags([value for name, value in pairs if name == "tag"]),
         trace_id=_trace_id(trace_id) if trace_id else "",
     )
 
@@ -129,8 +131,12 @@ def _nanos(given: Mapping[str, str], name: str) -> int | None:
     return int(text)
 
 
-def _moment(given: Mapping[str, str], name: str) -> int | None:
-    """Return nanoseconds since 1970; a space stands for the plus that URLs make one of."""
+def _moment(given: Mapping[str, str], name: str, *, ends_ns: int = 0) -> int | None:
+    """Return nanoseconds since 1970; a space stands for the plus that URLs make one of.
+
+    Args:
+        ends_ns: Added to what is no finer than a millisecond, as timestamps of entries are.
+    """
     text = given.get(name, "").replace(" ", "+").upper()
     if not text:
         return None
@@ -142,6 +148,8 @@ def _moment(given: Mapping[str, str], name: str) -> int | None:
     except (ValueError, OverflowError) as error:
         raise _invalid(name, text, what) from error
     fraction_ns = int((found[2] or "").ljust(9, "0"))
+    if fraction_ns % MILLISECOND_NS == 0:
+        fraction_ns += ends_ns
     return max(0, min(seconds * 1_000_000_000 + fraction_ns, NANOS_MAX))
 
 
