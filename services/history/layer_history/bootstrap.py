@@ -48,6 +48,8 @@ log = structlog.get_logger(__name__)
 SERVICES: Final = tuple(history_pb2.DESCRIPTOR.services_by_name.values())
 SHIP_INTERVAL_S: Final = 0.5
 POLICY_INTERVAL_S: Final = 30.0
+LEARNING_INTERVAL_S: Final = 1.0
+LEARNING_S_MAX: Final = 2.0
 MIRROR_INTERVAL_S: Final = 1.0
 SHIPPING_S_MAX: Final = 10
 """How long a flush may take to reach the object store before other replicas lose sight of it."""
@@ -62,11 +64,13 @@ async def serving(settings: HistorySettings) -> AsyncIterator[Addresses]:
     """
     async with service_frame(settings) as frame:
         parts = _build(settings, frame)
+        await parts.learn()  # before the first event comes
         frame.resources.push_async_callback(parts.leave, settings.shutdown_grace_s)
         frame.resources.push_async_callback(frame.loops.stop)
         frame.loops.every(0, parts.appending.write_waiting, name="log")
         frame.loops.every(settings.flush_interval_s, parts.appending.flush, name="flush")
         frame.loops.every(SHIP_INTERVAL_S, parts.ship, name="ship")
+        frame.loops.every(LEARNING_INTERVAL_S, parts.learn, name="learn")
         frame.loops.every(POLICY_INTERVAL_S, parts.policies.refresh, name="policies")
         frame.loops.every(settings.maintenance_interval_s, parts.maintain, name="maintenance")
         servicer = HistoryServicer(
@@ -95,6 +99,16 @@ class _Parts:
     listing: Listing
     policies: Policies
     metrics: HistoryMetrics
+
+    async def learn(self) -> None:
+        """Read policies for the first time, without holding anything up for long."""
+        if self.policies.is_known:
+            return
+        try:
+            async with asyncio.timeout(LEARNING_S_MAX):
+                await self.policies.refresh()
+        except (LayerError, TimeoutError) as error:
+            log.warning("policies_unknown", cause=str(error))
 
     async def ship(self) -> None:
         places = await self.shipping.ship_all()

@@ -109,6 +109,7 @@ async def running_parts(
     for bundle in disk.recover(sealing.rebuild):
         recent.sealed(bundle)
     policies = Policies(objects=objects, default=Policy(), hash_key=b"key", save=lambda _: None)
+    policies.restore(b"{}")
     ticks = itertools.count()
     catalogue = Catalogue(
         objects=objects,

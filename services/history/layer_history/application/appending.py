@@ -26,6 +26,7 @@ from layer_kit.names import Namespace
 log = structlog.get_logger(__name__)
 
 LOG_FULL_RETRY_S: Final = 5.0
+POLICIES_RETRY_S: Final = 1.0
 MEMORY_BYTES_MAX: Final = 2 * WINDOW_BYTES_MAX
 """Lines in memory, which only a disk that fails lets grow so far."""
 
@@ -60,8 +61,15 @@ class Appending:
 
         Raises:
             QuotaExceededError: ``LOG_FULL``; nothing was kept.
-            UnavailableError: ``LOG_FAILED``; all, some or none were kept.
+            UnavailableError: ``POLICIES_UNKNOWN``; nothing was kept. ``LOG_FAILED``; all, some or
+                none were.
         """
+        if not self.policies.is_known:
+            raise UnavailableError(
+                "POLICIES_UNKNOWN",
+                "Policies could not be read from the object store yet.",
+                retry_after_s=POLICIES_RETRY_S,
+            )
         events = self._admitted(values)
         if not events:
             return

@@ -1,8 +1,8 @@
 """Policies of namespaces: kept in the object store, remembered here, and applied.
 
 Taking events in must not wait for the object store, so every policy is in memory, and in a file for
-a start while the store is away. A policy that another replica was told is noticed at the next
-refresh.
+a start while the store is away. Where there is neither, nobody knows what may be kept, and nothing
+is taken in. A policy that another replica was told is noticed at the next refresh.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import structlog
 
 from layer_history.domain.names import POLICIES_FOLDER, namespace_of_policy, policy_key
 from layer_history.domain.policy import Policy, Redactor, check_policy
+from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore
 
@@ -43,6 +44,8 @@ class Policies:
     default: Policy
     hash_key: bytes
     save: Callable[[bytes], None]
+    is_known: bool = False
+    """Whether policies have been read, from the object store or from their copy."""
     _found: dict[str, Policy] = field(default_factory=dict)
     _etags: dict[str, str] = field(default_factory=dict)
     _redactors: dict[str, Redactor] = field(default_factory=dict)
@@ -87,6 +90,7 @@ class Policies:
         """Begin with the copy on the local disk; one that is damaged counts for nothing."""
         try:
             self._found = _policies.decode(saved)
+            self.is_known = True
         except msgspec.DecodeError:
             log.warning("policies_damaged")
 
@@ -115,16 +119,20 @@ class Policies:
         for key in gone:
             self._found.pop(namespace_of_policy(key), None)
         self._etags = listed
-        if changed or gone:
+        if changed or gone or not self.is_known:
             self._redactors.clear()
             self.save(_encoder.encode(self._found))
+            self.is_known = True
 
     def _remember(self, namespace: str, body: bytes) -> None:
         try:
-            self._found[namespace] = _policy.decode(body)
-        except msgspec.DecodeError:
+            policy = _policy.decode(body)
+            check_policy(policy, has_key=True)  # without one, what is to be hashed is dropped
+        except (msgspec.DecodeError, InvalidRequestError):
             # Written by hand, most likely. What was known is better than the default.
             log.warning("policy_malformed", namespace=namespace)
+        else:
+            self._found[namespace] = policy
 
     async def _put(self, namespace: Namespace, policy: Policy) -> None:
         info = await self.objects.put(

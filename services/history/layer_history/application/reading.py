@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from layer_history.application.catalogue import Catalogue, Listed
-from layer_history.application.recent import Recent
+from layer_history.application.recent import Recent, Run
 from layer_history.application.segments import GoneError, Segments
 from layer_history.domain.blocks import Block, trace_probes
 from layer_history.domain.events import TIME_NS_MAX, Event
@@ -157,8 +157,7 @@ class _Walk:
     def _begin(self) -> None:
         """Look at what is local first: what is shipped meanwhile is then in the listing."""
         part = self.recent.part(self.selection.stream)
-        for window in part.windows:
-            self._add_events(window)
+        self._add_places(map(self._run_place, part.runs))
         for bundle, segment in part.segments:
             self._add_places(
                 self._block_place(block, partial(self.segments.local_block, bundle, segment, block))
@@ -168,6 +167,12 @@ class _Walk:
         is_open = newest_ns >= self.catalogue.now_ns()
         days = self._days(None if is_open else day_of(newest_ns) + 1)
         self._add_places([_Place(newest_ns, 0, self._open_mirror), days])
+
+    def _run_place(self, run: Run) -> _Place:
+        async def open_run() -> _Opened:
+            return _Opened(events=run.events)
+
+        return _Place(run.last_ns, run.first_ns, open_run)
 
     async def _open_mirror(self) -> _Opened:
         wanted = self.selection

@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from layer_history.domain.events import Event
 from layer_history.domain.names import Stream
 from layer_history.ports import Bundle, StoredSegment
+
+RUN_EVENTS_MAX: Final = 512
+"""Events of a run of several batches: what a list looks at for a page."""
+
+
+@dataclass(slots=True)
+class Run:
+    """Events that came one after the other, nearly always in order of time."""
+
+    events: list[Event]
+    first_ns: int
+    last_ns: int
 
 
 @dataclass(slots=True)
 class Window:
     """Events in memory, in the order in which they came."""
 
-    events: dict[Stream, list[Event]] = field(default_factory=dict)
+    runs: dict[Stream, list[Run]] = field(default_factory=dict)
     lines_bytes: int = 0
     count: int = 0
 
     def add(self, stream: Stream, events: Sequence[Event]) -> None:
-        self.events.setdefault(stream, []).extend(events)
+        """Add at least one event."""
+        moments = [event.time_ns for event in events]
+        first_ns, last_ns = min(moments), max(moments)
+        runs = self.runs.setdefault(stream, [])
+        if runs and len(runs[-1].events) + len(events) <= RUN_EVENTS_MAX:
+            run = runs[-1]
+            run.events.extend(events)
+            run.first_ns, run.last_ns = min(run.first_ns, first_ns), max(run.last_ns, last_ns)
+        else:
+            runs.append(Run(list(events), first_ns, last_ns))
         self.lines_bytes += sum(len(event.line) for event in events) + len(events)
         self.count += len(events)
+
+    def events(self) -> Iterator[tuple[Stream, Iterable[Event]]]:
+        for stream, runs in self.runs.items():
+            yield stream, itertools.chain.from_iterable(run.events for run in runs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalPart:
     """What is here of one stream, as of one moment."""
 
-    windows: list[Sequence[Event]]
-    """Oldest window first; within one, in the order in which events came."""
+    runs: list[Run]
     segments: list[tuple[Bundle, StoredSegment]]
 
 
@@ -57,10 +83,11 @@ class Recent:
         self.bundles.pop(bundle.number, None)
 
     def part(self, stream: Stream) -> LocalPart:
-        """Return what is here of ``stream``; windows go on growing, so look at them at once."""
-        windows = [*self.sealing.values(), self.window]
+        """Return what is here of ``stream``, which does not change any more."""
+        closed = (run for one in self.sealing.values() for run in one.runs.get(stream, ()))
+        growing = self.window.runs.get(stream, ())
         return LocalPart(
-            windows=[found for one in windows if (found := one.events.get(stream))],
+            runs=[*closed, *(Run(run.events[:], run.first_ns, run.last_ns) for run in growing)],
             segments=[
                 (bundle, segment)
                 for bundle in self.bundles.values()
@@ -73,13 +100,3 @@ class Recent:
     def lines_bytes(self) -> int:
         """Return the size of the lines in memory."""
         return self.window.lines_bytes + sum(one.lines_bytes for one in self.sealing.values())
-
-    @property
-    def streams(self) -> set[Stream]:
-        """Return every stream that something is here of."""
-        found = set(self.window.events)
-        for window in self.sealing.values():
-            found.update(window.events)
-        for bundle in self.bundles.values():
-            found.update(segment.name.stream for segment in bundle.segments)
-        return found

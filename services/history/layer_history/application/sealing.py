@@ -48,7 +48,7 @@ class Sealing:
         origin = f"{self.replica}{number}"
         return [
             segment
-            for stream, events in window.events.items()
+            for stream, events in window.events()
             for segment in build_segments(stream, events, origin=origin)
         ]
 

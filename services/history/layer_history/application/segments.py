@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -97,7 +98,8 @@ class Segments:
         found = await self.objects.get(name.key)
         if found is None:
             raise GoneError
-        events, _, is_intact = self._read(name, found.body)
+        # Up to 32 MiB of lines, which appends are not to wait for.
+        events, _, is_intact = await asyncio.to_thread(self._read, name, found.body)
         return events if is_intact else None
 
     async def block(self, name: SegmentName, block: Block) -> list[Event]:

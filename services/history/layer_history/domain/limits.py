@@ -40,4 +40,7 @@ READS_AT_ONCE_MAX: Final = 16
 
 PATTERNS_MAX: Final = 32
 PATTERN_LENGTH_MAX: Final = 256
+REDACTIONS_MAX: Final = 256
+"""Matches in a text that are replaced one by one; of a text with more nothing is kept."""
+
 RETENTION_S_MAX: Final = 100 * 366 * 24 * 3600

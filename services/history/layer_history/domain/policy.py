@@ -15,7 +15,7 @@ from layer_history.domain.events import NANOSECONDS_PER_SECOND, Kind, Query
 from layer_history.domain.limits import (
     PATTERN_LENGTH_MAX,
     PATTERNS_MAX,
-    RAW_QUERY_LENGTH_MAX,
+    REDACTIONS_MAX,
     RETENTION_S_MAX,
 )
 from layer_kit.errors import InvalidRequestError, PreconditionError
@@ -70,15 +70,20 @@ def check_policy(policy: Policy, *, has_key: bool) -> None:
             raise _invalid(
                 "redaction_patterns", f"has one that is not 1 to {PATTERN_LENGTH_MAX} characters"
             )
-        try:
-            re2.compile(pattern, _quiet())
-        except re2.error as error:
-            raise _invalid("redaction_patterns", f"has {pattern!r}: {_why(error)}") from error
+        _check_pattern(pattern, f"has {pattern!r}")
+    _check_pattern(_one_of(policy.patterns), "are too much together")
     if Redaction.HASH in (policy.raw_query, policy.filters) and not has_key:
         raise PreconditionError(
             "HASH_KEY_MISSING",
             "Hashes need a key that every replica has: set LAYER_HISTORY_HASH_KEY first.",
         )
+
+
+def _check_pattern(pattern: str, what: str) -> None:
+    try:
+        re2.compile(pattern, _options())
+    except re2.error as error:
+        raise _invalid("redaction_patterns", f"{what}: {_why(error)}") from error
 
 
 class Redactor:
@@ -91,9 +96,9 @@ class Redactor:
     def __init__(self, policy: Policy, key: bytes) -> None:
         self._raw_query = _without_key(policy.raw_query, key)
         self._filters = _without_key(policy.filters, key)
-        self._patterns = [re2.compile(pattern, _quiet()) for pattern in policy.patterns]
+        self._pattern = re2.compile(_one_of(policy.patterns), _options())
         self._key = key
-        self._keeps_text = not self._patterns and self._raw_query is Redaction.KEEP
+        self._keeps_text = not policy.patterns and self._raw_query is Redaction.KEEP
         self.is_idle = self._keeps_text and self._filters is Redaction.KEEP
         """Whether everything is kept as it is."""
 
@@ -107,9 +112,11 @@ class Redactor:
             return None
         if self._raw_query is Redaction.HASH:
             return self._hash(text.encode())
-        for pattern in self._patterns:  # each may find what the one before has put there
-            text = pattern.sub(REDACTED, text)[:RAW_QUERY_LENGTH_MAX]
-        return text
+        if self._keeps_text:
+            return text
+        redacted: str
+        redacted, count = self._pattern.subn(REDACTED, text, REDACTIONS_MAX)
+        return redacted if count < REDACTIONS_MAX else REDACTED
 
     def _summary(self, summary: msgspec.Raw) -> msgspec.Raw:
         found: dict[str, Any] = msgspec.json.decode(summary)
@@ -182,10 +189,15 @@ def _why(error: Exception) -> str:
     return cause.decode(errors="replace") if isinstance(cause, bytes) else str(cause)
 
 
-def _quiet() -> re2.Options:
-    """Keep the library from writing to stderr what it also raises."""
+def _one_of(patterns: Sequence[str]) -> str:
+    """Return one pattern for all, so that a text is gone through once."""
+    return "|".join(f"(?:{pattern})" for pattern in patterns)
+
+
+def _options() -> re2.Options:
     options = re2.Options()
-    options.log_errors = False
+    options.log_errors = False  # to stderr, what is also raised
+    options.never_capture = True  # two patterns may name their groups alike
     return options
 
 

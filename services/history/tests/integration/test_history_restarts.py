@@ -9,7 +9,7 @@ import pytest
 
 from layer.history.v1 import history_pb2
 from layer_history_testing.client import MOMENT_NS, NAMESPACE, click, lines_under, query
-from layer_kit.errors import InvalidRequestError, PreconditionError
+from layer_kit.errors import InvalidRequestError, PreconditionError, UnavailableError
 from layer_testing.edge_calls import eventually
 
 
@@ -73,6 +73,24 @@ async def test_a_policy_outlives_the_process_and_a_bad_one_changes_nothing(start
         assert (await history.policy()).query_retention_s == 60
     assert (no_key.value.reason, bad_pattern.value.reason) == ("HASH_KEY_MISSING", "POLICY_INVALID")
     assert "b'" not in bad_pattern.value.message
+
+
+async def test_nothing_is_kept_while_it_is_not_known_what_may_be(start: Any) -> None:
+    away = {
+        "S3_BUCKET": "b",
+        "S3_ENDPOINT": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "LAYER_HISTORY_OBJECTS_DIRECTORY": "",
+    }
+    async with start(**away) as (history, _):
+        with pytest.raises(UnavailableError) as refused:
+            await history.append(query())
+    assert refused.value.reason == "POLICIES_UNKNOWN"
+    async with start() as (history, _):
+        await history.append(query())
+    async with start(**away) as (history, _):
+        await history.append(query(MOMENT_NS + 1))
 
 
 async def test_what_has_expired_is_not_read_and_then_removed(start: Any, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from layer_history.domain.events import Query
-from layer_history.domain.limits import PATTERNS_MAX, RAW_QUERY_LENGTH_MAX
-from layer_history.domain.policy import REDACTED, Policy, Redaction, Redactor
+from layer_history.domain.policy import REDACTED, Policy, Redaction, Redactor, check_policy
 from layer_history_testing.parts import search
+from layer_kit.errors import InvalidRequestError
 
 CARD = "card 12345678"
 SECRET = "12345678"
@@ -77,10 +77,34 @@ def test_patterns_replace_what_they_match_and_nothing_else() -> None:
     }
 
 
-def test_patterns_that_find_each_other_s_replacements_stay_within_bounds() -> None:
-    text, _ = redacted(Policy(patterns=("[a-z]",) * PATTERNS_MAX))
-    assert text is not None
-    assert len(text) == RAW_QUERY_LENGTH_MAX
+def test_a_text_with_very_many_matches_is_not_kept_at_all() -> None:
+    text, summary = redacted(
+        Policy(patterns=("[a-z]", "1")), rank_by=["text", "BM25", "red " * 2_000]
+    )
+    assert text == f"{REDACTED * 4} {REDACTED}2345678"
+    assert summary["rank_by"][2] == REDACTED
+
+
+@pytest.mark.parametrize(
+    ("patterns", "what"),
+    [
+        (("(",), "has '(': missing )"),
+        (("",), "is not 1 to 256 characters"),
+        (("x" * 257,), "is not 1 to 256 characters"),
+        (("x",) * 33, "has more than 32 patterns"),
+        ((r"(?:\pL{10}|[^a]{300}){2}",) * 32, "are too much together"),
+    ],
+)
+def test_patterns_that_cannot_be_kept_to_are_refused(patterns: tuple[str, ...], what: str) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        check_policy(Policy(patterns=patterns), has_key=True)
+    assert refused.value.metadata["field"] == "redaction_patterns"
+    assert what in refused.value.message
+
+
+def test_patterns_do_not_disturb_each_other() -> None:
+    text, _ = redacted(Policy(patterns=("(?P<n>CARD)|x", "(?i)(?P<n>d)$", "(?i)CAR")))
+    assert text == f"{REDACTED}d 12345678"
 
 
 def test_equal_texts_have_equal_hashes_wherever_they_are() -> None:

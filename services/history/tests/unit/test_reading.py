@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,14 @@ STEPS = st.lists(
     min_size=1,
     max_size=12,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_runs() -> Iterator[None]:
+    """Have memory hold events in many runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("layer_history.application.recent.RUN_EVENTS_MAX", 3)
+        yield
 
 
 async def paged(parts: Parts, limit: int) -> list[int]:
