@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
@@ -19,6 +20,7 @@ from layer.common.v1 import common_pb2
 from layer_kit.errors import InvalidRequestError
 from layer_messages.ids import UUID
 from layer_messages.vectors import (
+    FLOAT_BYTES,
     fill_sparse,
     fill_vector,
     fill_vectors,
@@ -64,6 +66,14 @@ def value_json(value: common_pb2.Value, where: str) -> object:
             return _checked_json(value.json_value, where)
         case _:
             return _scalar_json(value, where)
+
+
+def plain_json(value: common_pb2.Value, where: str) -> object:
+    """Return a value as workers read it: a vector as numbers, where the store takes base64."""
+    if value.WhichOneof("kind") != "vector_value":
+        return value_json(value, where)
+    vector = value.vector_value
+    return struct.unpack(f"<{len(vector.data) // FLOAT_BYTES}f", vector.data)
 
 
 def is_vector(value: common_pb2.Value) -> bool:

@@ -23,7 +23,16 @@ class FunctionSystem:
     edge: EdgeCaller
     gateway: ServiceProcess
     runtimes: Sequence[ServiceProcess]
-    store_url: str
+    database_url: str
+    folder: Path
+
+    @asynccontextmanager
+    async def further_runtime(self, **environment: str) -> AsyncIterator[ServiceProcess]:
+        """Run one more replica of the runtime, which sweeps by itself."""
+        async with runtime_of(
+            f"unix:{self.folder / 'g.sock'}", self.database_url, "127.0.0.1:0", **environment
+        ) as process:
+            yield process
 
     async def call(self, method: str, path: str, body: object = b"") -> Any:
         """Call the edge; return what it answers.
@@ -42,10 +51,8 @@ class FunctionSystem:
         return await self.call("POST", f"/v2/namespaces/{namespace}", body)
 
     async def put(self, function_id: str, **spec: object) -> Any:
-        """Register a function; sweeps come only when they are asked for."""
-        schedule = {"discovery_interval_seconds": 86_400, **_object(spec.pop("schedule", None))}
-        body = {"spec": {"worker": {}, **spec, "schedule": schedule}}
-        return await self.call("PUT", f"/v2/udfs/{function_id}", body)
+        """Register a function."""
+        return await self.call("PUT", f"/v2/udfs/{function_id}", {"spec": {"worker": {}, **spec}})
 
     async def discover(self, function_id: str, **body: object) -> Any:
         return await self.call("POST", f"/v2/udfs/{function_id}/discover", body)
@@ -87,7 +94,7 @@ class FunctionSystem:
 async def function_system(
     folder: Path, database_url: str, *, runtime_count: int = 1, **environment: str
 ) -> AsyncIterator[FunctionSystem]:
-    """Run all of it for the length of the block.
+    """Run all of it for the length of the block; sweeps come only when they are asked for.
 
     Args:
         folder: Gets the store's data.
@@ -98,7 +105,12 @@ async def function_system(
         beside = f"unix:{folder / 'g.sock'}"
         runtimes = [
             await stack.enter_async_context(
-                runtime_of(beside, database_url, f"unix:{folder / f'r{at}.sock'}", **environment)
+                runtime_of(
+                    beside,
+                    database_url,
+                    f"unix:{folder / f'r{at}.sock'}",
+                    **({"LAYER_RUNTIME_SWEEP_LOOK_INTERVAL_S": "86400"} | environment),
+                )
             )
             for at in range(runtime_count)
         ]
@@ -113,7 +125,8 @@ async def function_system(
             edge=EdgeCaller(gateway.addresses["http"], key=KEY),
             gateway=gateway,
             runtimes=runtimes,
-            store_url=store_url,
+            database_url=database_url,
+            folder=folder,
         )
 
 
@@ -130,7 +143,3 @@ async def runtime_of(
     }
     async with running("layer_runtime", **(settings | environment)) as process:
         yield process
-
-
-def _object(found: object) -> dict[str, object]:
-    return found if isinstance(found, dict) else {}

@@ -5,11 +5,14 @@ from __future__ import annotations
 import uuid
 from typing import Final, Protocol
 
+import aiohttp
+
 from layer.gateway.v1 import gateway_pb2_grpc
 from layer_kit.clock import epoch_milliseconds, monotonic
 from layer_kit.rpc.client import open_channel
 from layer_kit.service import ServiceFrame
 from layer_runtime.adapters.gateway_rows import GatewayRows
+from layer_runtime.adapters.http_workers import HttpWorkers
 from layer_runtime.adapters.postgres.database import Database
 from layer_runtime.adapters.postgres.function_store import PostgresFunctions
 from layer_runtime.adapters.postgres.item_queue import PostgresItems
@@ -19,12 +22,13 @@ from layer_runtime.application.completing import CompleteItems
 from layer_runtime.application.enqueuing import EnqueueWritten
 from layer_runtime.application.function_registry import FunctionRegistry
 from layer_runtime.application.holding import HoldItems
+from layer_runtime.application.pushing import PushBatches
 from layer_runtime.application.sweeping import SweepNamespaces
 from layer_runtime.function_metrics import FunctionMetrics
 from layer_runtime.rpc.function_servicer import FunctionServicer
 from layer_runtime.settings import RuntimeSettings
 
-SWEEP_INTERVAL_S: Final = 1.0
+PUSH_INTERVAL_S: Final = 0.5
 FIGURES_INTERVAL_S: Final = 5.0
 
 
@@ -59,21 +63,36 @@ def open_functions(
         replica=uuid.uuid4().hex,
     )
     metrics = FunctionMetrics(frame.registry)
+    claim_items = ClaimItems(functions=functions, items=items, rows=rows, now_ms=epoch_milliseconds)
+    hold_items = HoldItems(functions=functions, items=items)
+    complete_items = CompleteItems(
+        functions=functions, items=items, rows=rows, now_ms=epoch_milliseconds
+    )
+    session = aiohttp.ClientSession()
+    frame.resources.push_async_callback(session.close)
+    pushes = PushBatches(
+        functions=functions,
+        claim_items=claim_items,
+        hold_items=hold_items,
+        complete_items=complete_items,
+        workers=HttpWorkers(session=session, service_url=settings.worker_service_url),
+        replica=sweep.replica,
+        pushed=metrics.pushed,
+    )
+    frame.resources.push_async_callback(pushes.aclose)
+    frame.resources.push_async_callback(frame.loops.stop)  # before what it works with is closed
 
     async def look() -> None:
         metrics.show(await registry.figures_by_id())
 
-    frame.loops.every(SWEEP_INTERVAL_S, sweep.due, name="function_sweeps")
+    frame.loops.every(settings.sweep_look_interval_s, sweep.due, name="function_sweeps")
+    frame.loops.every(PUSH_INTERVAL_S, pushes.turn, name="function_pushes")
     frame.loops.every(FIGURES_INTERVAL_S, look, name="function_figures")
     return FunctionServicer(
         registry=registry,
-        claim_items=ClaimItems(
-            functions=functions, items=items, rows=rows, now_ms=epoch_milliseconds
-        ),
-        hold_items=HoldItems(functions=functions, items=items),
-        complete_items=CompleteItems(
-            functions=functions, items=items, rows=rows, now_ms=epoch_milliseconds
-        ),
+        claim_items=claim_items,
+        hold_items=hold_items,
+        complete_items=complete_items,
         enqueue_written=EnqueueWritten(functions=functions, items=items),
         sweep=sweep,
         candidates=Candidates(functions=functions, items=items, rows=rows),

@@ -66,3 +66,10 @@ class RuntimeSettings(ObjectStoreSettings, ServiceSettings):
         validation_alias=contract_name("TURBOPUFFER_API_KEY", field="gateway_api_key"),
         description="Key for the gateway, of the scope admin.",
     )
+    worker_service_url: str = Field(
+        "http://{function_id}:{port}",
+        description="Where the workers of a function are that names a port and no URL.",
+    )
+    sweep_look_interval_s: float = Field(
+        1.0, gt=0, le=86_400, description="Seconds between two looks for sweeps that are due."
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from layer.runtime.v1 import runtime_pb2
-from layer_gateway.adapters.function_items import plain_json, reference_json
+from layer_gateway.adapters.function_items import reference_json
 from layer_gateway.adapters.function_specs import (
     filter_message,
     rfc3339,
@@ -11,6 +11,7 @@ from layer_gateway.adapters.function_specs import (
     status_json,
     worker_message,
 )
+from layer_messages.values import plain_json
 from layer_wire import functions as wire
 
 Json = dict[str, object]
@@ -68,8 +69,8 @@ def comparison_json(function_id: str, found: runtime_pb2.CompareCandidateRespons
                 "agreement_rate": _rate(output.agreed_count, output.compared_count),
                 "confusion": [
                     {
-                        "live": plain_json(pair.live_value),
-                        "candidate": plain_json(pair.candidate_value),
+                        "live": plain_json(pair.live_value, "value"),
+                        "candidate": plain_json(pair.candidate_value, "value"),
                         "count": pair.count,
                     }
                     for pair in output.pairs
@@ -81,8 +82,8 @@ def comparison_json(function_id: str, found: runtime_pb2.CompareCandidateRespons
             {
                 **reference_json(row.item),
                 "output": row.output,
-                "live": plain_json(row.live_value),
-                "candidate": plain_json(row.candidate_value),
+                "live": plain_json(row.live_value, "value"),
+                "candidate": plain_json(row.candidate_value, "value"),
             }
             for row in found.disagreements
         ],

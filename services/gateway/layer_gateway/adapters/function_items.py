@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from layer.common.v1 import common_pb2
 from layer.runtime.v1 import runtime_pb2
 from layer_kit.errors import InvalidRequestError
-from layer_messages.values import fill_value, value_json
+from layer_messages.values import fill_value, plain_json, value_json
 from layer_wire import functions as wire
 from layer_wire.jsontext import Raw, is_null
 from layer_wire.reserved import RESERVED_PREFIX, VECTOR_KEYS
@@ -42,7 +41,7 @@ def claimed_json(items: Iterable[runtime_pb2.ClaimedItem]) -> list[Json]:
         {
             **reference_json(item.item),
             "lease_token": item.item.lease_token,
-            "input": {name: plain_json(value) for name, value in item.inputs.items()},
+            "input": {name: plain_json(value, name) for name, value in item.inputs.items()},
         }
         for item in items
     ]
@@ -64,14 +63,6 @@ def failure_messages(items: Iterable[wire.FailedItem]) -> list[runtime_pb2.ItemF
         )
         for item in items
     ]
-
-
-def plain_json(value: common_pb2.Value) -> object:
-    """Return a value as workers read it: vectors as numbers, where the store takes base64."""
-    if value.WhichOneof("kind") == "vector_value":
-        vector = value.vector_value
-        return struct.unpack(f"<{len(vector.data) // 4}f", vector.data)
-    return value_json(value, "value")
 
 
 def _completed(item: wire.CompletedItem, where: str) -> runtime_pb2.CompletedItem:

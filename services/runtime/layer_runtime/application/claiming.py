@@ -12,12 +12,11 @@ from layer_kit.errors import InvalidRequestError, LayerError, NotFoundError
 from layer_runtime.domain.functions import parse_function_id
 from layer_runtime.domain.items import (
     LEASE_S_MAX,
+    Claim,
     Claimed,
     Given,
-    ItemKey,
     Row,
     Scalar,
-    Value,
     check_worker_id,
     input_digest,
 )
@@ -28,16 +27,6 @@ LIMIT_DEFAULT: Final = 32
 LIMIT_MAX: Final = 1000
 ROUNDS_MAX: Final = 20
 """Claims of which every item turns out to need no work, before a worker is told to come back."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """An item with what the function needs to process it."""
-
-    key: ItemKey
-    lease: int
-    inputs: Mapping[str, Value | None]
-    """None where the row lacks it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +93,8 @@ class ClaimItems:
             await self.items.release(function.number, lease)
             raise
         kept = {claim.key for claim in claims}
-        if dropped := [item.key for item in claimed if item.key not in kept]:
-            await self.items.drop(function.number, lease, dropped)
+        if dropped := [item for item in claimed if item.key not in kept]:
+            await self.items.drop(function.number, dropped)
         if given:
             await self.items.remember(function.number, lease, function.spec.version, given)
         return claims

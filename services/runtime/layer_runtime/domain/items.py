@@ -36,8 +36,19 @@ class Claimed:
 
     key: ItemKey
     lease: int
+    generation: int
     is_forced: bool
     done_digest: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """An item with what the function needs to process it."""
+
+    key: ItemKey
+    lease: int
+    inputs: Mapping[str, Value | None]
+    """None where the row lacks it."""
 
 
 @dataclass(frozen=True, slots=True)

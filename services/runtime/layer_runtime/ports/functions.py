@@ -155,8 +155,8 @@ class ItemQueue(Protocol):
         """Keep what was given out of items."""
         ...
 
-    async def drop(self, number: int, lease: int, keys: Sequence[ItemKey]) -> None:
-        """Remove items that need no work; one made due meanwhile waits again."""
+    async def drop(self, number: int, items: Sequence[Claimed]) -> None:
+        """Remove items that need no work; one that a write has made due meanwhile waits again."""
         ...
 
     async def release(self, number: int, lease: int) -> None:

@@ -11,9 +11,8 @@ from layer.common.v1 import common_pb2
 from layer.runtime.v1 import runtime_pb2
 from layer_kit.errors import InvalidRequestError
 from layer_messages.values import value_json
-from layer_runtime.application.claiming import Claim
 from layer_runtime.application.enqueuing import Written
-from layer_runtime.domain.items import Failure, ItemKey, Reference, Result
+from layer_runtime.domain.items import Claim, Failure, ItemKey, Reference, Result
 
 RESERVED_PREFIX: Final = "_hevlayer_"
 PLACES: Final = frozenset({"id", "vector", "vectors"})

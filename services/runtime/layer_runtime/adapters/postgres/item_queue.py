@@ -59,7 +59,10 @@ class PostgresItems:
             await connection.execute(SQL["expire"], number, attempt_count_max, LEASE_LOST)
             rows = await connection.fetch(SQL["claim"], number, worker, limit, lease_s)
         found = [
-            Claimed(_key(row), row["lease"], row["is_forced"], row["done_digest"]) for row in rows
+            Claimed(
+                _key(row), row["lease"], row["generation"], row["is_forced"], row["done_digest"]
+            )
+            for row in rows
         ]
         return sorted(found, key=lambda item: (item.key.namespace, item.key.id))
 
@@ -75,8 +78,13 @@ class PostgresItems:
             [one.digest for one in given],
         )
 
-    async def drop(self, number: int, lease: int, keys: Sequence[ItemKey]) -> None:
-        await self._database.fetch("drop_items", SQL["drop"], number, lease, *_columns(keys))
+    async def drop(self, number: int, items: Sequence[Claimed]) -> None:
+        keys, leases = _columns(item.key for item in items), [item.lease for item in items]
+        generations = [item.generation for item in items]
+        async with self._database.transaction("drop_items") as connection:
+            done = await connection.fetch(SQL["finish"], number, *keys, leases, generations)
+            if len(done) < len(items):
+                await connection.execute(SQL["look_again"], number, *keys, leases)
 
     async def release(self, number: int, lease: int) -> None:
         await self._database.fetch("release_items", SQL["release"], number, lease)

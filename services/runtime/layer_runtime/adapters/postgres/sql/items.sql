@@ -43,17 +43,12 @@ UPDATE layer.function_items i
 SET lease = t.lease, worker = $2, lease_s = $4::integer, due_at = now() + make_interval(secs => $4::integer)
 FROM picked p, token t
 WHERE i.function = $1 AND i.namespace = p.namespace AND i.id = p.id
-RETURNING i.namespace, i.id, i.lease, i.is_forced, i.done_digest
+RETURNING i.namespace, i.id, i.lease, i.generation, i.is_forced, i.done_digest
 
 -- name: remember
 UPDATE layer.function_items i
 SET version = $3, stamp_ms = g.stamp_ms, digest = g.digest
 FROM unnest($4::text[], $5::text[], $6::bigint[], $7::bytea[]) AS g (namespace, id, stamp_ms, digest)
-WHERE i.function = $1 AND i.namespace = g.namespace AND i.id = g.id AND i.lease = $2
-
--- name: drop
-DELETE FROM layer.function_items i
-USING unnest($3::text[], $4::text[]) AS g (namespace, id)
 WHERE i.function = $1 AND i.namespace = g.namespace AND i.id = g.id AND i.lease = $2
 
 -- name: release
@@ -92,6 +87,13 @@ SET lease = NULL, worker = NULL, lease_s = NULL, due_at = now(), attempts = 0, m
 FROM unnest($2::text[], $3::text[], $4::bigint[]) AS g (namespace, id, lease)
 WHERE i.function = $1 AND i.namespace = g.namespace AND i.id = g.id AND i.lease = g.lease
 RETURNING true
+
+-- name: look_again
+-- At items that a write has made due once more while it was found that they need no work.
+UPDATE layer.function_items i
+SET lease = NULL, worker = NULL, lease_s = NULL, due_at = now()
+FROM unnest($2::text[], $3::text[], $4::bigint[]) AS g (namespace, id, lease)
+WHERE i.function = $1 AND i.namespace = g.namespace AND i.id = g.id AND i.lease = g.lease
 
 -- name: completed
 INSERT INTO layer.function_completions (function, count) VALUES ($1, $2)
