@@ -18,10 +18,10 @@ from layer_gateway.application.scanning.by_id import ReadById
 from layer_gateway.application.scanning.cached import ReadCached
 from layer_gateway.application.scanning.counting import CountRows
 from layer_gateway.application.scanning.from_snapshots import ReadSnapshots
-from layer_gateway.application.scanning.job_records import ScanJob
 from layer_gateway.application.scanning.ranked import ReadRanked
 from layer_gateway.application.scanning.results import Results
 from layer_gateway.application.scanning.running import RunScan
+from layer_gateway.application.scanning.scan_job import ScanJob
 from layer_gateway.application.scanning.scan_jobs import ScanJobs
 from layer_gateway.application.scanning.working import WorkScan
 from layer_gateway.application.strong import StrongNamespaces

@@ -13,7 +13,8 @@ from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.history import History
 from layer_gateway.application.initialising import BackfillSettings, InitNamespace
-from layer_gateway.application.jobs import Job, Jobs
+from layer_gateway.application.job_records import Job
+from layer_gateway.application.jobs import Jobs
 from layer_gateway.application.joined_reads import JoinedReads
 from layer_gateway.application.layer_state import DescribeLayer
 from layer_gateway.application.listings import Listings

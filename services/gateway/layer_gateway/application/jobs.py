@@ -9,75 +9,32 @@ to the gateway that runs them alone, and end with it.
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic
 
-import msgspec
 import structlog
 
+from layer_gateway.application.job_records import J, JobRecords, JobStatus, created_ms
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import LayerError, NotFoundError, PreconditionError
 from layer_kit.names import Namespace
-from layer_objects import Object, ObjectStore
+from layer_objects import ObjectStore
 
 log = structlog.get_logger(__name__)
 
 JOBS_KEPT_MAX: Final = 100
 """Of one kind and namespace; the oldest that have ended go first."""
 
-READS_AT_ONCE_MAX: Final = 16
-
 ABANDONED_MS: Final = 60_000
 """More than the clocks of gateways and a few lost writes account for."""
 
-
-class JobStatus(StrEnum):
-    """Where a job is; the value is the contract's."""
-
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-
-
-class Job(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One job, as it is kept; :func:`shown` is what callers see of it."""
-
-    id: str
-    namespace: str
-    status: JobStatus
-    progress: float
-    documents_scanned: int
-    stable_as_of: int | None = None
-    created_at: str
-    completed_at: str | None = None
-    error: str | None = None
-    created_ms: int
-    heard_ms: int
-    """When the gateway that runs it last wrote it; 0 once that has let go of it."""
-    owner: str = ""
-    """The process that runs it."""
-    attempt: int = 1
-    """How many gateways have run it."""
-
-
-J = TypeVar("J", bound=Job)
 Removed = Callable[[Namespace, str], Awaitable[None]]
-
-_HIDDEN: Final = frozenset({"created_ms", "heard_ms", "owner", "attempt"})
 
 
 async def _nothing(namespace: Namespace, job_id: str) -> None:
-    """Leave nothing behind where a job leaves nothing."""
-
-
-def shown(job: Job, *, hidden: frozenset[str] = _HIDDEN) -> dict[str, object]:
-    """Return a job as the contract shows it."""
-    fields = {name: getattr(job, name) for name in job.__struct_fields__ if name not in hidden}
-    return {name: value for name, value in fields.items() if value is not None}
+    """Delete nothing, where a job leaves nothing behind."""
 
 
 class Jobs(Generic[J]):
@@ -105,17 +62,15 @@ class Jobs(Generic[J]):
     ) -> None:
         self._kind = kind
         self._type = type_
-        self._decoder: msgspec.json.Decoder[J] = msgspec.json.Decoder(type_)
-        self._objects = objects
+        self._records = None if objects is None else JobRecords(kind, type_, objects)
         self._now_ms = now_ms
         self._new_id = new_id
         self._abandoned_ms = abandoned_ms
         self._attempts_max = attempts_max
         self._removed = removed
         self._owner = uuid.uuid4().hex
-        self._own: dict[tuple[Namespace, str], J] = {}
-        self._etags: dict[str, str] = {}
-        """Of the records of jobs that are ours, as we last wrote them."""
+        self._own: dict[tuple[str, str], J] = {}
+        """By namespace and id; without an object store also those that have ended."""
 
     async def begin(self, namespace: Namespace, **fields: Any) -> J:
         """Make a job that runs, with such further fields as its kind has.
@@ -136,7 +91,8 @@ class Jobs(Generic[J]):
             owner=self._owner,
             **fields,
         )
-        await self._write(job)
+        if self._records is not None:
+            await self._records.write(job)
         self._own[namespace, job.id] = job
         await self._prune(namespace)
         return job
@@ -151,17 +107,13 @@ class Jobs(Generic[J]):
 
     async def end(self, job: J, *, error: str | None = None) -> None:
         """Record how a job ended."""
-        job.status = JobStatus.COMPLETED if error is None else JobStatus.FAILED
-        job.error = error
-        job.completed_at = rfc3339(self._now_ms())
-        if error is None:
-            job.progress = 1.0
+        self._note_end(job, error)
         await self.keep(job)
         self._leave(job)
 
     async def let_go(self, job: J, *, error: str) -> None:
         """Leave a job that runs to other gateways, or end it with ``error`` if none may have it."""
-        if self._objects is None or job.attempt >= self._attempts_max:
+        if self._records is None or job.attempt >= self._attempts_max:
             await self.end(job, error=error)
             return
         job.heard_ms = 0
@@ -174,24 +126,19 @@ class Jobs(Generic[J]):
         Raises:
             LayerError: The object store's.
         """
-        if self._objects is None or not self._may_be_taken_up(job):
+        if self._records is None or not self._may_be_taken_up(job):
             return None
-        key = self._key(job)
-        found = await self._objects.get(key)
-        job_now = None if found is None else self._decoded(key, found)
-        if found is None or job_now is None or not self._may_be_taken_up(job_now):
+        now = await self._records.reread(job)
+        if now is None or not self._may_be_taken_up(now):
+            self._records.leave(job)
             return None
-        job_now.owner, job_now.heard_ms = self._owner, self._now_ms()
-        job_now.attempt += 1
-        self._etags[job_now.id] = found.info.etag
-        try:
-            await self._write(job_now)
-        except PreconditionError:
-            self._etags.pop(job_now.id, None)
+        now.owner, now.heard_ms = self._owner, self._now_ms()
+        now.attempt += 1
+        if not await self._records.write_if(now):
             return None  # another gateway was quicker
-        self._own[Namespace(job_now.namespace), job_now.id] = job_now
-        log.info("job_taken_up", kind=self._kind, job_id=job_now.id, attempt=job_now.attempt)
-        return job_now
+        self._own[now.namespace, now.id] = now
+        log.info("job_taken_up", kind=self._kind, job_id=now.id, attempt=now.attempt)
+        return now
 
     async def get(self, namespace: Namespace, job_id: str) -> J:
         """Return a job.
@@ -200,11 +147,8 @@ class Jobs(Generic[J]):
             NotFoundError: ``JOB_NOT_FOUND``.
         """
         job = self._own.get((namespace, job_id))
-        if job is None and self._objects is not None:
-            ending = f"-{job_id}.json"
-            async for key in self._objects.iter_keys(self._prefix(namespace)):
-                if key.endswith(ending):
-                    job = await self._read(self._objects, key)
+        if job is None and self._records is not None:
+            job = await self._records.find(namespace, job_id)
         if job is None:
             raise NotFoundError(
                 "JOB_NOT_FOUND",
@@ -212,15 +156,17 @@ class Jobs(Generic[J]):
                 namespace=namespace,
                 job_id=job_id,
             )
+        await self._bury_lost([job])
         return job
 
     async def list(self, namespace: Namespace) -> Sequence[J]:
         """Return the jobs of a namespace, oldest first."""
-        own = {id_: job for (name, id_), job in self._own.items() if name == namespace}
-        if self._objects is None:
-            return sorted(own.values(), key=_age)
-        kept = {job.id: job for job in await self._kept(self._objects, self._prefix(namespace))}
-        return sorted((kept | own).values(), key=_age)
+        found = {id_: job for (name, id_), job in self._own.items() if name == namespace}
+        if self._records is not None:
+            kept = await self._records.read_all(await self._records.keys(namespace))
+            found = {job.id: job for job in kept} | found
+        await self._bury_lost(list(found.values()))
+        return sorted(found.values(), key=_age)
 
     async def running(self, namespace: Namespace) -> J | None:
         """Return a job that runs, on whichever gateway."""
@@ -233,12 +179,10 @@ class Jobs(Generic[J]):
         Raises:
             LayerError: The object store's.
         """
-        namespace = Namespace(job.namespace)
-        self._own.pop((namespace, job.id), None)
-        self._etags.pop(job.id, None)
-        if self._objects is not None:
-            await self._objects.delete(self._key(job))
-        await self._removed(namespace, job.id)
+        self._own.pop((job.namespace, job.id), None)
+        if self._records is not None:
+            await self._records.delete(job)
+        await self._removed(Namespace(job.namespace), job.id)
 
     async def expire(self, age_ms: int) -> None:
         """Forget the jobs of every namespace that have ended and were created so long ago.
@@ -247,119 +191,82 @@ class Jobs(Generic[J]):
             LayerError: The object store's.
         """
         latest_ms = self._now_ms() - age_ms
-        jobs: Sequence[J] = list(self._own.values())
-        if self._objects is not None:
-            keys = [key async for key in self._objects.iter_keys(f"jobs/{self._kind}/")]
-            old = [key for key in keys if _created_ms(key) <= latest_ms]
-            jobs = await self._read_all(self._objects, old)
+        jobs = list(self._own.values())
+        if self._records is not None:
+            keys = [key for key in await self._records.keys() if created_ms(key) <= latest_ms]
+            jobs = await self._records.read_all(keys)
+        await self._bury_lost(jobs)
         for job in jobs:
             if job.status is not JobStatus.RUNNING and job.created_ms <= latest_ms:
                 await self.delete(job)
 
-    async def _kept(self, objects: ObjectStore, prefix: str) -> Sequence[J]:
-        """Read the jobs in the object store."""
-        return await self._read_all(objects, [key async for key in objects.iter_keys(prefix)])
+    async def _prune(self, namespace: Namespace) -> None:
+        """Forget the oldest jobs that have ended, once there are too many."""
+        count = sum(name == namespace for name, _ in self._own)
+        if self._records is not None:
+            count = len(await self._records.keys(namespace))
+        if count <= JOBS_KEPT_MAX:
+            return
+        jobs = await self.list(namespace)
+        ended = [job for job in jobs if job.status is not JobStatus.RUNNING]
+        for job in ended[: len(jobs) - JOBS_KEPT_MAX]:
+            await self.delete(job)
 
-    async def _read_all(self, objects: ObjectStore, keys: Sequence[str]) -> Sequence[J]:
-        """Read jobs, some at once."""
-        found = []
-        for start in range(0, len(keys), READS_AT_ONCE_MAX):
-            some = keys[start : start + READS_AT_ONCE_MAX]
-            found += await asyncio.gather(*(self._read(objects, key) for key in some))
-        return [job for job in found if job is not None]
+    async def _bury_lost(self, jobs: Sequence[J]) -> None:
+        """Record of jobs that have lost their gateway, and may have no other, that they failed."""
+        for job in jobs:
+            if self._records is None or not self._is_lost(job) or self._has_attempts(job):
+                continue
+            now = await self._records.reread(job)
+            if now is not None and self._is_lost(now):
+                self._note_end(now, "the gateway that ran it has ended")
+                await self._records.write_if(now)
+                job.status, job.error, job.completed_at = now.status, now.error, now.completed_at
+            self._records.leave(job)
 
-    async def _read(self, objects: ObjectStore, key: str) -> J | None:
-        found = await objects.get(key)
-        job = None if found is None else self._decoded(key, found)
-        if found is None or job is None:
-            return None
-        if self._is_abandoned(job) and job.attempt >= self._attempts_max:
-            await self._bury(objects, key, job, found.info.etag)
-        return job
+    def _note_end(self, job: J, error: str | None) -> None:
+        job.status = JobStatus.COMPLETED if error is None else JobStatus.FAILED
+        job.error = error
+        job.completed_at = rfc3339(self._now_ms())
+        if error is None:
+            job.progress = 1.0
 
-    def _decoded(self, key: str, found: Object) -> J | None:
-        try:
-            return self._decoder.decode(found.body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.warning("job_unreadable", key=key, error=str(error))
-            return None
-
-    def _is_abandoned(self, job: J) -> bool:
-        is_running = job.status is JobStatus.RUNNING
+    def _is_lost(self, job: J) -> bool:
+        is_running = job.status is JobStatus.RUNNING and (job.namespace, job.id) not in self._own
         return is_running and self._now_ms() - job.heard_ms > self._abandoned_ms
 
-    def _may_be_taken_up(self, job: J) -> bool:
-        return self._is_abandoned(job) and job.attempt < self._attempts_max
+    def _has_attempts(self, job: J) -> bool:
+        return job.attempt < self._attempts_max
 
-    async def _bury(self, objects: ObjectStore, key: str, job: J, etag: str) -> None:
-        """Record that a job has lost its gateway, unless that has just written it."""
-        job.status = JobStatus.FAILED
-        job.error = "the gateway that ran it has ended"
-        job.completed_at = rfc3339(self._now_ms())
-        try:
-            await objects.put(
-                key, msgspec.json.encode(job), content_type="application/json", if_match=etag
-            )
-        except PreconditionError:
-            log.info("job_lives", kind=self._kind, job_id=job.id)
+    def _may_be_taken_up(self, job: J) -> bool:
+        return self._is_lost(job) and self._has_attempts(job)
 
     async def _rewrite(self, job: J) -> bool:
         """Write a job that is ours, if it still is; tell whether."""
-        if (Namespace(job.namespace), job.id) not in self._own:
+        if (job.namespace, job.id) not in self._own:
             return False  # deleted
+        if self._records is None:
+            return True
         try:
             try:
-                await self._write(job)
+                await self._records.write(job)
             except PreconditionError:
-                if not await self._is_still_ours(job):
+                # It may be by a write of our own that we gave up too early.
+                now = await self._records.reread(job)
+                if now is None or now.owner != self._owner:
                     log.warning("job_lost", kind=self._kind, job_id=job.id)
                     self._leave(job)
                     return False
-                await self._write(job)
+                await self._records.write(job)
         except LayerError as error:
             log.warning("job_not_written", kind=self._kind, job_id=job.id, reason=error.reason)
         return True
 
-    async def _is_still_ours(self, job: J) -> bool:
-        """Look at a record that is not as we remember it: it may be by a write that we gave up."""
-        if self._objects is None:
-            return True
-        key = self._key(job)
-        found = await self._objects.get(key)
-        kept = None if found is None else self._decoded(key, found)
-        if found is None or kept is None or kept.owner != self._owner:
-            return False
-        self._etags[job.id] = found.info.etag
-        return True
-
-    async def _write(self, job: J) -> None:
-        if self._objects is not None:
-            written = await self._objects.put(
-                self._key(job),
-                msgspec.json.encode(job),
-                content_type="application/json",
-                if_match=self._etags.get(job.id),
-            )
-            self._etags[job.id] = written.etag
-
     def _leave(self, job: J) -> None:
         """Look at a job in the object store from now on, where there is one."""
-        if self._objects is not None:
-            self._own.pop((Namespace(job.namespace), job.id), None)
-            self._etags.pop(job.id, None)
-
-    async def _prune(self, namespace: Namespace) -> None:
-        """Forget the oldest jobs that have ended; failing to leaves some more."""
-        jobs = await self.list(namespace)
-        for job in jobs[: max(0, len(jobs) - JOBS_KEPT_MAX)]:
-            if job.status is not JobStatus.RUNNING:
-                await self.delete(job)
-
-    def _prefix(self, namespace: Namespace) -> str:
-        return f"jobs/{self._kind}/{namespace}/"
-
-    def _key(self, job: J) -> str:
-        return f"{self._prefix(Namespace(job.namespace))}{job.created_ms:013}-{job.id}.json"
+        if self._records is not None:
+            self._own.pop((job.namespace, job.id), None)
+            self._records.leave(job)
 
 
 def rfc3339(epoch_ms: int) -> str:
@@ -368,11 +275,5 @@ def rfc3339(epoch_ms: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _age(job: Job) -> tuple[int, str]:
+def _age(job: J) -> tuple[int, str]:
     return job.created_ms, job.id
-
-
-def _created_ms(key: str) -> int:
-    """Return when the job of a key was created; the far future for what is no job's."""
-    stamp = key.rpartition("/")[2].partition("-")[0]
-    return int(stamp) if stamp.isascii() and stamp.isdecimal() else 2**63

@@ -13,7 +13,8 @@ from weakref import WeakValueDictionary
 import structlog
 
 from layer_gateway.application.cache_states import CacheStates
-from layer_gateway.application.jobs import Job, Jobs, JobStatus
+from layer_gateway.application.job_records import Job, JobStatus
+from layer_gateway.application.jobs import Jobs
 from layer_gateway.application.mirroring import MirroredSnapshot
 from layer_gateway.application.warming import Progress, WarmNamespace
 from layer_gateway.domain.warmth import WarmState

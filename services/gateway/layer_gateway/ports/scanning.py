@@ -12,19 +12,20 @@ from layer_wire.filters import Filter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FacetSnapshot:
-    """Histograms of a namespace as of a watermark."""
+    """The histogram of one field as of a watermark."""
 
     sha: str
+    """Of the snapshot that it is a part of."""
     watermark_ms: int
-    fields: Mapping[str, Mapping[str, int]]
-    """For each field, rows by value."""
+    counts: Mapping[str, int] | None
+    """Rows by value; None where the snapshot does not have the field."""
 
 
 class LatestSnapshots(Protocol):
     """The newest snapshot of each namespace that has all its facet fields."""
 
-    async def latest(self, namespace: Namespace) -> FacetSnapshot | None:
-        """Return it; None where there is none.
+    async def latest(self, namespace: Namespace, field: str) -> FacetSnapshot | None:
+        """Return one field of it; None where there is no snapshot.
 
         Raises:
             UpstreamError: ``SNAPSHOTS_FAILED`` when they, or their object store, are away.

@@ -7,7 +7,8 @@ from typing import Final
 
 from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2
-from layer_gateway.application.jobs import JOBS_KEPT_MAX, Job, JobStatus
+from layer_gateway.application.job_records import Job, JobStatus
+from layer_gateway.application.jobs import JOBS_KEPT_MAX
 from layer_gateway.rpc.reading import page_size
 from layer_wire.moments import epoch_ms
 

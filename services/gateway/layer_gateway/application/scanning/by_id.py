@@ -49,19 +49,17 @@ class ReadById:
             LayerError: The store's own.
         """
         if plan.scatter_count > 1:
-            shards = [
-                _Part(number=shard, filter=filters.in_shard(shard))
-                for shard in range(plan.scatter_count)
-            ]
-            await _read_parts(reads, plan, taking, shards, None)
+            parts = [_Part(number=number, filter=part) for number, part in enumerate(plan.parts)]
+            await _read_parts(reads, plan, taking, parts, None)
             return
-        whole = _Part(number=0, filter=plan.unmarked, has_marker=plan.has_marker)
+        # A namespace may be initialised, and get its marker, while it is read.
+        whole = _Part(number=0, filter=plan.unmarked, has_marker=True)
         in_order = PAGES_IN_ORDER if reads.throttle.threads > 1 else None
         last = await _read_part(reads, plan, taking, whole, None, pages_max=in_order)
         if last is None:
             return
-        parts = await self._parts(reads) or [whole]
-        await _read_parts(reads, plan, taking, parts, last)
+        rest = await self._parts(reads) or [whole]
+        await _read_parts(reads, plan, taking, rest, last)
 
     async def _parts(self, reads: StoreReads) -> Sequence[_Part]:
         """Divide a namespace by the shards that its rows are stamped with, if they are."""

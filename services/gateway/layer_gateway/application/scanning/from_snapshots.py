@@ -75,17 +75,16 @@ class ReadSnapshots:
     async def _field(
         self, request: ScanRequest, field: str
     ) -> tuple[FacetSnapshot, Mapping[str, int]]:
-        found = await self.snapshots.latest(request.namespace)
+        found = await self.snapshots.latest(request.namespace, field)
         if found is None:
             raise PreconditionError(
                 "SNAPSHOT_MISSING",
                 f"Namespace {request.namespace} has no snapshot.",
                 namespace=request.namespace,
             )
-        counts = found.fields.get(field)
-        if counts is None:
+        if found.counts is None:
             raise _unfit(f"The snapshot has no field {field!r}.")
-        return found, counts
+        return found, found.counts
 
 
 def _note(request: ScanRequest, error: LayerError) -> None:

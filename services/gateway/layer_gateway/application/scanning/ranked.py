@@ -104,15 +104,9 @@ class ReadRanked:
         """
         assert reads.request.scan.selector is not None, "it is what is read by"
         legs = legs_of(reads.request.scan.selector)
-        shards = range(plan.scatter_count) if plan.scatter_count > 1 else [None]
         saturated.clear()
-        ranges = [
-            _Range(
-                number=number,
-                part=plan.unmarked if shard is None else filters.in_shard(shard),
-            )
-            for number, shard in enumerate(shards)
-        ]
+        parts = plan.parts if plan.scatter_count > 1 else [plan.unmarked]
+        ranges = [_Range(number=number, part=part) for number, part in enumerate(parts)]
         run = _Run(reads=reads, plan=plan, taking=taking, legs=legs, saturated=saturated)
         await all_of(run.read(one) for one in ranges)
 

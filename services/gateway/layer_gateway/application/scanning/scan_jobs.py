@@ -15,12 +15,18 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from layer_gateway.application.jobs import Jobs, JobStatus
+from layer_gateway.application.job_records import JobStatus
+from layer_gateway.application.jobs import Jobs
 from layer_gateway.application.refusals import status_label
 from layer_gateway.application.scanning.from_snapshots import ReadSnapshots
-from layer_gateway.application.scanning.job_records import ScanJob, fill
 from layer_gateway.application.scanning.requests import ScanRequest
-from layer_gateway.application.scanning.results import Results, job_folder
+from layer_gateway.application.scanning.results import Results
+from layer_gateway.application.scanning.scan_job import (
+    ScanJob,
+    fill,
+    request_key,
+    result_prefix,
+)
 from layer_gateway.application.scanning.watch import Watch
 from layer_gateway.application.scanning.working import Work, WorkScan
 from layer_gateway.domain.scans import ScanReport
@@ -149,7 +155,7 @@ class ScanJobs:
             raise InvalidRequestError(
                 "SCAN_FAILED", f"Scan has failed: {job.error}", scan_id=scan_id
             )
-        items, total = await self._results.page(_result_prefix(job), offset, limit)
+        items, total = await self._results.page(result_prefix(job), offset, limit)
         return ResultPage(job=job, items=items, total=total)
 
     async def delete(self, namespace: Namespace, scan_id: str) -> None:
@@ -196,7 +202,7 @@ class ScanJobs:
         job = await self._jobs.begin(
             request.namespace, mode=scan.mode, source=scan.source, field=scan.field or None
         )
-        await self._results.objects.put(_request_key(job), body, content_type="application/json")
+        await self._results.objects.put(request_key(job), body, content_type="application/json")
         return job
 
     async def _answered(
@@ -205,7 +211,7 @@ class ScanJobs:
         """Make a job that has ended with what a snapshot says."""
         watch = Watch(request, self._observer, self._monotonic)
         job = await self._begin(request)
-        writer = self._results.writer(_result_prefix(job))
+        writer = self._results.writer(result_prefix(job))
         await writer.add(values)
         job.unique_values = await writer.finish()
         job.truncated = False
@@ -229,7 +235,7 @@ class ScanJobs:
         return taken
 
     async def _asked(self, job: ScanJob) -> Scan | None:
-        found = await self._results.objects.get(_request_key(job))
+        found = await self._results.objects.get(request_key(job))
         return None if found is None else parse_scan(found.body)
 
     def _go(self, job: ScanJob, request: ScanRequest) -> None:
@@ -268,7 +274,7 @@ class ScanJobs:
 
     async def _scan(self, job: ScanJob, work: Work) -> None:
         async with self._slots:
-            await self._work_scan(work, self._results.writer(_result_prefix(job)))
+            await self._work_scan(work, self._results.writer(result_prefix(job)))
 
     async def _keep(
         self,
@@ -292,15 +298,6 @@ class ScanJobs:
 
     async def _drop_results(self, job: ScanJob) -> None:
         try:
-            await self._results.delete(_result_prefix(job))
+            await self._results.delete(result_prefix(job))
         except (LayerError, msgspec.DecodeError) as error:
             log.warning("results_left", job_id=job.id, message=str(error))
-
-
-def _request_key(job: ScanJob) -> str:
-    return f"{job_folder(Namespace(job.namespace), job.id)}request.json"
-
-
-def _result_prefix(job: ScanJob) -> str:
-    """Return where the results of this attempt are: one that was left behind may still write."""
-    return f"{job_folder(Namespace(job.namespace), job.id)}{job.attempt}/"

@@ -14,11 +14,11 @@ import structlog
 
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.listings import Metadata
-from layer_gateway.application.scanning.job_records import ScanJob, fill
 from layer_gateway.application.scanning.pages import Taking
 from layer_gateway.application.scanning.requests import ScanRequest
 from layer_gateway.application.scanning.results import ResultWriter
 from layer_gateway.application.scanning.running import RunScan
+from layer_gateway.application.scanning.scan_job import ScanJob, fill
 from layer_gateway.application.scanning.sorted_ids import IdsTaking
 from layer_gateway.application.scanning.values import ValuesTaking
 from layer_gateway.domain.scans import ScanReport

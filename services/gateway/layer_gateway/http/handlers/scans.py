@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from layer_gateway.application.jobs import shown
+from layer_gateway.application.job_records import shown
 from layer_gateway.application.scanning.counting import CountRows
 from layer_gateway.application.scanning.requests import ScanRequest
 from layer_gateway.application.scanning.scan_jobs import ScanJobs

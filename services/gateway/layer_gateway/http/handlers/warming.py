@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from layer_gateway.application.jobs import shown
+from layer_gateway.application.job_records import shown
 from layer_gateway.application.warm_jobs import PAGE_SIZE_DEFAULT, WarmJobs, check_page_size
 from layer_gateway.http.answers import json_answer
 from layer_gateway.http.passthrough import Passthrough

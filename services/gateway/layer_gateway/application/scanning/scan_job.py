@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from layer_gateway.application.jobs import Job
+from layer_gateway.application.job_records import Job
+from layer_gateway.application.scanning.results import job_folder
 from layer_gateway.domain.scans import ScanReport, ServedBy
+from layer_kit.names import Namespace
 from layer_wire.scans import ScanMode, ScanSource
 
 
@@ -34,3 +36,12 @@ def fill(job: ScanJob, report: ScanReport) -> None:
         job.threads = report.threads
         job.bounded = report.is_bounded
         job.approximate = report.is_approximate or None
+
+
+def request_key(job: ScanJob) -> str:
+    return f"{job_folder(Namespace(job.namespace), job.id)}request.json"
+
+
+def result_prefix(job: ScanJob) -> str:
+    """Return where the results of this attempt are: one that was left behind may still write."""
+    return f"{job_folder(Namespace(job.namespace), job.id)}{job.attempt}/"
