@@ -168,7 +168,12 @@ class _Plan:
         )
 
     def snapshots(self) -> ProcessSpec:
-        return self.on_socket("snapshots", OBJECTS_DIRECTORY=str(self.home.path / "objects"))
+        return self.on_socket(
+            "snapshots",
+            OBJECTS_DIRECTORY=str(self.home.path / "objects"),
+            GATEWAY_ADDRESS=self.home.socket_address("gateway"),
+            CACHE_ADDRESS=self._cache_addresses,
+        )
 
     def history(self) -> ProcessSpec:
         return self.on_socket(
@@ -215,6 +220,7 @@ class _Plan:
         variables = {
             "LAYER_GATEWAY_CACHE_ADDRESS": self._cache_addresses,
             "LAYER_GATEWAY_HISTORY_ADDRESS": self.home.socket_address("history"),
+            "LAYER_GATEWAY_SNAPSHOTS_ADDRESS": self.home.socket_address("snapshots"),
             "LAYER_GATEWAY_RUNTIME_ADDRESS": self.home.socket_address("runtime"),
         }
         if index == 0:  # the one that other services call

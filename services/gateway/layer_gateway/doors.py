@@ -23,6 +23,7 @@ from layer_gateway.http.handlers.namespaces import NamespaceHandlers
 from layer_gateway.http.handlers.rows import RowHandlers
 from layer_gateway.http.handlers.scans import ScanHandlers
 from layer_gateway.http.handlers.searches import SearchHandlers
+from layer_gateway.http.handlers.snapshots import SnapshotHandlers
 from layer_gateway.http.handlers.vectorstores import VectorStoreHandlers
 from layer_gateway.http.handlers.warming import WarmHandlers
 from layer_gateway.http.passthrough import Passthrough
@@ -146,6 +147,7 @@ def _handlers(
         WarmHandlers(warm_jobs=use_cases.warm_jobs, passthrough=passthrough),
         BlobHandlers(blobs=use_cases.blobs),
         HistoryHandlers(archive=use_cases.archive),
+        SnapshotHandlers(archive=rim.snapshots),
         VectorStoreHandlers(stores=stores, reachability=rim.last_seen),
         MetricHandlers(source=open_metrics_backend(settings, frame)),
         FunctionHandlers(functions=rim.functions, body_bytes_max=settings.body_bytes_max),

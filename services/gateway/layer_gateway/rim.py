@@ -8,6 +8,7 @@ from typing import Final
 
 from layer.history.v1 import history_pb2_grpc
 from layer.runtime.v1 import runtime_pb2_grpc
+from layer.snapshots.v1 import snapshots_pb2_grpc
 from layer_gateway.adapters.caches import Caches, open_caches
 from layer_gateway.adapters.functions_service import FunctionsService
 from layer_gateway.adapters.history_archive import HistoryArchiveService
@@ -24,14 +25,18 @@ from layer_gateway.adapters.membership import RENEW_INTERVAL_S
 from layer_gateway.adapters.metrics_backend import MetricsBackend
 from layer_gateway.adapters.no_functions import NoFunctions
 from layer_gateway.adapters.no_history import NoHistory
+from layer_gateway.adapters.no_snapshots import NoSnapshots
 from layer_gateway.adapters.reachability import LastSeen
+from layer_gateway.adapters.snapshot_archive import SnapshotArchiveService
 from layer_gateway.adapters.store import HttpStore
+from layer_gateway.adapters.watermark_reports import WatermarkBatches
 from layer_gateway.adapters.write_triggers import REFRESH_INTERVAL_S, NoTriggers, TriggerQueue
 from layer_gateway.domain.vectorstores import VectorStore
 from layer_gateway.metrics import HistoryMetrics, TriggerMetrics
 from layer_gateway.pool.worker import this_worker
 from layer_gateway.ports.functions import Functions
 from layer_gateway.ports.history import HistoryArchive, HistoryRecorder
+from layer_gateway.ports.snapshots import SnapshotArchive, WatermarkReports
 from layer_gateway.ports.triggers import WriteTriggers
 from layer_gateway.settings import GatewaySettings
 from layer_kit.clock import epoch_milliseconds, monotonic
@@ -43,6 +48,8 @@ from layer_upstream import UpstreamClient, UpstreamLimits
 HISTORY_PAUSE_S: Final = 0.001
 TRIGGERS_PAUSE_S: Final = 0.05
 """Between two steps of the queue, each of which waits for work itself."""
+
+WATERMARKS_PAUSE_S: Final = 0.5
 
 METRICS_CONNECTIONS_MAX: Final = 8
 METRICS_TIMEOUT_S: Final = 30.0
@@ -58,6 +65,8 @@ class Rim:
     objects: ObjectStore | None
     recorder: HistoryRecorder
     archive: HistoryArchive
+    snapshots: SnapshotArchive
+    watermark_reports: WatermarkReports
     functions: Functions
     triggers: WriteTriggers
 
@@ -69,6 +78,7 @@ async def open_rim(settings: GatewaySettings, declared: VectorStore, frame: Serv
     cache = await _open_cache(settings, frame)
     objects = _open_objects(settings, frame)
     recorder, archive = _open_history(settings, frame)
+    snapshots, watermark_reports = _open_snapshots(settings, frame)
     functions, triggers = _open_runtime(settings, frame)
     return Rim(
         store=store,
@@ -77,6 +87,8 @@ async def open_rim(settings: GatewaySettings, declared: VectorStore, frame: Serv
         objects=objects,
         recorder=recorder,
         archive=archive,
+        snapshots=snapshots,
+        watermark_reports=watermark_reports,
         functions=functions,
         triggers=triggers,
     )
@@ -162,6 +174,20 @@ def _open_runtime(
     frame.loops.every(REFRESH_INTERVAL_S, triggers.refresh, name="triggers_watched")
     frame.loops.every(TRIGGERS_PAUSE_S, triggers.step, name="triggers")
     return FunctionsService(stub, timeout_s=settings.runtime_timeout_s), triggers
+
+
+def _open_snapshots(
+    settings: GatewaySettings, frame: ServiceFrame
+) -> tuple[SnapshotArchive, WatermarkReports]:
+    if not settings.snapshots_address:
+        none = NoSnapshots()
+        return none, none
+    channel = open_channel(settings.snapshots_address)
+    frame.resources.push_async_callback(channel.close)
+    stub = snapshots_pb2_grpc.SnapshotsServiceStub(channel)
+    batches = WatermarkBatches(stub)
+    frame.loops.every(WATERMARKS_PAUSE_S, batches.send, name="watermark_reports")
+    return SnapshotArchiveService(stub, timeout_s=settings.snapshots_timeout_s), batches
 
 
 def _open_spool(settings: GatewaySettings) -> Spool:

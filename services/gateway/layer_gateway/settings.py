@@ -135,6 +135,9 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
     snapshots_address: str = Field(
         "", description="gRPC address of the snapshots service. Empty: run without snapshots."
     )
+    snapshots_timeout_s: float = Field(
+        30.0, gt=0, le=300, description="Longest wait for the snapshots service."
+    )
     scan_threads: int = Field(
         8, ge=1, le=32, description="Requests to the store that a scan sends at once by default."
     )

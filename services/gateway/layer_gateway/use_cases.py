@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from layer_gateway.adapters.store import HttpStore
 from layer_gateway.application.blobs import Blobs
 from layer_gateway.application.cache_states import CacheStates
 from layer_gateway.application.facts import Facts
@@ -86,7 +85,7 @@ def compose_use_cases(
     )
     facts = Facts(store, shards, ttl_s=settings.facts_ttl_s, monotonic=monotonic)
     stamps = Stamps(epoch_milliseconds)
-    watermarks = _compose_watermarks(settings, frame, store, stamps)
+    watermarks = _compose_watermarks(settings, frame, rim, stamps)
     reads = JoinedReads(store=store, cache=cache.rows, facts=facts)
     states = CacheStates(cache.rows, cache.warmth)
     stream_rows = StreamRows(store=store, facts=facts)
@@ -114,14 +113,14 @@ def compose_use_cases(
         store_name=store_name,
         triggers=rim.triggers,
     )
-    describe_layer = DescribeLayer(shards=shards, watermarks=watermarks)
+    describe_layer = DescribeLayer(shards=shards, watermarks=watermarks, snapshots=rim.snapshots)
     namespaces = Namespaces(
         store=store,
         cache=cache.rows,
         facts=facts,
         watermarks=watermarks,
         describe_layer=describe_layer,
-        purge=PurgeNamespace(archive=rim.archive, objects=rim.objects),
+        purge=PurgeNamespace(archive=rim.archive, snapshots=rim.snapshots, objects=rim.objects),
         states=states,
         listings=listings,
         now_ms=epoch_milliseconds,
@@ -174,7 +173,7 @@ def compose_use_cases(
 
 
 def _compose_watermarks(
-    settings: GatewaySettings, frame: ServiceFrame, store: HttpStore, stamps: Stamps
+    settings: GatewaySettings, frame: ServiceFrame, rim: Rim, stamps: Stamps
 ) -> Watermarks:
     worker = this_worker()
     table = None if worker is None else MarkTable(worker.marks_fd)
@@ -182,7 +181,7 @@ def _compose_watermarks(
         frame.resources.callback(table.close)
     interval_s = settings.consistency_poll_interval_ms / 1000
     watermarks = Watermarks(
-        store,
+        rim.store,
         stamps,
         WatchSettings(
             interval_s=interval_s,
@@ -191,6 +190,7 @@ def _compose_watermarks(
         ),
         monotonic=monotonic,
         polled=WatermarkMetrics(frame.registry).polled,
+        advanced=rim.watermark_reports.advanced,
         shared=table,
     )
     frame.resources.push_async_callback(watermarks.aclose)

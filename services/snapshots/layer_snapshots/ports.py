@@ -34,7 +34,8 @@ class Wanted:
     namespace: Namespace
     fields: Sequence[str]
     as_of_ms: int
-    """Rows written later are left out."""
+    """Rows written later are left out. It is when the counting began and not the watermark, which
+    lies behind the last write for a moment and would hide every row written anew since then."""
     filter: bytes = b""
     """A message of the API; empty for all rows."""
     page_size: int

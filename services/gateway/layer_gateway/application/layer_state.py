@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from layer_gateway.application.facts import NamespaceFacts
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.watermarks import Watermarks
+from layer_gateway.ports.snapshots import SnapshotArchive
 from layer_gateway.ports.stores import Caller
 from layer_kit.names import Namespace
+
+VECTOR_ELEMENTS: Final = ("f32", "f16")
+"""How the type of a vector ends."""
 
 
 class LayerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +41,23 @@ class DescribeLayer:
 
     shards: Shards
     watermarks: Watermarks
+    snapshots: SnapshotArchive
+
+    async def covered(
+        self, namespace: Namespace, state: LayerState, facts: NamespaceFacts, row_count: int | None
+    ) -> LayerState:
+        """Say how many of a namespace's ``row_count`` rows its latest snapshot has not counted."""
+        counted = await self.snapshots.row_count(namespace)
+        if counted is None or row_count is None:
+            return state
+        lag_rows = max(0, row_count - counted)
+        has_vectors = any(type_.endswith(VECTOR_ELEMENTS) for type_ in facts.types.values())
+        return msgspec.structs.replace(
+            state,
+            index_lag_rows=lag_rows,
+            # Before the first snapshot nothing was counted, which says nothing of the index.
+            indexed=lag_rows == 0 if has_vectors and counted else None,
+        )
 
     async def __call__(
         self, namespace: Namespace, facts: NamespaceFacts, caller: Caller

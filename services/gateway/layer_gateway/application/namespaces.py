@@ -91,6 +91,8 @@ class Namespaces:
         if index_status(answer.body) is not IndexStatus.UNKNOWN:
             self.watermarks.seen(namespace, caller)
         layer = await self.describe_layer(namespace, facts, caller)
+        row_count = read_answer(_METADATA, answer.body).approx_row_count
+        layer = await self.describe_layer.covered(namespace, layer, facts, row_count)
         return {"id": raw(namespace), **fields, "layer": raw(layer)}
 
     async def list(self, query_string: str, caller: Caller) -> dict[str, object] | StoreAnswer:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from layer_gateway.ports.history import HistoryArchive
+from layer_gateway.ports.snapshots import SnapshotArchive
 from layer_kit.errors import LayerError, UpstreamError
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore
@@ -28,6 +29,7 @@ class PurgeNamespace:
     """Deletes history and objects of a namespace that is gone upstream."""
 
     archive: HistoryArchive
+    snapshots: SnapshotArchive
     objects: ObjectStore | None
 
     async def __call__(self, namespace: Namespace) -> int:
@@ -38,6 +40,7 @@ class PurgeNamespace:
         """
         try:
             count = await self.archive.purge(namespace)
+            count += await self.snapshots.purge(namespace)
             if self.objects is not None:
                 for folder in PURGED_FOLDERS:
                     count += await self.objects.delete_prefix(f"{folder}/{namespace}/")

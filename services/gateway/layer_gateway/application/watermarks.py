@@ -95,7 +95,7 @@ class Watermarks:
 
     Args:
         polled: Told how each poll went, by one word.
-        advanced: Told of every namespace whose watermark has moved.
+        advanced: Told of every namespace whose watermark has moved, with the key that works there.
         shared: Where other processes on this host publish their marks, and find ours.
     """
 
@@ -107,7 +107,7 @@ class Watermarks:
         *,
         monotonic: Monotonic,
         polled: Callable[[str], None] = lambda _: None,
-        advanced: Callable[[Namespace, int], None] = lambda _, __: None,
+        advanced: Callable[[Namespace, int, bytes], None] = lambda _, __, ___: None,
         shared: SharedMarks | None = None,
         random_share: Callable[[], float] = random.random,
     ) -> None:
@@ -297,7 +297,7 @@ class Watermarks:
     def _advance(self, namespace: Namespace, watched: Watched, watermark_ms: int) -> None:
         if watched.watermark_ms is None or watermark_ms > watched.watermark_ms:
             watched.watermark_ms = watermark_ms
-            self._advanced(namespace, watermark_ms)
+            self._advanced(namespace, watermark_ms, watched.authorization or b"")
 
     def _interval_s(self, watched: Watched) -> float:
         if watched.status is not IndexStatus.UP_TO_DATE:

@@ -41,6 +41,18 @@ class Operation(StrEnum):
     SEARCH_SESSION = auto()
     GET_HISTORY_POLICY = auto()
     SET_HISTORY_POLICY = auto()
+    CREATE_SNAPSHOT = auto()
+    LIST_SNAPSHOT_JOBS = auto()
+    GET_SNAPSHOT_JOB = auto()
+    SNAPSHOT_HISTORY = auto()
+    GET_SNAPSHOT = auto()
+    DIFF_SNAPSHOTS = auto()
+    SNAPSHOT_ACTIVITY = auto()
+    GET_SNAPSHOT_POLICY = auto()
+    SET_SNAPSHOT_POLICY = auto()
+    CREATE_CHECKPOINT = auto()
+    LIST_CHECKPOINTS = auto()
+    GET_CHECKPOINT = auto()
     WARM = auto()
     LIST_WARM_JOBS = auto()
     GET_WARM_JOB = auto()
@@ -108,6 +120,18 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "GET /v1/namespaces/{namespace}/clickstream": Operation.CLICKSTREAM,
     "GET /v2/namespaces/{namespace}/history-policy": Operation.GET_HISTORY_POLICY,
     "PUT /v2/namespaces/{namespace}/history-policy": Operation.SET_HISTORY_POLICY,
+    "POST /v2/namespaces/{namespace}/snapshots": Operation.CREATE_SNAPSHOT,
+    "GET /v2/namespaces/{namespace}/snapshot-jobs": Operation.LIST_SNAPSHOT_JOBS,
+    "GET /v2/namespaces/{namespace}/snapshot-jobs/{id}": Operation.GET_SNAPSHOT_JOB,
+    "GET /v2/namespaces/{namespace}/history": Operation.SNAPSHOT_HISTORY,
+    "GET /v2/namespaces/{namespace}/snapshots/{sha}": Operation.GET_SNAPSHOT,
+    "GET /v2/namespaces/{namespace}/snapshots/{sha}/diff/{other}": Operation.DIFF_SNAPSHOTS,
+    "GET /v2/activity/snapshots": Operation.SNAPSHOT_ACTIVITY,
+    "GET /v2/namespaces/{namespace}/snapshot-policy": Operation.GET_SNAPSHOT_POLICY,
+    "PUT /v2/namespaces/{namespace}/snapshot-policy": Operation.SET_SNAPSHOT_POLICY,
+    "POST /v2/namespaces/{namespace}/checkpoints": Operation.CREATE_CHECKPOINT,
+    "GET /v2/namespaces/{namespace}/checkpoints": Operation.LIST_CHECKPOINTS,
+    "GET /v2/namespaces/{namespace}/checkpoints/{label}": Operation.GET_CHECKPOINT,
     "POST /v2/namespaces/{namespace}/warm": Operation.WARM,
     "GET /v2/namespaces/{namespace}/warm-jobs": Operation.LIST_WARM_JOBS,
     "GET /v2/namespaces/{namespace}/warm-jobs/{id}": Operation.GET_WARM_JOB,

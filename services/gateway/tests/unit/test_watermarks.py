@@ -68,7 +68,7 @@ class World:
     asking_max: int = 0
     shared: SharedMarks | None = None
     results: Counter[str] = field(default_factory=Counter)
-    advanced: list[tuple[Namespace, int]] = field(default_factory=list)
+    advanced: list[tuple[Namespace, int, bytes]] = field(default_factory=list)
     _asking: int = 0
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class World:
             WatchSettings(),
             monotonic=lambda: self.monotonic_s,
             polled=lambda result: self.results.update([result]),
-            advanced=lambda namespace, ms: self.advanced.append((namespace, ms)),
+            advanced=lambda *told: self.advanced.append(told),
             shared=self.shared,
             random_share=lambda: 0.0,
         )
@@ -150,7 +150,10 @@ async def test_the_worked_example() -> None:
     world.wall_ms = 1_780_000_008_000
     assert await world.polls_after(1) == 1
     assert world.watermarks.cut(TOOLS) == Cut(stable_as_of_ms=1_780_000_008_500)
-    assert world.advanced == [(TOOLS, 1_779_999_999_500), (TOOLS, 1_780_000_008_500)]
+    assert world.advanced == [
+        (TOOLS, 1_779_999_999_500, b"Bearer ann"),
+        (TOOLS, 1_780_000_008_500, b"Bearer ann"),
+    ]
 
 
 async def test_nothing_is_known_before_the_first_stable_poll() -> None:

@@ -248,7 +248,7 @@ class CountingJobs:
         wanted = Wanted(
             namespace=namespace,
             fields=counting.fields,
-            as_of_ms=watermark_ms,
+            as_of_ms=max(watermark_ms, self.now_ms()),
             filter=job.filter,
             page_size=job.page_size,
             authorization=authorization,

@@ -185,7 +185,7 @@ class Taking:
         wanted = Wanted(
             namespace=namespace,
             fields=counting.fields,
-            as_of_ms=watermark_ms,
+            as_of_ms=max(watermark_ms, self.now_ms()),
             page_size=ROWS_PER_PAGE_MAX,
             authorization=authorization,
         )

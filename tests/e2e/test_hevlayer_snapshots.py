@@ -1,0 +1,213 @@
+"""Facet snapshots by the unchanged official layer client, from the write to the comparison."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from hevlayer import AsyncHevlayer, HevlayerError
+
+from layer_testing.system import LocalSystem
+
+PATIENCE_S = 40.0
+PAUSE_S = 0.1
+
+Client = Any
+"""``AsyncHevlayer``, whose every method is typed as ``T | LayerResponse[T]``."""
+
+ROWS = [
+    {"id": "t-1", "vector": [1, 0], "kind": "saw", "tags": ["wood", "hand", "wood"], "rating": 5},
+    {"id": "t-2", "vector": [1, 0], "kind": "saw", "tags": ["metal"], "rating": 4},
+    {"id": "t-3", "vector": [1, 0], "kind": "drill", "tags": [], "rating": 5},
+    {"id": "t-4", "vector": [1, 0], "kind": "râpe", "tags": ["wood"], "rating": 5},
+    {"id": "t-5", "vector": [1, 0], "kind": "saw", "tags": ["hand", "metal"]},
+]
+"""Those of the worked example."""
+
+SHA = "377a8c3d1354f29f2423d5c66195574cd10f44f1a7b1ce4df650796612020dc6"
+POLICY = {"facetFields": ["tags", "kind", "rating"], "interval": "1s", "retention": "never"}
+
+
+@pytest.fixture
+async def layer(system: LocalSystem) -> AsyncIterator[Client]:
+    async with AsyncHevlayer(api_key="any", base_url=system.url) as client:
+        yield client
+
+
+@pytest.fixture
+async def tools(layer: Client, name: str) -> str:
+    """A namespace with the rows, a policy, and its first snapshot taken."""
+    await layer.write_namespace(name, {"upsert_rows": ROWS, "distance_metric": "cosine_distance"})
+    assert (await layer.put_snapshot_policy(name, POLICY)).model_dump() == POLICY
+
+    async def is_taken() -> bool:
+        return bool(await layer.list_namespace_history(name))
+
+    await until(is_taken, "the first snapshot")
+    return name
+
+
+async def until(look: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Look again and again until it is so."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not await look():
+                await asyncio.sleep(PAUSE_S)
+    except TimeoutError as error:
+        raise TimeoutError(f"waited {PATIENCE_S} s for {what}") from error
+
+
+async def ended(layer: Client, namespace: str, job: Any) -> Any:
+    async def is_over() -> bool:
+        found = await layer.get_snapshot_job(namespace, job.id)
+        return bool(found.status != "running")
+
+    await until(is_over, "the job to end")
+    return await layer.get_snapshot_job(namespace, job.id)
+
+
+async def test_a_write_is_followed_by_the_snapshot_of_the_worked_example(
+    layer: Client, tools: str
+) -> None:
+    [entry] = await layer.list_namespace_history(tools)
+    assert entry.sha == "377a8c3"
+
+    body = await layer.get_namespace_snapshot(tools, entry.sha)
+    assert body == await layer.get_namespace_snapshot(tools, SHA)
+    assert (body.namespace, body.sha, body.row_count) == (tools, SHA, 5)
+    assert body.watermark_ms == entry.watermark_ms
+    assert {field.name: {one.v: one.n for one in field.values} for field in body.fields} == {
+        "kind": {"drill": 1, "râpe": 1, "saw": 3},
+        "rating": {"4": 1, "5": 3},
+        "tags": {"hand": 2, "metal": 2, "wood": 2},
+    }
+    assert body.fields_skipped == []
+
+    activity = await layer.list_snapshot_activity(namespace=tools)
+    [event] = activity.events
+    assert (event.ts_ms, event.namespace, event.sha) == (entry.watermark_ms, tools, "377a8c3")
+
+    metadata = await layer.get_namespace_metadata(tools)
+    assert (metadata.layer.indexed, metadata.layer.index_lag_rows) == (True, 0)
+
+
+async def test_a_policy_is_shown_as_it_was_put(layer: Client, name: str) -> None:
+    with pytest.raises(HevlayerError) as missing:
+        await layer.get_snapshot_policy(name)
+    assert (missing.value.status_code, missing.value.error) == (404, "not_found")
+
+    policy = {"facetFields": ["kind"], "interval": "90s", "retention": "30d"}
+    await layer.put_snapshot_policy(name, policy)
+    assert (await layer.get_snapshot_policy(name)).model_dump() == policy
+
+    with pytest.raises(HevlayerError) as refused:
+        await layer.put_snapshot_policy(name, {**policy, "interval": "soon"})
+    assert (refused.value.status_code, refused.value.error) == (422, "validation_error")
+
+
+async def test_a_job_counts_what_matches_and_hides_nothing(layer: Client, tools: str) -> None:
+    started = await layer.create_snapshot(
+        tools, {"field": "kind", "filters": ["rating", "Gte", 5], "page_size": 2}
+    )
+    assert (started.status, started.field, started.source) == ("running", "kind", "auto")
+
+    job = await ended(layer, tools, started)
+    assert (job.status, job.effective_source, job.documents_scanned) == ("completed", "origin", 3)
+    body = await layer.get_namespace_snapshot(tools, job.sha)
+    assert [(one.v, one.n) for one in body.fields[0].values] == [
+        ("drill", 1),
+        ("râpe", 1),
+        ("saw", 1),
+    ]
+    assert [one.id for one in (await layer.list_snapshot_jobs(tools)).snapshot_jobs] == [job.id]
+
+    stored = await ended(layer, tools, await layer.create_snapshot(tools, {"field": "tags"}))
+    assert (stored.effective_source, stored.sha) == ("stored", SHA)
+
+
+async def test_checkpoints_name_states_that_are_compared(
+    system: LocalSystem, layer: Client, tools: str
+) -> None:
+    first = await layer.create_checkpoint(tools, {"label": "before"})
+    assert (first.label, first.sha, first.row_count) == ("before", SHA, 5)
+
+    await layer.write_namespace(
+        tools,
+        {
+            "deletes": ["t-1"],
+            "upsert_rows": [{"id": "t-6", "vector": [1, 0], "kind": "axe", "rating": 5}],
+        },
+    )
+
+    async def is_newer() -> bool:
+        return len(await layer.list_namespace_history(tools)) > 1
+
+    await until(is_newer, "the second snapshot")
+    second = await layer.create_checkpoint(tools, {"label": "after"})
+
+    assert await layer.get_checkpoint(tools, "before") == first
+    page = await layer.list_checkpoints(tools, limit=1)
+    assert page.checkpoints == [second]
+    rest = await layer.list_checkpoints(tools, before=page.next_cursor)
+    assert rest.checkpoints == [first]
+    history = await layer.list_namespace_history(tools)
+    assert [entry.tags for entry in history] == [["after"], ["before"]]
+    older = await layer.list_namespace_history(tools, before=str(second.watermark_ms))
+    assert [entry.sha for entry in older] == [SHA[:7]]
+
+    async with httpx.AsyncClient(base_url=system.url) as http:
+        answer = await http.get(
+            f"/v2/namespaces/{tools}/snapshots/{SHA}/diff/after",
+            headers={"authorization": "Bearer any"},
+        )
+    assert answer.json() == {
+        "namespace": tools,
+        "old": {"sha": SHA, "watermark_ms": first.watermark_ms},
+        "new": {"sha": second.sha, "watermark_ms": second.watermark_ms},
+        "row_count_change": 0,
+        "fields": [
+            {
+                "name": "kind",
+                "status": "changed",
+                "added": [{"v": "axe", "n": 1}],
+                "removed": [],
+                "changed": [{"v": "saw", "old_n": 3, "new_n": 2}],
+            },
+            {
+                "name": "tags",
+                "status": "changed",
+                "added": [],
+                "removed": [],
+                "changed": [
+                    {"v": "hand", "old_n": 2, "new_n": 1},
+                    {"v": "wood", "old_n": 2, "new_n": 1},
+                ],
+            },
+        ],
+    }
+    with pytest.raises(HevlayerError) as taken:
+        await layer.create_checkpoint(tools, {"label": "before"})
+    assert taken.value.status_code == 409
+
+
+async def test_counts_and_values_come_from_the_latest_snapshot(layer: Client, tools: str) -> None:
+    async def is_served() -> bool:
+        count = await layer.create_scan(
+            tools, {"mode": "count", "filters": ["kind", "In", ["saw", "drill"]]}
+        )
+        return bool(count.served_by == "snapshot" and count.count == 4)
+
+    await until(is_served, "the gateway to count by the snapshot")
+
+
+async def test_a_deleted_namespace_takes_its_snapshots_along(layer: Client, tools: str) -> None:
+    await layer.create_checkpoint(tools, {"label": "last"})
+    await layer.delete_namespace(tools)
+    assert await layer.list_namespace_history(tools) == []
+    assert (await layer.list_checkpoints(tools)).checkpoints == []
+    with pytest.raises(HevlayerError) as gone:
+        await layer.get_namespace_snapshot(tools, SHA)
+    assert gone.value.status_code == 404
