@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 from hevlayer import AsyncHevlayer, HevlayerError
 
+from layer_testing.edge_calls import eventually
 from layer_testing.system import LocalSystem
-
-PATIENCE_S = 40.0
-PAUSE_S = 0.1
 
 Client = Any
 """``AsyncHevlayer``, whose every method is typed as ``T | LayerResponse[T]``."""
@@ -46,18 +43,8 @@ async def tools(layer: Client, name: str) -> str:
     async def is_taken() -> bool:
         return bool(await layer.list_namespace_history(name))
 
-    await until(is_taken, "the first snapshot")
+    await eventually(is_taken)
     return name
-
-
-async def until(look: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Look again and again until it is so."""
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not await look():
-                await asyncio.sleep(PAUSE_S)
-    except TimeoutError as error:
-        raise TimeoutError(f"waited {PATIENCE_S} s for {what}") from error
 
 
 async def ended(layer: Client, namespace: str, job: Any) -> Any:
@@ -65,7 +52,7 @@ async def ended(layer: Client, namespace: str, job: Any) -> Any:
         found = await layer.get_snapshot_job(namespace, job.id)
         return bool(found.status != "running")
 
-    await until(is_over, "the job to end")
+    await eventually(is_over)
     return await layer.get_snapshot_job(namespace, job.id)
 
 
@@ -145,7 +132,7 @@ async def test_checkpoints_name_states_that_are_compared(
     async def is_newer() -> bool:
         return len(await layer.list_namespace_history(tools)) > 1
 
-    await until(is_newer, "the second snapshot")
+    await eventually(is_newer)
     second = await layer.create_checkpoint(tools, {"label": "after"})
 
     assert await layer.get_checkpoint(tools, "before") == first
@@ -200,7 +187,7 @@ async def test_counts_and_values_come_from_the_latest_snapshot(layer: Client, to
         )
         return bool(count.served_by == "snapshot" and count.count == 4)
 
-    await until(is_served, "the gateway to count by the snapshot")
+    await eventually(is_served)
 
 
 async def test_a_deleted_namespace_takes_its_snapshots_along(layer: Client, tools: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -12,12 +11,11 @@ import grpc.aio
 from layer.common.v1 import common_pb2
 from layer.snapshots.v1 import snapshots_pb2, snapshots_pb2_grpc
 from layer_kit.rpc.client import invoke, open_channel
+from layer_testing.edge_calls import eventually
 from layer_testing.processes import ServiceProcess, running
 from layer_testing.s3 import S3Server
 
 CALL_S_MAX: Final = 20.0
-PATIENCE_S: Final = 30.0
-PAUSE_S: Final = 0.02
 WATERMARK_MS: Final = 1779999999500
 
 TOOLS: Final[Sequence[Mapping[str, Any]]] = (
@@ -126,7 +124,7 @@ class SnapshotsClient:
             job = await self.job(job_id)
             return None if job.state == common_pb2.JOB_STATE_RUNNING else job
 
-        return await eventually(ended, what="the job to end")
+        return await eventually(ended)
 
     async def checkpoint(self, label: str) -> snapshots_pb2.Checkpoint:
         answer: snapshots_pb2.CreateCheckpointResponse = await self._call(
@@ -141,7 +139,7 @@ class SnapshotsClient:
             found = await self.history()
             return found if len(found) >= count else None
 
-        return await eventually(there, what=f"{count} snapshots")
+        return await eventually(there)
 
     async def _call(self, method: str, **fields: Any) -> Any:
         request = getattr(snapshots_pb2, f"{method}Request")(namespace=self.namespace, **fields)
@@ -149,19 +147,3 @@ class SnapshotsClient:
 
     async def call(self, method: Callable[..., Awaitable[Answer]], request: object) -> Answer:
         return await invoke(method, request, timeout_s=CALL_S_MAX)
-
-
-async def eventually(look: Callable[[], Awaitable[Answer | None]], *, what: str) -> Answer:
-    """Look again and again until something is found.
-
-    Raises:
-        TimeoutError: After ``PATIENCE_S``, saying ``what`` was waited for.
-    """
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                if (found := await look()) is not None:
-                    return found
-                await asyncio.sleep(PAUSE_S)
-    except TimeoutError as error:
-        raise TimeoutError(f"waited {PATIENCE_S} s for {what}") from error

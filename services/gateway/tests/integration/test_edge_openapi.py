@@ -33,7 +33,7 @@ JUNK: tuple[Any, ...] = (
     {"queries": 7, "shard_count": -5, "schema_version": "x"},
 )
 QUERIES = ("", "?limit=x&before=%00&from=yesterday&page_size=-1&warm=2&family=%FF&cursor=%%%")
-UNCONFIGURED = {"NO_OBJECT_STORE", "HISTORY_OFF"}
+UNCONFIGURED = {"NO_OBJECT_STORE", "HISTORY_OFF", "SNAPSHOTS_OFF"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -23,9 +23,9 @@ from layer_snapshots_testing.client import (
     TOOLS_SHA,
     WATERMARK_MS,
     SnapshotsClient,
-    eventually,
 )
 from layer_snapshots_testing.gateway import RowsGateway
+from layer_testing.edge_calls import eventually
 from layer_testing.grpc_calls import is_serving, reflected_services
 from layer_testing.s3 import S3Server
 
@@ -148,7 +148,7 @@ async def test_rows_that_are_as_before_write_nothing(
     await take(client, gateway)
 
     await client.advance(WATERMARK_MS + 60_000)
-    await eventually(lambda: _when(len(gateway.requests) == 2), what="the rows to be counted again")
+    await eventually(lambda: _when(len(gateway.requests) == 2))
     await take(client, gateway, TOOLS[:2], WATERMARK_MS + 120_000)
 
     assert [at for at, _ in await client.history()] == [WATERMARK_MS + 120_000, WATERMARK_MS]
@@ -167,7 +167,7 @@ async def test_another_replica_soon_answers_with_the_newer_snapshot(
     async def is_news() -> bool | None:
         return (await other.snapshot()).row_count == 2 or None
 
-    await eventually(is_news, what="the other replica to notice")
+    await eventually(is_news)
 
 
 async def test_a_policy_is_kept_and_shown_as_it_was_set(
@@ -380,7 +380,7 @@ async def test_retention_keeps_the_latest_and_what_has_a_checkpoint(
         found = await client.history()
         return found if [at for at, _ in found] == [4_000, 1_000] else None
 
-    await eventually(pruned, what="what has expired to go")
+    await eventually(pruned)
 
 
 async def test_activity_shows_the_newest_of_all_namespaces(
