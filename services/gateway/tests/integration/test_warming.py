@@ -216,12 +216,14 @@ async def test_jobs_outlive_their_gateway_which_records_what_it_leaves_undone(
 async def test_a_job_whose_gateway_died_is_failed_by_who_reads_it(
     system: System, target: str
 ) -> None:
-    folder = f"jobs/warm/{target.rpartition('/')[2]}"
+    name = target.rpartition("/")[2]
+    folder = f"jobs/warm/{name}"
     text = (
-        b'{"id":"abc","namespace":"n","status":"running","progress":0.5,"documents_scanned":7,'
-        b'"created_at":"1970-01-01T00:00:01.000Z","created_ms":1000,"heard_ms":2000}'
+        f'{{"id":"abc","namespace":"{name}","status":"running","progress":0.5,'
+        '"documents_scanned":7,"created_at":"1970-01-01T00:00:01.000Z","created_ms":1000,'
+        '"heard_ms":2000}'
     )
-    await system.objects.put(f"{folder}/0000000001000-abc.json", text)
+    await system.objects.put(f"{folder}/0000000001000-abc.json", text.encode())
     await system.objects.put(f"{folder}/0000000001001-damaged.json", b"{")
     for _ in range(2):
         job = (await system.edge("GET", f"{target}/warm-jobs/abc")).json
