@@ -65,7 +65,8 @@ class Rendering:
             summary_json=summarise(
                 happened.fields, happened.echo, self._counting(happened.namespace)
             ),
-            top_result_ids=[str(id_) for id_ in happened.top_ids],
+            # Each once: several legs of a query may find the same row.
+            top_result_ids=dict.fromkeys(map(str, happened.top_ids)),
             tags=happened.tags,
         )
 

@@ -18,6 +18,7 @@ from layer_testing.gateway_calls import KEY, Caller, gateway_over, integer_id, v
 from layer_testing.history_calls import history_path, search, told
 from layer_testing.processes import ServiceProcess, running
 from layer_testing.scripted_store import ScriptedStore
+from layer_testing.scripted_store import answer as answer_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -82,6 +83,19 @@ async def test_a_query_is_told_with_its_text_tags_and_best_rows(
         "top_result_ids": ["7", "8"],
         "tags": ["a", "b", "c"],
     }
+
+
+async def test_a_row_that_several_legs_find_is_told_once(
+    told_edge: EdgeCaller, store: ScriptedStore, name: str
+) -> None:
+    found = [{"rows": [{"id": 7, "$dist": 0.1}]}, {"rows": [{"id": 7}, {"id": 8}]}]
+    store.answers[f"POST /v2/namespaces/{name}/query"] = answer_of({"results": found})
+    legs = {"queries": [{"vector": [n], "top_k": 2} for n in (1, 2)]}
+    answer = await told_edge("POST", f"/v2/namespaces/{name}/query", legs)
+    assert answer.status == 200
+    (entry,) = await told(told_edge, 1, history_path(name))
+    assert entry["top_result_ids"] == ["7", "8"]
+    assert entry["query"]["leg_count"] == 2
 
 
 async def test_fetches_with_a_trace_are_told_and_lead_back_to_their_query(
@@ -213,6 +227,9 @@ async def test_policies_are_set_and_kept_to(told_edge: EdgeCaller, name: str) ->
     }
     assert (await told_edge("PUT", path, policy)).json == policy
     assert (await told_edge("GET", path)).json == policy
+    for seconds in (-1, 2**40, 2**63, 10**20):
+        refused = await told_edge("PUT", path, {"click_retention_s": seconds})
+        assert (refused.status, "click_retention_s" in refused.json["message"]) == (422, True)
     bad = await told_edge("PUT", path, {"raw_query": "burn"})
     no_key = await told_edge("PUT", path, {"raw_query": "hash"})
     await search(told_edge, 1, name, **{"x-hevlayer-search-query": "card 1234"})

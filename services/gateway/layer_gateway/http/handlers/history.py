@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -34,11 +34,13 @@ _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 
 Redaction = Literal["keep", "hash", "drop"]
+_Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What a message holds; the history says how long is too long."""
 
 
 class _PolicyBody(msgspec.Struct, forbid_unknown_fields=True):
-    query_retention_s: int = 0
-    click_retention_s: int = 0
+    query_retention_s: _Seconds = 0
+    click_retention_s: _Seconds = 0
     raw_query: Redaction = "keep"
     redaction_patterns: list[str] = []
     filters: Redaction = "keep"
