@@ -3,7 +3,9 @@
 uvloop, the event loop of the services, starts a process by forking the interpreter and running
 its handlers of that in the child. In a process that has threads (a gRPC server, a client of the
 cache) the child now and then never gets out of them: it neither becomes the other program nor
-ends. ``subprocess`` leaves Python out of it.
+ends. ``subprocess`` leaves Python out of it. Its pipes and its end are waited for in threads:
+descriptors that come and go as children do are now and then not heard of by that loop again once
+their number belongs to another file.
 """
 
 from __future__ import annotations
@@ -12,29 +14,26 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from typing import IO, Final
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Final, cast
 
 PIPE: Final = subprocess.PIPE
 DEVNULL: Final = subprocess.DEVNULL
+CHUNK_BYTES: Final = 64 * 1024
 
 
 class Child:
     """A running process whose pipes and end can be awaited. Made by :func:`start_child`."""
 
-    def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        *,
-        stdout: _Pipe | None,
-        stderr: _Pipe | None,
-    ) -> None:
-        self.stdout = None if stdout is None else stdout.reader
-        self.stderr = None if stderr is None else stderr.reader
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self._pipes = [pipe for pipe in (stdout, stderr) if pipe is not None]
         self._ended = asyncio.get_running_loop().create_future()
-        self._watch()
+        self._stdout = None if process.stdout is None else _Pump(process.stdout)
+        self._stderr = None if process.stderr is None else _Pump(process.stderr)
+        self.stdout = None if self._stdout is None else self._stdout.reader
+        self.stderr = None if self._stderr is None else self._stderr.reader
+        _in_thread(self._wait)
 
     @property
     def pid(self) -> int:
@@ -55,13 +54,13 @@ class Child:
 
     async def wait(self) -> int:
         """Wait for its end; return its exit code, negative for a signal."""
-        await asyncio.shield(self._ended)
-        return self._process.wait()
+        return await asyncio.shield(self._ended)
 
-    async def aclose(self) -> None:
-        """Let go of its pipes; what it has printed and nobody has read is gone."""
-        for pipe in self._pipes:
-            await pipe.aclose()
+    def discard(self) -> None:
+        """Read no more; what it has printed, and will yet, is gone."""
+        for pump in (self._stdout, self._stderr):
+            if pump is not None:
+                pump.discard()
 
     async def communicate(self, sent: bytes = b"") -> tuple[bytes, bytes]:
         """Send all its input and return all it printed, once it has ended."""
@@ -69,49 +68,52 @@ class Child:
             await asyncio.to_thread(_write_all, self._process.stdin, sent)
         stdout, stderr = await asyncio.gather(_read_all(self.stdout), _read_all(self.stderr))
         await self.wait()
-        await self.aclose()
         return stdout, stderr
 
-    def _watch(self) -> None:
-        """Have the kernel tell of the end: a process descriptor is readable from then on."""
-        loop = asyncio.get_running_loop()
-        descriptor = os.pidfd_open(self.pid)
-
-        def end() -> None:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
-            self._process.poll()
-            if not self._ended.done():
-                self._ended.set_result(None)
-
-        loop.add_reader(descriptor, end)
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        code = self._process.wait()
+        loop.call_soon_threadsafe(_set, self._ended, code)
 
 
-class _Pipe(asyncio.StreamReaderProtocol):
-    """The end of a pipe that is read here; closed at its end, where a socket is kept half open."""
+class _Pump:
+    """Takes what comes out of a pipe to a reader, no faster than that is read."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self.reader = asyncio.StreamReader()
-        super().__init__(self.reader)
-        self._transport: asyncio.BaseTransport | None = None
-        self._is_closed = asyncio.Event()
+        # Of a transport, this is what a reader that has enough asks for.
+        self.reader.set_transport(cast("asyncio.Transport", self))
+        self._file = file
+        self._may_go_on = threading.Event()
+        self._may_go_on.set()
+        self._is_discarding = False
+        _in_thread(self._run)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        super().connection_made(transport)
+    def pause_reading(self) -> None:
+        if not self._is_discarding:
+            self._may_go_on.clear()
 
-    def eof_received(self) -> bool:
-        super().eof_received()
-        return False
+    def resume_reading(self) -> None:
+        self._may_go_on.set()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._is_closed.set()
+    def discard(self) -> None:
+        self._is_discarding = True
+        self._may_go_on.set()
 
-    async def aclose(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-            await self._is_closed.wait()
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        taken = threading.Event()
+        with self._file as file:
+            while chunk := os.read(file.fileno(), CHUNK_BYTES):
+                if self._is_discarding:
+                    continue
+                taken.clear()
+                loop.call_soon_threadsafe(self._feed, chunk, taken)
+                taken.wait()
+                self._may_go_on.wait()
+        loop.call_soon_threadsafe(self.reader.feed_eof)
+
+    def _feed(self, chunk: bytes, taken: threading.Event) -> None:
+        self.reader.feed_data(chunk)
+        taken.set()
 
 
 async def start_child(
@@ -146,21 +148,26 @@ async def start_child(
         start_new_session=start_new_session,
         pass_fds=pass_fds,
     )
-    try:
-        stdout_pipe, stderr_pipe = await _pipe(process.stdout), await _pipe(process.stderr)
-        return Child(process, stdout=stdout_pipe, stderr=stderr_pipe)
-    except BaseException:  # nobody would know of it
-        process.kill()
-        process.wait()
-        raise
+    return Child(process)
 
 
-async def _pipe(file: IO[bytes] | None) -> _Pipe | None:
-    if file is None:
-        return None
-    pipe = _Pipe()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: pipe, file)
-    return pipe
+def _in_thread(work: Callable[[asyncio.AbstractEventLoop], None]) -> None:
+    """Do what blocks beside the running loop; a loop that has ended is told nothing more."""
+    loop = asyncio.get_running_loop()
+
+    def run() -> None:
+        try:
+            work(loop)
+        except RuntimeError:
+            if not loop.is_closed():
+                raise
+
+    threading.Thread(target=run, daemon=True).start()
+
+
+def _set(future: asyncio.Future[int], code: int) -> None:
+    if not future.done():
+        future.set_result(code)
 
 
 async def _read_all(reader: asyncio.StreamReader | None) -> bytes:

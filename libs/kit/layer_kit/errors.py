@@ -4,6 +4,7 @@
     ├── InvalidRequestError          INVALID_ARGUMENT     422   validation_error
     │   ├── MalformedRequestError    INVALID_ARGUMENT     400   validation_error
     │   ├── PayloadTooLargeError     INVALID_ARGUMENT     413   payload_too_large
+    │   ├── HeadTooLargeError        INVALID_ARGUMENT     431   headers_too_large
     │   └── MediaTypeError           INVALID_ARGUMENT     415   validation_error
     ├── SlowRequestError             DEADLINE_EXCEEDED    408   request_timeout
     ├── UnsupportedError             UNIMPLEMENTED        422   UnsupportedByStore
@@ -102,6 +103,13 @@ class PayloadTooLargeError(InvalidRequestError):
 
     http_status = 413
     http_error = "payload_too_large"
+
+
+class HeadTooLargeError(InvalidRequestError):
+    """The target and the headers of a request are over their bound."""
+
+    http_status = 431
+    http_error = "headers_too_large"
 
 
 class SlowRequestError(LayerError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from layer_gateway.adapters.draining import MARKER_WATCH_INTERVAL_S
 from layer_gateway.doors import open_edge, open_rpc
 from layer_gateway.entrance import admission, declared_stores, draining
 from layer_gateway.rim import open_rim
@@ -22,6 +23,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         rim = await open_rim(settings, stores.default, frame)
         use_cases = compose_use_cases(settings, frame, rim, store_name=stores.default.name)
         is_draining = draining(settings, frame.health)
+        frame.loops.every(MARKER_WATCH_INTERVAL_S, is_draining.tell_health, name="drain_marker")
         door = admission(settings, stores.default, is_draining)
         await open_edge(
             settings,

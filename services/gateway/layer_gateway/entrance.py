@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import gettempdir
-from typing import Final
 
 import structlog
 
@@ -27,8 +24,6 @@ from layer_kit.clock import monotonic
 from layer_kit.health import Health
 
 log = structlog.get_logger(__name__)
-
-DRAIN_MARKER: Final = "layer-gateway-draining"
 
 
 def declared_stores(
@@ -67,8 +62,7 @@ def declared_stores(
 
 
 def draining(settings: GatewaySettings, health: Health) -> Draining:
-    marker = settings.drain_marker_path or Path(gettempdir()) / DRAIN_MARKER
-    return Draining(health, Path(marker), monotonic)
+    return Draining(health, settings.drain_marker, monotonic)
 
 
 def admission(settings: GatewaySettings, store: VectorStore, is_draining: Draining) -> Admission:

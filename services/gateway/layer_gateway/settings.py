@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from pathlib import Path
+from tempfile import gettempdir
+from typing import ClassVar, Final, Literal
 
 from pydantic import Field, SecretStr
 
 from layer_kit.settings import ServiceSettings, contract_name
 from layer_objects import ObjectStoreSettings
+
+DRAIN_MARKER: Final = "layer-gateway-draining"
 
 
 class GatewaySettings(ObjectStoreSettings, ServiceSettings):
@@ -286,6 +290,11 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         description="While this file exists, the gateway takes no requests and is not ready. "
         "Empty: layer-gateway-draining in the temporary directory.",
     )
+
+    @property
+    def drain_marker(self) -> Path:
+        """Return the file that keeps requests away."""
+        return Path(self.drain_marker_path or Path(gettempdir()) / DRAIN_MARKER)
 
     @property
     def cache_addresses(self) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Final
 from layer_kit.clock import Monotonic
 from layer_kit.health import Health
 
+MARKER: Final = "drain_marker"
+MARKER_WATCH_INTERVAL_S: Final = 1.0
 MARKER_CHECK_INTERVAL_S: Final = 0.2
 """A file system is asked no more often, however many requests there are."""
 
@@ -30,3 +32,10 @@ class Draining:
             self._checked_at_s = now_s
             self._is_marked = self._marker.exists()
         return self._is_marked
+
+    async def tell_health(self) -> None:
+        """Let those know of the marker who ask for health and send no request."""
+        if self._marker.exists():
+            self._health.unready(MARKER, f"{self._marker} exists")
+        else:
+            self._health.ready(MARKER)

@@ -27,7 +27,7 @@ from layer_gateway.http.answers import WholeAnswer, error_answer, json_answer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.counting import Tally
 from layer_gateway.http.edge_request import EdgeRequest
-from layer_gateway.http.protocol import EdgeServer
+from layer_gateway.http.protocol import HEAD_BYTES_MAX, EdgeServer, check_head
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import PUBLIC_OPERATIONS, PUBLIC_PATHS, Operation, Route, route
 from layer_gateway.metrics import EdgeMetrics
@@ -52,7 +52,6 @@ from layer_kit.telemetry.traces import is_exporting, server_span
 log = structlog.get_logger(__name__)
 
 KEEPALIVE_TIMEOUT_S: Final = 75.0
-HEADER_BYTES_MAX: Final = 64 * 1024
 PUBLIC: Final = "public"
 REQUEST_ID_FIELD: Final = istr(REQUEST_ID_HEADER)
 METRICS_FIELDS: Final = ((b"content-type", CONTENT_TYPE.encode()),)
@@ -112,6 +111,7 @@ class Edge:
         reason, tally = None, Tally()
         response: web.StreamResponse
         try:
+            check_head(request)
             if found is None:
                 response = await self._public(request.path_only)
             elif found.operation in PUBLIC_OPERATIONS:
@@ -208,8 +208,8 @@ async def http_edge(
         patience_s=patience_s,
         budget=budget,
         keepalive_timeout=KEEPALIVE_TIMEOUT_S,
-        max_field_size=HEADER_BYTES_MAX,
-        max_line_size=HEADER_BYTES_MAX,
+        max_field_size=HEAD_BYTES_MAX,
+        max_line_size=HEAD_BYTES_MAX,
         auto_decompress=False,
     )
     runner = web.ServerRunner(server, shutdown_timeout=shutdown_grace_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import HttpVersion, StreamReader, hdrs, web
@@ -49,6 +50,11 @@ class EdgeRequest(web.BaseRequest):
     raw_headers: RawHeaders
     raw_path: str
     version: HttpVersion
+
+    @property
+    def head_bytes(self) -> int:
+        """How long its target and its headers are together."""
+        return len(self.raw_path) + len(b"".join(chain.from_iterable(self.raw_headers)))
 
     def __init__(
         self,

@@ -1,16 +1,13 @@
-"""One run of a worker: until it serves, or is given up, and then until its end."""
+"""How a worker is started: until it serves, or is given up."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from layer_kit.children import Child, start_child
 from layer_kit.process import Addresses
 from layer_kit.supervision import parse_listening_line
-
-READ_BYTES: Final = 64 * 1024
 
 
 class NotServingError(Exception):
@@ -47,20 +44,9 @@ async def start_run(
     finally:
         if not is_serving:
             child.kill()
-            await end_of(child)
+            await child.wait()
+    child.discard()  # so that it never waits for a reader
     return child, addresses
-
-
-async def end_of(child: Child) -> int:
-    """Wait for the end of a run, reading on so that the worker never waits for a reader."""
-    assert child.stdout is not None
-    reading = asyncio.create_task(_read_on(child.stdout))
-    try:
-        code = await child.wait()
-    finally:
-        reading.cancel()
-    await child.aclose()
-    return code
 
 
 async def _listening(child: Child) -> Addresses | None:
@@ -74,8 +60,3 @@ async def _listening(child: Child) -> Addresses | None:
             return None
         if (addresses := parse_listening_line(line.decode(errors="replace"))) is not None:
             return addresses
-
-
-async def _read_on(stdout: asyncio.StreamReader) -> None:
-    while await stdout.read(READ_BYTES):
-        pass

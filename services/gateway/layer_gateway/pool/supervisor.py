@@ -19,16 +19,19 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
+from layer_gateway.adapters.draining import MARKER_WATCH_INTERVAL_S, Draining
 from layer_gateway.pool.expositions import summed
 from layer_gateway.pool.marks import new_table
-from layer_gateway.pool.runs import NotServingError, end_of, start_run
+from layer_gateway.pool.runs import NotServingError, start_run
 from layer_gateway.pool.worker import Worker, this_worker
 from layer_gateway.settings import GatewaySettings
 from layer_kit.addresses import TcpAddress, explain, parse_address
 from layer_kit.children import Child
+from layer_kit.clock import monotonic
 from layer_kit.configuration import ConfigurationError
 from layer_kit.errors import LayerError
 from layer_kit.health import Health
+from layer_kit.loops import background_loops
 from layer_kit.ops import ops_server
 from layer_kit.process import Addresses
 from layer_kit.supervision import SUPERVISOR_VARIABLE
@@ -77,6 +80,9 @@ async def pool(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         ops_address = await resources.enter_async_context(
             ops_server(settings.ops_address, health=health, exposition=workers.exposition)
         )
+        loops = await resources.enter_async_context(background_loops(registry))
+        is_draining = Draining(health, settings.drain_marker, monotonic)
+        loops.every(MARKER_WATCH_INTERVAL_S, is_draining.tell_health, name="drain_marker")
         resources.push_async_callback(workers.stop)
         await workers.start(ports, ops_address)
         yield {**ports, "ops": ops_address}
@@ -151,7 +157,7 @@ class Workers:
         processes = list(self._running.values())
         for process in processes:
             process.send_signal(signal.SIGTERM)
-        ending = [asyncio.create_task(end_of(process)) for process in processes]
+        ending = [asyncio.create_task(process.wait()) for process in processes]
         if ending:
             _, late = await asyncio.wait(
                 ending, timeout=self._settings.shutdown_grace_s + STOP_MARGIN_S
@@ -176,7 +182,7 @@ class Workers:
         pause_s = BACKOFF_S_MIN
         while True:
             began_s = loop.time()
-            code = await end_of(self._running[number])
+            code = await self._running[number].wait()
             self._health.unready(_component(number), f"ended with {code}")
             self._restarts.inc()
             if loop.time() - began_s >= STEADY_S:

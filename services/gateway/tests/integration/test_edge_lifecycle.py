@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from layer_kit.errors import UnavailableError
@@ -26,6 +28,37 @@ async def test_health_and_readiness_have_the_fields_of_the_contract(edge: EdgeCa
         assert received.json["status"] == "ok"
         assert received.json["aerospike"] == {"connected": False, "generation": 0}
         assert received["x-request-id"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_health_by_any_way_tells_of_a_drain_marker(
+    store: ScriptedStore, tmp_path: Path, workers: int
+) -> None:
+    marker = tmp_path / "draining"
+    async with (
+        gateway_over(
+            store.url,
+            LAYER_DRAIN_MARKER_PATH=str(marker),
+            LAYER_GATEWAY_WORKERS=str(workers),
+        ) as process,
+        grpc.aio.insecure_channel(process.addresses["grpc"]) as channel,
+    ):
+        ops = EdgeCaller(process.addresses["ops"], key=KEY)
+        health: Any = health_pb2_grpc.HealthStub(channel)
+
+        async def says(status: int, serving: int) -> bool:
+            told = await health.Check(health_pb2.HealthCheckRequest())
+            return ((await ops("GET", "/readyz")).status, told.status) == (status, serving)
+
+        assert await says(200, health_pb2.HealthCheckResponse.SERVING)
+        marker.touch()
+        assert await eventually(lambda: says(503, health_pb2.HealthCheckResponse.NOT_SERVING))
+        assert (
+            (await ops("GET", "/readyz")).json["components"]["drain_marker"].startswith(str(marker))
+        )
+        assert (await ops("GET", "/livez")).status == 200
+        marker.unlink()
+        assert await eventually(lambda: says(200, health_pb2.HealthCheckResponse.SERVING))
 
 
 async def test_a_gateway_with_a_drain_marker_takes_no_requests(

@@ -268,7 +268,6 @@ async def test_percent_encoded_names_are_the_names_they_spell(
         b"GARBAGE\r\n\r\n",
         b"GET /v1/\xff HTTP/1.1\r\nhost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: x\r\nbroken header\r\n\r\n",
-        b"GET / HTTP/1.1\r\nhost: x\r\nx-long: " + b"y" * 100_000 + b"\r\n\r\n",
         b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
         b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
     ],
@@ -278,6 +277,26 @@ async def test_what_is_not_http_is_a_400(
 ) -> None:
     answer = await edge.send(request_)
     assert_refused(answer, 400, "HTTP_MALFORMED")
+    assert asked_for_callers(store) == []
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nhost: x\r\nx-long: " + b"y" * 100_000,
+        b"GET /v1/" + b"y" * 100_000 + b" HTTP/1.1\r\nhost: x",
+        b"GET /v1/x HTTP/1.1\r\nhost: x\r\n" + b"\r\n".join(b"x-%d: y" % at for at in range(200)),
+        b"GET /v1/x HTTP/1.1\r\nhost: x\r\n"
+        + b"\r\n".join(b"x-%d: %s" % (at, b"y" * 1000) for at in range(70)),
+        b"GET /health HTTP/1.1\r\nhost: x\r\nx-a: " + b"y" * 33_000 + b"\r\nx-b: " + b"y" * 33_000,
+    ],
+    ids=["one-header", "target", "many", "together", "public"],
+)
+async def test_a_head_beyond_its_bound_is_a_431(
+    edge: EdgeCaller, store: ScriptedStore, head: bytes
+) -> None:
+    answer = await edge.send(head + b"\r\nconnection: close\r\n\r\n")
+    assert_refused(answer, 431, "HEAD_TOO_LARGE")
     assert asked_for_callers(store) == []
 
 
