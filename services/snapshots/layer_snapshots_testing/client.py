@@ -11,6 +11,7 @@ import grpc.aio
 from layer.common.v1 import common_pb2
 from layer.snapshots.v1 import snapshots_pb2, snapshots_pb2_grpc
 from layer_kit.rpc.client import invoke, open_channel
+from layer_kit.rpc.errors import from_rpc_error
 from layer_testing.edge_calls import eventually
 from layer_testing.processes import ServiceProcess, running
 from layer_testing.s3 import S3Server
@@ -108,8 +109,11 @@ class SnapshotsClient:
             namespace=self.namespace, field=field, **fields
         )
         metadata = (("authorization", authorization),) if authorization else ()
-        answer = await self.stub.CreateSnapshotJob(request, metadata=metadata, timeout=CALL_S_MAX)
-        return answer.job
+        call = self.stub.CreateSnapshotJob(request, metadata=metadata, timeout=CALL_S_MAX)
+        try:
+            return (await call).job
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
 
     async def job(self, job_id: str) -> snapshots_pb2.SnapshotJob:
         answer: snapshots_pb2.GetSnapshotJobResponse = await self._call(
