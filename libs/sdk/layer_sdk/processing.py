@@ -1,0 +1,100 @@
+"""Calling a marked function with items, and making results of what it returns."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from layer_sdk.decorators import FUNCTION_MARK
+from layer_sdk.errors import PermanentError
+from layer_sdk.items import Failure, Item, Result
+
+BATCH_SIZE_DEFAULT: Final = 32
+MESSAGE_LENGTH_MAX: Final = 1024
+EMBEDDING: Final = "embedding"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processing:
+    """A marked function."""
+
+    function: Callable[..., Any]
+    id: str | None
+    output: str | None
+    is_embedding: bool
+    is_batch: bool
+    batch_size: int
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Processing:
+        """Read what a function was marked with, by this SDK or by the official one."""
+        marked: Mapping[str, Any] = getattr(function, FUNCTION_MARK, {})
+        return cls(
+            function=function,
+            id=marked.get("id"),
+            output=marked.get("output"),
+            is_embedding=marked.get("kind") == EMBEDDING,
+            is_batch=bool(marked.get("batch")),
+            batch_size=int(marked.get("batch_size", BATCH_SIZE_DEFAULT)),
+        )
+
+    async def one(self, item: Item) -> Result | Failure:
+        """Process an item."""
+        try:
+            return self._result(item, await self._called(**item.input))
+        except Exception as error:  # noqa: BLE001 -- whatever it raises is its item's failure
+            return _failure(item, error)
+
+    async def all(self, items: Sequence[Item]) -> list[Result | Failure]:
+        """Process items together."""
+        try:
+            outputs = list(await self._called([dict(item.input) for item in items]))
+        except Exception as error:  # noqa: BLE001
+            return [_failure(item, error) for item in items]
+        if len(outputs) != len(items):
+            unequal = PermanentError(f"{len(outputs)} outputs for {len(items)} inputs")
+            return [_failure(item, unequal) for item in items]
+        return [self._outcome(item, output) for item, output in zip(items, outputs, strict=True)]
+
+    def _outcome(self, item: Item, output: Any) -> Result | Failure:
+        if isinstance(output, Exception):
+            return _failure(item, output)
+        try:
+            return self._result(item, output)
+        except Exception as error:  # noqa: BLE001
+            return _failure(item, error)
+
+    async def _called(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function; one that is not asynchronous in a thread, so that leases go on."""
+        if inspect.iscoroutinefunction(self.function):
+            return await self.function(*args, **kwargs)
+        output = await asyncio.to_thread(functools.partial(self.function, *args, **kwargs))
+        return await output if inspect.isawaitable(output) else output
+
+    def _result(self, item: Item, output: Any) -> Result:
+        if self.is_embedding:
+            components = list(output)
+            if components and hasattr(components[0], "__len__"):
+                return Result(item=item, vectors=components)
+            return Result(item=item, vector=components)
+        if self.output is not None:
+            return Result(item=item, attributes={self.output: output})
+        if output is None:
+            return Result(item=item)
+        if isinstance(output, Mapping):
+            return Result(item=item, attributes=output)
+        raise PermanentError("it returned a value, and neither output nor kind says what it is")
+
+
+def _failure(item: Item, error: Exception) -> Failure:
+    kind = "permanent" if is_permanent(error) else "transient"
+    return Failure(item, kind, (str(error) or type(error).__name__)[:MESSAGE_LENGTH_MAX])
+
+
+def is_permanent(error: Exception) -> bool:
+    """Tell whether trying again is of no use; the official SDK's own error says so by its name."""
+    return any(one.__name__ == PermanentError.__name__ for one in type(error).__mro__)
