@@ -203,6 +203,7 @@ class _Plan:
                 for spec in databases
             ),
             GATEWAY_ADDRESS=self.home.socket_address("gateway"),
+            CACHE_ADDRESS=self._cache_addresses,
             OBJECTS_DIRECTORY=str(self.home.path / "objects"),
         )
 

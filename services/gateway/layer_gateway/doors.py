@@ -20,6 +20,7 @@ from layer_gateway.http.handlers.functions import FunctionHandlers
 from layer_gateway.http.handlers.history import HistoryHandlers
 from layer_gateway.http.handlers.metrics import MetricHandlers
 from layer_gateway.http.handlers.namespaces import NamespaceHandlers
+from layer_gateway.http.handlers.pipelines import PipelineHandlers
 from layer_gateway.http.handlers.rows import RowHandlers
 from layer_gateway.http.handlers.scans import ScanHandlers
 from layer_gateway.http.handlers.searches import SearchHandlers
@@ -151,6 +152,7 @@ def _handlers(
         VectorStoreHandlers(stores=stores, reachability=rim.last_seen),
         MetricHandlers(source=open_metrics_backend(settings, frame)),
         FunctionHandlers(functions=rim.functions, body_bytes_max=settings.body_bytes_max),
+        PipelineHandlers(pipelines=rim.pipelines, body_bytes_max=settings.body_bytes_max),
         EditionHandlers(store_name=stores.default.name),
     )
     return {name: handler for table in tables for name, handler in table.table().items()}

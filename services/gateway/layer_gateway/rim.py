@@ -25,7 +25,9 @@ from layer_gateway.adapters.membership import RENEW_INTERVAL_S
 from layer_gateway.adapters.metrics_backend import MetricsBackend
 from layer_gateway.adapters.no_functions import NoFunctions
 from layer_gateway.adapters.no_history import NoHistory
+from layer_gateway.adapters.no_pipelines import NoPipelines
 from layer_gateway.adapters.no_snapshots import NoSnapshots
+from layer_gateway.adapters.pipelines_service import PipelinesService
 from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.adapters.snapshot_archive import SnapshotArchiveService
 from layer_gateway.adapters.store import HttpStore
@@ -36,6 +38,7 @@ from layer_gateway.metrics import HistoryMetrics, TriggerMetrics
 from layer_gateway.pool.worker import this_worker
 from layer_gateway.ports.functions import Functions
 from layer_gateway.ports.history import HistoryArchive, HistoryRecorder
+from layer_gateway.ports.pipelines import Pipelines
 from layer_gateway.ports.snapshots import SnapshotArchive, WatermarkReports
 from layer_gateway.ports.triggers import WriteTriggers
 from layer_gateway.settings import GatewaySettings
@@ -68,6 +71,7 @@ class Rim:
     snapshots: SnapshotArchive
     watermark_reports: WatermarkReports
     functions: Functions
+    pipelines: Pipelines
     triggers: WriteTriggers
 
 
@@ -79,7 +83,7 @@ async def open_rim(settings: GatewaySettings, declared: VectorStore, frame: Serv
     objects = _open_objects(settings, frame)
     recorder, archive = _open_history(settings, frame)
     snapshots, watermark_reports = _open_snapshots(settings, frame)
-    functions, triggers = _open_runtime(settings, frame)
+    functions, pipelines, triggers = _open_runtime(settings, frame)
     return Rim(
         store=store,
         last_seen=last_seen,
@@ -90,6 +94,7 @@ async def open_rim(settings: GatewaySettings, declared: VectorStore, frame: Serv
         snapshots=snapshots,
         watermark_reports=watermark_reports,
         functions=functions,
+        pipelines=pipelines,
         triggers=triggers,
     )
 
@@ -162,9 +167,9 @@ def _open_history(
 
 def _open_runtime(
     settings: GatewaySettings, frame: ServiceFrame
-) -> tuple[Functions, WriteTriggers]:
+) -> tuple[Functions, Pipelines, WriteTriggers]:
     if not settings.runtime_address:
-        return NoFunctions(), NoTriggers()
+        return NoFunctions(), NoPipelines(), NoTriggers()
     channel = open_channel(settings.runtime_address)
     frame.resources.push_async_callback(channel.close)
     stub = runtime_pb2_grpc.FunctionServiceStub(channel)
@@ -173,7 +178,9 @@ def _open_runtime(
     metrics.watch(lambda: triggers.queued_count)
     frame.loops.every(REFRESH_INTERVAL_S, triggers.refresh, name="triggers_watched")
     frame.loops.every(TRIGGERS_PAUSE_S, triggers.step, name="triggers")
-    return FunctionsService(stub, timeout_s=settings.runtime_timeout_s), triggers
+    timeout_s = settings.runtime_timeout_s
+    pipelines = PipelinesService(runtime_pb2_grpc.PipelineServiceStub(channel), timeout_s=timeout_s)
+    return FunctionsService(stub, timeout_s=timeout_s), pipelines, triggers
 
 
 def _open_snapshots(

@@ -113,7 +113,8 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         "unix:/path. Empty: none.",
     )
     runtime_address: str = Field(
-        "", description="gRPC address of the runtime service. Empty: run without functions."
+        "",
+        description="gRPC address of the runtime service. Empty: neither functions nor pipelines.",
     )
     runtime_timeout_s: float = Field(
         30.0, gt=0, le=300, description="Longest wait for an answer of the runtime service."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import grpc.aio
@@ -17,6 +18,7 @@ from layer_runtime.adapters.postgres.database import Database, Limits, open_data
 from layer_runtime.adapters.postgres.keeping import DatabaseKeeper
 from layer_runtime.adapters.postgres.metrics import DatabaseMetrics
 from layer_runtime.functions import open_functions
+from layer_runtime.pipelines import open_pipelines
 from layer_runtime.settings import RuntimeSettings
 
 SERVICES: Final = tuple(runtime_pb2.DESCRIPTOR.services_by_name.values())
@@ -36,11 +38,14 @@ async def serving(settings: RuntimeSettings) -> AsyncIterator[Addresses]:
         if settings.database_url.get_secret_value():
             databases = await _open_databases(settings, frame)
             functions = open_functions(settings, frame, databases)
+            pipelines = open_pipelines(settings, frame, databases)
             registrations = [
                 lambda server: runtime_pb2_grpc.add_FunctionServiceServicer_to_server(
                     functions, server
                 ),
-                refuse_all([PIPELINES]),
+                refuse_all([PIPELINES])
+                if pipelines is None
+                else partial(runtime_pb2_grpc.add_PipelineServiceServicer_to_server, pipelines),
             ]
 
         def register(server: grpc.aio.Server) -> None:

@@ -73,3 +73,37 @@ class RuntimeSettings(ObjectStoreSettings, ServiceSettings):
     sweep_look_interval_s: float = Field(
         1.0, gt=0, le=86_400, description="Seconds between two looks for sweeps that are due."
     )
+    cache_address: str = Field(
+        "",
+        description="gRPC address of the cache service, or with commas those of its replicas, the "
+        "same ones for every replica of the runtime. Empty: chunks are read from the object store.",
+    )
+    attempts_max: int = Field(
+        8,
+        ge=1,
+        le=1000,
+        validation_alias=contract_name(
+            "PIPELINE_CHUNK_DEAD_LETTER_MAX_ATTEMPTS", field="attempts_max"
+        ),
+        description="Failed attempts, or leases that ran out, after which a document is given up.",
+    )
+    backoff_ms: int = Field(
+        1000,
+        ge=0,
+        le=300_000,
+        validation_alias=contract_name("PIPELINE_CHUNK_DEAD_LETTER_BACKOFF_MS", field="backoff_ms"),
+        description="Pause of a document after its first failed attempt; doubled with each.",
+    )
+    status_ttl_ms: int = Field(
+        15_000,
+        ge=0,
+        le=600_000,
+        validation_alias=contract_name("PIPELINE_STATUS_CACHE_TTL_MS", field="status_ttl_ms"),
+        description="How old the status of a pipeline may be.",
+    )
+
+    @property
+    def cache_addresses(self) -> list[str]:
+        """Return the addresses of the replicas of the cache, each once."""
+        listed = (address.strip() for address in self.cache_address.split(","))
+        return list(dict.fromkeys(address for address in listed if address))

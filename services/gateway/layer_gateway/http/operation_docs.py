@@ -86,6 +86,13 @@ _FUNCTION_STATUS: Final[Fields] = {
     "indexed_rate_per_min": "number",
     "rate_window_seconds": "integer",
 }
+_PIPELINE: Final[Fields] = {
+    "id": "string",
+    "target_namespace": "string",
+    "distance_metric": "string",
+    "created_at": "string",
+}
+_MOVED: Final[Fields] = {"pipeline_id": "string", "stage": "string", "updated": "integer"}
 _ITEMS: Final[Fields] = {"worker_id": "string", "items": "array"}
 _UPDATED: Final[Fields] = {"udf_id": "string", "updated": "integer"}
 _DONE: Final[Fields] = {"status": "string", "message": "string"}
@@ -383,6 +390,97 @@ DOCS: Final[Mapping[Operation, OperationDoc]] = {
         summary="Put a candidate in the place of its function",
         takes={"allow_partial": "boolean", "namespaces": "array"},
         gives={"udf_id": "string", "promoted_rows": "integer", "version": "string"},
+    ),
+    Operation.CREATE_PIPELINE: OperationDoc(
+        summary="Create a pipeline",
+        takes={"id": "string", "target_namespace": "string", "distance_metric": "string"},
+        gives=_PIPELINE,
+    ),
+    Operation.LIST_PIPELINES: OperationDoc(summary="List pipelines", gives={"pipelines": "array"}),
+    Operation.DELETE_PIPELINE: OperationDoc(
+        summary="Delete a pipeline with its documents and chunks", gives=_DONE
+    ),
+    Operation.PIPELINE_STATUS: OperationDoc(
+        summary="Show how much work a pipeline has",
+        gives={
+            "pipeline_id": "string",
+            "status": "string",
+            "counts": "object",
+            "failed_reasons": "object",
+            "pending_count": "integer",
+            "processing_count": "integer",
+            "failed_count": "integer",
+            "indexed_rate_per_min": "number",
+            "rate_window_seconds": "integer",
+        },
+    ),
+    Operation.CLAIM_DOCUMENTS: OperationDoc(
+        summary="Claim documents for a worker",
+        takes={
+            "worker_id": "string",
+            "stage": "string",
+            "claim_stage": "string",
+            "limit": "integer",
+            "lease_seconds": "integer",
+            "document_id_prefix": "string",
+        },
+        gives={
+            "pipeline_id": "string",
+            "stage": "string",
+            "claim_stage": "string",
+            "worker_id": "string",
+            "documents": "array",
+            "lease_token": "integer",
+        },
+    ),
+    Operation.HEARTBEAT_DOCUMENTS: OperationDoc(
+        summary="Renew leases",
+        takes={
+            "document_ids": "array",
+            "worker_id": "string",
+            "stage": "string",
+            "lease_token": "integer",
+        },
+        gives=_MOVED,
+    ),
+    Operation.MOVE_DOCUMENTS: OperationDoc(
+        summary="Move documents to a stage, or create them",
+        takes={
+            "document_ids": "array",
+            "stage": "string",
+            "from_stage": "string",
+            "worker_id": "string",
+            "create_missing": "boolean",
+            "lease_token": "integer",
+        },
+        gives=_MOVED,
+    ),
+    Operation.LIST_FAILED_DOCUMENTS: OperationDoc(
+        summary="List failed documents",
+        query={"limit": "integer", "cursor": "string"},
+        gives={"pipeline_id": "string", "documents": "array"},
+    ),
+    Operation.STAGE_DOCUMENT: OperationDoc(
+        summary="Store the chunks of a document and make it pending",
+        takes={"chunks": "array"},
+        gives={
+            "pipeline_id": "string",
+            "document_id": "string",
+            "stage": "string",
+            "chunk_count": "integer",
+            "chunk_ids": "array",
+        },
+    ),
+    Operation.GET_CHUNKS: OperationDoc(summary="Show the chunks of a document"),
+    Operation.PUT_VECTORS: OperationDoc(
+        summary="Write the vectors of a document, which is then indexed",
+        takes={"vectors": "array", "lease_token": "integer"},
+        gives=_DONE,
+    ),
+    Operation.PUT_ROWS: OperationDoc(
+        summary="Write the rows of a document, which is then indexed",
+        takes={"rows": "array", "lease_token": "integer"},
+        gives=_DONE,
     ),
     Operation.METRIC_CATALOG: OperationDoc(
         summary="List metrics",

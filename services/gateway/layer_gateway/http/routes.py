@@ -90,6 +90,18 @@ class Operation(StrEnum):
     DELETE_CANDIDATE = auto()
     COMPARE_CANDIDATE = auto()
     PROMOTE_CANDIDATE = auto()
+    CREATE_PIPELINE = auto()
+    LIST_PIPELINES = auto()
+    DELETE_PIPELINE = auto()
+    PIPELINE_STATUS = auto()
+    CLAIM_DOCUMENTS = auto()
+    HEARTBEAT_DOCUMENTS = auto()
+    MOVE_DOCUMENTS = auto()
+    LIST_FAILED_DOCUMENTS = auto()
+    STAGE_DOCUMENT = auto()
+    GET_CHUNKS = auto()
+    PUT_VECTORS = auto()
+    PUT_ROWS = auto()
     METRIC_CATALOG = auto()
     METRIC_ENTRY = auto()
     QUERY_METRICS = auto()
@@ -173,6 +185,18 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "DELETE /v2/udfs/{id}/candidate": Operation.DELETE_CANDIDATE,
     "GET /v2/udfs/{id}/candidate/compare": Operation.COMPARE_CANDIDATE,
     "POST /v2/udfs/{id}/candidate/promote": Operation.PROMOTE_CANDIDATE,
+    "POST /v2/pipelines": Operation.CREATE_PIPELINE,
+    "GET /v2/pipelines": Operation.LIST_PIPELINES,
+    "DELETE /v2/pipelines/{id}": Operation.DELETE_PIPELINE,
+    "GET /v2/pipelines/{id}/status": Operation.PIPELINE_STATUS,
+    "POST /v2/pipelines/{id}/claim": Operation.CLAIM_DOCUMENTS,
+    "POST /v2/pipelines/{id}/documents/heartbeat": Operation.HEARTBEAT_DOCUMENTS,
+    "POST /v2/pipelines/{id}/documents/stage": Operation.MOVE_DOCUMENTS,
+    "GET /v2/pipelines/{id}/documents/failed": Operation.LIST_FAILED_DOCUMENTS,
+    "PUT /v2/pipelines/{id}/documents/{document}": Operation.STAGE_DOCUMENT,
+    "GET /v2/pipelines/{id}/documents/{document}/chunks": Operation.GET_CHUNKS,
+    "PUT /v2/pipelines/{id}/documents/{document}/vectors": Operation.PUT_VECTORS,
+    "PUT /v2/pipelines/{id}/documents/{document}/rows": Operation.PUT_ROWS,
     "GET /v2/metrics/catalog": Operation.METRIC_CATALOG,
     "GET /v2/metrics/catalog/{name}": Operation.METRIC_ENTRY,
     "GET /v2/metrics/query": Operation.QUERY_METRICS,

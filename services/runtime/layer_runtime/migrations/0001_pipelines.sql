@@ -1,12 +1,12 @@
--- Queues: one set of three tables for the documents of pipelines, one for the items of functions.
--- The statements over them are in adapters/postgres/queue, shared by both.
+-- Pipelines and the queue of their documents. The statements over it are in
+-- adapters/postgres/sql/documents.sql.
 
-CREATE SEQUENCE layer.leases;
+CREATE SEQUENCE layer.document_leases;
 
 -- Work that is not done. Narrow, and small: what is done leaves it.
 CREATE TABLE layer.document_queue (
-    owner integer NOT NULL,              -- number of the pipeline
-    item text COLLATE "C" NOT NULL,      -- id of the document
+    pipeline integer NOT NULL,           -- its number
+    document text COLLATE "C" NOT NULL,  -- its id
     stage text COLLATE "C" NOT NULL,
     due_at timestamptz NOT NULL,         -- waiting: claimable from then on; leased: until then
     entered_at timestamptz NOT NULL,     -- when it came into its stage
@@ -16,43 +16,39 @@ CREATE TABLE layer.document_queue (
     claimed_from text,                   -- the stage it goes back to when that goes wrong
     attempts integer NOT NULL DEFAULT 0, -- that failed, or whose lease ran out
     reason text,                         -- why the last of them did
-    payload bytea,                       -- what the owner wants to know of it
-    PRIMARY KEY (owner, item)
+    payload bytea,                       -- names its chunks in the object store; NULL without
+    PRIMARY KEY (pipeline, document)
 );
 -- A row is in one of these two, so that a claim reads what is free and nothing else.
-CREATE INDEX document_queue_waiting ON layer.document_queue (owner, stage, due_at)
+CREATE INDEX document_queue_waiting ON layer.document_queue (pipeline, stage, due_at)
     WHERE lease IS NULL;
-CREATE INDEX document_queue_leased ON layer.document_queue (owner, due_at, stage)
+CREATE INDEX document_queue_leased ON layer.document_queue (pipeline, due_at, stage)
     WHERE lease IS NOT NULL;
 
 -- Work that is done or given up. Written once, read by id.
 CREATE TABLE layer.document_settled (
-    owner integer NOT NULL,
-    item text COLLATE "C" NOT NULL,
+    pipeline integer NOT NULL,
+    document text COLLATE "C" NOT NULL,
     stage text COLLATE "C" NOT NULL,     -- indexed or failed
     settled_at timestamptz NOT NULL,
     attempts integer NOT NULL,
     reason text,                         -- of one that failed
     payload bytea,
-    PRIMARY KEY (owner, item)
+    PRIMARY KEY (pipeline, document)
 );
-CREATE INDEX document_settled_failed ON layer.document_settled (owner, item)
+CREATE INDEX document_settled_failed ON layer.document_settled (pipeline, document)
     WHERE stage = 'failed';
 
--- How many items are settled, as changes that are summed and folded: no row that all workers
+-- How many documents are settled, as changes that are summed and folded: no row that all workers
 -- would have to wait for. Changes of the last minutes are the rate.
 CREATE TABLE layer.document_counts (
-    owner integer NOT NULL,
+    pipeline integer NOT NULL,
     stage text COLLATE "C" NOT NULL,
     reason text COLLATE "C" NOT NULL,    -- empty for one that did not fail
     at timestamptz NOT NULL,
     change bigint NOT NULL
 );
-CREATE INDEX document_counts_at ON layer.document_counts (owner, at);
-
-CREATE TABLE layer.item_queue (LIKE layer.document_queue INCLUDING ALL);
-CREATE TABLE layer.item_settled (LIKE layer.document_settled INCLUDING ALL);
-CREATE TABLE layer.item_counts (LIKE layer.document_counts INCLUDING ALL);
+CREATE INDEX document_counts_at ON layer.document_counts (pipeline, at);
 
 -- Every row of a queue dies soon. Vacuum comes by count and not by share, is not held back, and
 -- finds pages with room for the next versions.
@@ -62,17 +58,7 @@ ALTER TABLE layer.document_queue SET (
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 50000,
     autovacuum_vacuum_cost_delay = 0
 );
-ALTER TABLE layer.item_queue SET (
-    fillfactor = 70,
-    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
-    autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 50000,
-    autovacuum_vacuum_cost_delay = 0
-);
 ALTER TABLE layer.document_counts SET (
-    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
-    autovacuum_vacuum_cost_delay = 0
-);
-ALTER TABLE layer.item_counts SET (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_cost_delay = 0
 );
