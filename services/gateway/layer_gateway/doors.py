@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import grpc.aio
 from prometheus_client import Gauge
 
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
@@ -33,6 +34,7 @@ from layer_gateway.http.routes import Operation
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.pool.worker import this_worker
 from layer_gateway.rim import Rim, open_metrics_backend
+from layer_gateway.rpc.scan_servicer import ScanServicer
 from layer_gateway.rpc.servicer import GatewayServicer
 from layer_gateway.settings import GatewaySettings
 from layer_gateway.use_cases import UseCases
@@ -94,10 +96,19 @@ async def open_rpc(
         init_namespace=use_cases.init_namespace,
         warm_jobs=use_cases.warm_jobs,
     )
+    scans = ScanServicer(
+        admission=door, count_rows=use_cases.scans.count, scan_jobs=use_cases.scans.jobs
+    )
+
+    def add_to(server: grpc.aio.Server) -> None:
+        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server)
+        gateway_pb2_grpc.add_ScanServiceServicer_to_server(scans, server)
+
+    services = gateway_pb2.DESCRIPTOR.services_by_name
     await frame.serve_grpc(
         settings.grpc_address,
-        [gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]],
-        lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server),
+        [services["GatewayService"], services["ScanService"]],
+        add_to,
         reuse_port=this_worker() is not None,
         further_address=settings.beside_address,
     )

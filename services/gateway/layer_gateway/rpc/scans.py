@@ -1,0 +1,230 @@
+"""Scans: typed requests to scans and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from layer.common.v1 import common_pb2
+from layer.gateway.v1 import gateway_pb2
+from layer_gateway.application.job_records import JobStatus
+from layer_gateway.application.jobs import JOBS_KEPT_MAX
+from layer_gateway.application.scanning.scan_job import ScanJob
+from layer_gateway.application.scanning.scan_jobs import ResultPage
+from layer_gateway.domain.scans import CountAnswer, ServedBy
+from layer_gateway.rpc.reading import page_size
+from layer_kit.errors import InvalidRequestError
+from layer_messages.filters import filter_json
+from layer_messages.vectors import vector_json
+from layer_wire.filters import Written
+from layer_wire.jsontext import raw
+from layer_wire.moments import epoch_ms
+from layer_wire.queries import VECTOR_ATTRIBUTE, written_span
+from layer_wire.scans import (
+    PAGE_SIZE_DEFAULT,
+    DistanceSelector,
+    HybridSelector,
+    Scan,
+    ScanMode,
+    ScanSource,
+    Selector,
+    TextSelector,
+    checked,
+)
+from layer_wire.search_bodies import TEXT_LENGTH_MAX
+from layer_wire.searches import Fuzziness
+
+RESULTS_MAX: Final = 10_000
+FUZZINESS: Final[Sequence[Fuzziness]] = (0, 1, 2)
+
+_SOURCES: Final[Mapping[int, ScanSource]] = {
+    gateway_pb2.SCAN_SOURCE_UNSPECIFIED: ScanSource.AUTO,
+    gateway_pb2.SCAN_SOURCE_AUTO: ScanSource.AUTO,
+    gateway_pb2.SCAN_SOURCE_SNAPSHOT: ScanSource.SNAPSHOT,
+    gateway_pb2.SCAN_SOURCE_CACHE: ScanSource.CACHE,
+    gateway_pb2.SCAN_SOURCE_ORIGIN: ScanSource.ORIGIN,
+}
+_SHOWN_SOURCES: Final[Mapping[str | None, gateway_pb2.ScanSource.ValueType]] = {
+    None: gateway_pb2.SCAN_SOURCE_UNSPECIFIED,
+    ScanSource.AUTO: gateway_pb2.SCAN_SOURCE_AUTO,
+    ServedBy.SNAPSHOT: gateway_pb2.SCAN_SOURCE_SNAPSHOT,
+    ServedBy.CACHE: gateway_pb2.SCAN_SOURCE_CACHE,
+    ServedBy.ORIGIN: gateway_pb2.SCAN_SOURCE_ORIGIN,
+}
+_STATES: Final[Mapping[JobStatus, common_pb2.JobState.ValueType]] = {
+    JobStatus.RUNNING: common_pb2.JOB_STATE_RUNNING,
+    JobStatus.COMPLETED: common_pb2.JOB_STATE_COMPLETED,
+    JobStatus.FAILED: common_pb2.JOB_STATE_FAILED,
+}
+
+
+def typed_scan(selection: gateway_pb2.ScanSelection, mode: ScanMode, field: str = "") -> Scan:
+    """Return what a request asks for.
+
+    Raises:
+        InvalidRequestError: ``FILTER_INVALID``, ``VALUE_INVALID``, ``BETWEEN_ORDER``, or what
+            ``checked`` raises.
+    """
+    own = raw(filter_json(selection.filter, "filter")) if selection.HasField("filter") else None
+    return checked(
+        Scan(
+            mode=mode,
+            source=_source(selection.source),
+            filter=own,
+            written=_written(selection),
+            selector=_selector(selection),
+            field=field,
+            is_exhaustive=selection.is_exhaustive,
+            threads=selection.threads or None,
+            page_size=selection.page_size or PAGE_SIZE_DEFAULT,
+            timeout_s=selection.timeout_s or None,
+        )
+    )
+
+
+def count_response(answer: CountAnswer) -> gateway_pb2.CountRowsResponse:
+    """Return a count as a message."""
+    report = answer.report
+    return gateway_pb2.CountRowsResponse(
+        row_count=answer.count,
+        served_by=_SHOWN_SOURCES[report.served_by],
+        snapshot_sha=report.snapshot_sha or "",
+        watermark_ms=report.watermark_ms,
+        is_bounded=report.is_bounded,
+        is_timed_out=report.is_timed_out,
+        saturated_shard_count=len(report.saturated),
+        shard_count=report.shards_total,
+        is_approximate=report.is_approximate,
+        threads=report.threads or 0,
+        elapsed_ms=answer.elapsed_ms,
+    )
+
+
+def job_message(job: ScanJob) -> gateway_pb2.ScanJob:
+    """Return a job as a message."""
+    message = gateway_pb2.ScanJob(
+        id=job.id,
+        namespace=job.namespace,
+        state=_STATES[job.status],
+        value_attribute=job.field or "",
+        source=_SHOWN_SOURCES[job.source],
+        effective_source=_SHOWN_SOURCES[job.effective_source],
+        progress=job.progress,
+        scanned_row_count=job.documents_scanned,
+        distinct_value_count=job.unique_values,
+        is_truncated=bool(job.truncated),
+        is_bounded=bool(job.bounded),
+        is_approximate=bool(job.approximate),
+        snapshot_sha=job.snapshot_sha or "",
+        watermark_ms=job.watermark_ms,
+        threads=job.threads or 0,
+        error=job.error or "",
+    )
+    message.create_time.FromMilliseconds(job.created_ms)
+    if (ended_ms := epoch_ms(job.completed_at or "")) is not None:
+        message.end_time.FromMilliseconds(ended_ms)
+    return message
+
+
+def jobs_page(
+    request: gateway_pb2.ListScanJobsRequest, jobs: Sequence[ScanJob]
+) -> gateway_pb2.ListScanJobsResponse:
+    """Return a page of the jobs there are; it continues behind the job that the token names.
+
+    Raises:
+        InvalidRequestError: ``PAGE_SIZE_NEGATIVE``.
+    """
+    size = page_size(request.page_size, default=JOBS_KEPT_MAX, most=JOBS_KEPT_MAX)
+    names = [f"{job.created_ms:013}-{job.id}" for job in jobs]
+    start = sum(name <= request.page_token for name in names) if request.page_token else 0
+    end = start + size
+    return gateway_pb2.ListScanJobsResponse(
+        jobs=map(job_message, jobs[start:end]),
+        next_page_token=names[end - 1] if end < len(jobs) else "",
+    )
+
+
+def results_place(request: gateway_pb2.ReadScanResultsRequest) -> tuple[int, int]:
+    """Return from where on how many results are wanted.
+
+    Raises:
+        InvalidRequestError: ``OFFSET_NEGATIVE``, ``PAGE_SIZE_NEGATIVE``.
+    """
+    if request.offset < 0:
+        raise InvalidRequestError("OFFSET_NEGATIVE", "offset is not negative.", field="offset")
+    size = page_size(request.page_size, default=PAGE_SIZE_DEFAULT, most=RESULTS_MAX)
+    return request.offset, size
+
+
+def results_response(page: ResultPage) -> gateway_pb2.ReadScanResultsResponse:
+    """Return results as a message."""
+    if page.job.mode is ScanMode.IDS:
+        return gateway_pb2.ReadScanResultsResponse(ids=page.items, total_count=page.total)
+    values = (gateway_pb2.ScanValue(value=value, row_count=n) for value, n in page.items)
+    return gateway_pb2.ReadScanResultsResponse(values=values, total_count=page.total)
+
+
+def _source(source: int) -> ScanSource:
+    try:
+        return _SOURCES[source]
+    except KeyError as error:
+        raise InvalidRequestError(
+            "SOURCE_UNFIT", f"{source} is no source.", field="source"
+        ) from error
+
+
+def _written(selection: gateway_pb2.ScanSelection) -> Written | None:
+    match selection.WhichOneof("written"):
+        case "as_of_ms":
+            return written_span(selection.as_of_ms, None)
+        case "between":
+            return written_span(None, (selection.between.after_ms, selection.between.through_ms))
+        case _:
+            return None
+
+
+def _selector(selection: gateway_pb2.ScanSelection) -> Selector | None:
+    match selection.WhichOneof("selector"):
+        case "text":
+            text = selection.text
+            _check_text(text, "text")
+            return TextSelector(field=text.attribute, query=text.text)
+        case "hybrid_text":
+            hybrid = selection.hybrid_text
+            _check_text(hybrid, "hybrid_text")
+            return HybridSelector(
+                field=hybrid.attribute, query=hybrid.text, fuzziness=_fuzziness(hybrid)
+            )
+        case "distance":
+            near = selection.distance
+            return DistanceSelector(
+                vector=raw(vector_json(near.vector, "distance.vector")),
+                radius=near.radius,
+                field=near.attribute or VECTOR_ATTRIBUTE,
+            )
+        case _:
+            return None
+
+
+def _check_text(
+    selector: gateway_pb2.TextSelector | gateway_pb2.HybridTextSelector, where: str
+) -> None:
+    for name, value in (("attribute", selector.attribute), ("text", selector.text)):
+        if not 1 <= len(value) <= TEXT_LENGTH_MAX:
+            raise InvalidRequestError(
+                "FIELD_MISSING",
+                f"{where}.{name} has 1 to {TEXT_LENGTH_MAX} characters.",
+                field=f"{where}.{name}",
+            )
+
+
+def _fuzziness(selector: gateway_pb2.HybridTextSelector) -> Fuzziness:
+    if not selector.HasField("edit_distance_max"):
+        return "auto"
+    if selector.edit_distance_max not in FUZZINESS:
+        raise InvalidRequestError(
+            "VALUE_INVALID",
+            "hybrid_text.edit_distance_max is 0, 1 or 2.",
+            field="hybrid_text.edit_distance_max",
+        )
+    return FUZZINESS[selector.edit_distance_max]
