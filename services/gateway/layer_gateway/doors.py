@@ -156,7 +156,11 @@ def _handlers(
             scan_jobs=use_cases.scans.jobs,
             body_bytes_max=query_bytes_max,
         ),
-        WarmHandlers(warm_jobs=use_cases.warm_jobs, passthrough=passthrough),
+        WarmHandlers(
+            warm_jobs=use_cases.warm_jobs,
+            warm_blobs=use_cases.warm_blobs,
+            passthrough=passthrough,
+        ),
         BlobHandlers(blobs=use_cases.blobs),
         HistoryHandlers(archive=use_cases.archive),
         SnapshotHandlers(archive=rim.snapshots),

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import ClassVar, Final, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, Json, SecretStr
 
 from layer_kit.settings import ServiceSettings, contract_name
 from layer_objects import ObjectStoreSettings
@@ -259,6 +259,12 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         "",
         description="File that declares how the vectors of each namespace were made, so that "
         "distances of several compare. Empty: none is known.",
+    )
+    blob_reference_attributes: Json[dict[str, list[str]]] = Field(
+        "{}",
+        validate_default=True,
+        description="Attributes whose values refer to blobs, by namespace, as JSON: "
+        '{"products": ["image"]}. Those under * are of all other namespaces.',
     )
     metrics_backend_url: str = Field(
         "",

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from layer_gateway.application.blob_warming import BlobReferences, WarmBlobs
 from layer_gateway.application.blobs import Blobs
 from layer_gateway.application.cache_states import CacheStates
 from layer_gateway.application.facts import Facts
@@ -59,6 +60,7 @@ class UseCases:
     scans: Scans
     states: CacheStates
     blobs: Blobs
+    warm_blobs: WarmBlobs
     history: History
     archive: HistoryArchive
 
@@ -155,6 +157,14 @@ def compose_use_cases(
         warm_jobs=warm_jobs,
         store_name=store_name,
     )
+    blobs = Blobs(objects=rim.objects, cache=cache.rows, records=cache.records)
+    warm_blobs = WarmBlobs(
+        blobs=blobs,
+        facts=facts,
+        stream_rows=stream_rows,
+        references=BlobReferences(settings.blob_reference_attributes),
+    )
+    frame.resources.push_async_callback(warm_blobs.aclose)
     return UseCases(
         facts=facts,
         write=write,
@@ -166,7 +176,8 @@ def compose_use_cases(
         warm_jobs=warm_jobs,
         scans=scans,
         states=states,
-        blobs=Blobs(objects=rim.objects),
+        blobs=blobs,
+        warm_blobs=warm_blobs,
         history=History(recorder=rim.recorder, now_ns=time.time_ns),
         archive=rim.archive,
     )

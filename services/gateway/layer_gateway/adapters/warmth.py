@@ -16,13 +16,17 @@ from layer_kit.rpc.client import invoke
 
 TIMEOUT_S: Final = 2.0
 RECORD_TIMEOUT_S: Final = 5.0
+RECORD_READ_TIMEOUT_S: Final = 1.0
 
 _STATES: Final[Mapping[int, WarmState]] = {
     cache_pb2.WARM_STATE_COLD: WarmState.COLD,
     cache_pb2.WARM_STATE_WARMING: WarmState.WARMING,
     cache_pb2.WARM_STATE_WARM: WarmState.WARM,
 }
-_KINDS: Final = {RecordKind.SNAPSHOT: cache_pb2.RECORD_KIND_SNAPSHOT}
+_KINDS: Final = {
+    RecordKind.SNAPSHOT: cache_pb2.RECORD_KIND_SNAPSHOT,
+    RecordKind.BLOB: cache_pb2.RECORD_KIND_BLOB,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +132,7 @@ class NoWarmth:
 
 
 class RecordsClient:
-    """Implements ``RecordCache``; each scope has its records on one replica."""
+    """Implements ``RecordCache``; each scope has its records on one replica, each blob its own."""
 
     def __init__(self, stubs: Mapping[str, cache_pb2_grpc.RecordServiceStub]) -> None:
         self._stubs = list(stubs.values())
@@ -139,8 +143,20 @@ class RecordsClient:
             kind=_KINDS[kind], scope=scope, keys=[key], values=[value]
         )
         if self._stubs:
-            stub = self._stubs[self._ring.owner(scope.encode())]
+            stub = self._stub(kind, scope, key)
             await invoke(stub.PutRecords, request, timeout_s=RECORD_TIMEOUT_S)
+
+    async def get(self, kind: RecordKind, scope: str, key: bytes) -> bytes | None:
+        if not self._stubs:
+            return None
+        request = cache_pb2.GetRecordsRequest(kind=_KINDS[kind], scope=scope, keys=[key])
+        stub = self._stub(kind, scope, key)
+        answer = await invoke(stub.GetRecords, request, timeout_s=RECORD_READ_TIMEOUT_S)
+        return answer.values[0] if answer.values else None
+
+    def _stub(self, kind: RecordKind, scope: str, key: bytes) -> cache_pb2_grpc.RecordServiceStub:
+        place = scope.encode() + b"/" + key if kind is RecordKind.BLOB else scope.encode()
+        return self._stubs[self._ring.owner(place)]
 
 
 def _joined(states: Sequence[cache_pb2.NamespaceWarmth], replicas_count: int) -> NamespaceWarmth:

@@ -1,4 +1,8 @@
-"""Blobs: bytes kept under the hash of what they are (docs/reference/http.md, "Blobs")."""
+"""Blobs: bytes kept under the hash of what they are (docs/reference/http.md, "Blobs").
+
+They live in the object store. The cache holds copies of some, which need no care: what a blob is
+named by cannot mean something else later.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,16 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+import structlog
+
+from layer_gateway.ports.rows import RowCache
+from layer_gateway.ports.warmth import RecordCache, RecordKind
 from layer_kit.errors import (
     InvalidRequestError,
+    LayerError,
     NotConfiguredError,
     NotFoundError,
     PayloadTooLargeError,
@@ -19,9 +28,16 @@ from layer_kit.errors import (
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore
 
+log = structlog.get_logger(__name__)
+
 BLOB_BYTES_MAX: Final = 10 * 1024 * 1024
 HASHED_INLINE_BYTES_MAX: Final = 256 * 1024
 """Hashing more than this goes to a thread, so that other requests do not wait for it."""
+
+COPIED_BYTES_MAX: Final = 1024 * 1024
+"""Up to this size, a blob that was read from the object store is copied into the cache."""
+
+COPYING_AT_ONCE_MAX: Final = 16
 
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 _TYPES: Final = (
@@ -49,9 +65,15 @@ class Blobs:
 
     objects: ObjectStore | None
     """None where the gateway was given no object store."""
+    cache: RowCache
+    records: RecordCache
+    _copying: set[asyncio.Task[bool]] = field(default_factory=set)
 
-    async def put(self, namespace: Namespace, body: bytes) -> Blob:
+    async def put(self, namespace: Namespace, body: bytes, *, is_warm: bool = False) -> Blob:
         """Keep ``body``; writing the same bytes again changes nothing.
+
+        Args:
+            is_warm: Whether to copy it into the cache, if that is there.
 
         Raises:
             InvalidRequestError: ``BLOB_EMPTY``.
@@ -76,10 +98,12 @@ class Blobs:
             await objects.put(
                 blob_key(namespace, sha256), body, content_type=content_type, if_absent=True
             )
+        if is_warm:
+            await self.copy(namespace, sha256, body)
         return Blob(sha256=sha256, content_type=content_type, size_bytes=len(body), body=body)
 
     async def get(self, namespace: Namespace, sha256: str) -> Blob:
-        """Read a blob.
+        """Read a blob, from the cache where that has it.
 
         Raises:
             InvalidRequestError: ``SHA256_INVALID``.
@@ -87,15 +111,19 @@ class Blobs:
             NotConfiguredError: ``NO_OBJECT_STORE``.
         """
         key = _checked_key(namespace, sha256)
-        found = await self._configured().get(key)
-        if found is None:
-            raise _not_found(namespace, sha256)
-        content_type = _content_type(found.body)
+        objects = self._configured()
+        body = await self._copy_of(namespace, sha256)
+        if body is None:
+            found = await objects.get(key)
+            if found is None:
+                raise _not_found(namespace, sha256)
+            body = found.body
+            self._copy_aside(namespace, sha256, body)
         return Blob(
             sha256=sha256,
-            content_type=content_type,
-            size_bytes=len(found.body),
-            body=found.body,
+            content_type=_content_type(body),
+            size_bytes=len(body),
+            body=body,
         )
 
     async def describe(self, namespace: Namespace, sha256: str) -> Blob:
@@ -108,6 +136,33 @@ class Blobs:
         beginning = await objects.get_range(key, 0, _SNIFFED_BYTES)
         content_type = _content_type(beginning)
         return Blob(sha256=sha256, content_type=content_type, size_bytes=found.size_bytes)
+
+    async def copy(self, namespace: Namespace, sha256: str, body: bytes) -> bool:
+        """Copy a blob into the cache; tell whether that was there to take it."""
+        if not self.cache.is_available:
+            return False
+        try:
+            await self.records.put(RecordKind.BLOB, namespace, sha256.encode(), body)
+        except LayerError as error:
+            log.info("blob_not_copied", namespace=namespace, sha256=sha256, reason=error.reason)
+            return False
+        return True
+
+    async def _copy_of(self, namespace: Namespace, sha256: str) -> bytes | None:
+        if not self.cache.is_available:
+            return None
+        try:
+            return await self.records.get(RecordKind.BLOB, namespace, sha256.encode())
+        except LayerError as error:
+            log.info("blob_copy_unread", namespace=namespace, sha256=sha256, reason=error.reason)
+            return None
+
+    def _copy_aside(self, namespace: Namespace, sha256: str, body: bytes) -> None:
+        """Copy a smaller blob while its reader goes on."""
+        if len(body) <= COPIED_BYTES_MAX and len(self._copying) < COPYING_AT_ONCE_MAX:
+            copying = asyncio.create_task(self.copy(namespace, sha256, body))
+            self._copying.add(copying)
+            copying.add_done_callback(self._copying.discard)
 
     def _configured(self) -> ObjectStore:
         if self.objects is None:

@@ -58,6 +58,7 @@ class RecordKind(StrEnum):
     """What a record in the cache is."""
 
     SNAPSHOT = "snapshot"
+    BLOB = "blob"
 
 
 class RecordCache(Protocol):
@@ -65,4 +66,8 @@ class RecordCache(Protocol):
 
     async def put(self, kind: RecordKind, scope: str, key: bytes, value: bytes) -> None:
         """Keep a record, or replace it."""
+        ...
+
+    async def get(self, kind: RecordKind, scope: str, key: bytes) -> bytes | None:
+        """Return a record; None when it is not kept."""
         ...

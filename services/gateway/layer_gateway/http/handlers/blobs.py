@@ -32,9 +32,9 @@ class BlobHandlers:
 
     async def put(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         name = parse_namespace(route.namespace)
-        _check_warm(query_string(request))
+        is_warm = _is_warm(query_string(request))
         body = await read_body(request, BLOB_BYTES_MAX)
-        kept = await self.blobs.put(name, body)
+        kept = await self.blobs.put(name, body, is_warm=is_warm)
         ref = f"blob://{name}/{kept.sha256}"
         return json_answer({"ref": ref, "sha256": kept.sha256, "size": kept.size_bytes})
 
@@ -72,10 +72,11 @@ def _is_known(offered: str, sha256: str) -> bool:
     return "*" in tags or f'"{sha256}"' in tags
 
 
-def _check_warm(query: str) -> None:
-    """Refuse a ``warm`` that is neither true nor false."""
+def _is_warm(query: str) -> bool:
+    """Read ``warm``; it is true, false or left out."""
     warm = dict(parse_qsl(query, keep_blank_values=True)).get("warm", "false")
     if warm not in {"true", "false"}:
         raise InvalidRequestError(
             "WARM_INVALID", f"warm is true or false, not {warm!r}.", field="warm"
         )
+    return warm == "true"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -10,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from layer_gateway.application.blob_warming import WarmBlobs, WarmedBlobs
 from layer_gateway.application.job_records import shown
 from layer_gateway.application.warm_jobs import PAGE_SIZE_DEFAULT, WarmJobs, check_page_size
 from layer_gateway.http.answers import json_answer
@@ -26,6 +29,8 @@ OPTIONS: Final = frozenset(
 """What makes a hint layer's own; with none of them it is passed on."""
 
 SKIPPED: Final[Mapping[str, object]] = {"enabled": False, "status": "skipped"}
+DIGITS: Final = re.compile("[0-9]{1,18}")
+BUDGET_BYTES_MAX: Final = 2**50
 NO_BLOBS: Final[Mapping[str, object]] = {
     **SKIPPED,
     "documents_scanned": 0,
@@ -45,6 +50,8 @@ class _Hint:
     turbopuffer: bool
     documents: bool
     snapshots: bool
+    blob_budget_bytes: int | None
+    """None where blobs are not asked for."""
     page_size: int
 
 
@@ -53,6 +60,7 @@ class WarmHandlers:
     """Warm jobs and cache hints."""
 
     warm_jobs: WarmJobs
+    warm_blobs: WarmBlobs
     passthrough: Passthrough
 
     def table(self) -> Mapping[Operation, Handler]:
@@ -82,7 +90,9 @@ class WarmHandlers:
         if not OPTIONS & asked.keys():
             return await self.passthrough(request)
         name, hint = parse_namespace(route.namespace), _read_hint(asked)
-        if hint.documents or hint.snapshots:
+        if hint.blob_budget_bytes is not None:
+            self.warm_blobs.references.of(name)
+        if hint.documents or hint.snapshots or hint.blob_budget_bytes is not None:
             self.warm_jobs.check_cache()
         return json_answer(await self._hinted(name, hint, caller_of(request)))
 
@@ -104,6 +114,12 @@ class WarmHandlers:
                 name, caller, page_size=hint.page_size, documents_only=True
             )
             found["documents"] = {"enabled": True, "status": "started", "job": shown(job)}
+        if hint.blob_budget_bytes is not None:
+            found["blobs"] = _blobs(
+                await self.warm_blobs(
+                    name, caller, budget_bytes=hint.blob_budget_bytes, page_size=hint.page_size
+                )
+            )
         return found
 
     async def _mirrored(self, name: Namespace) -> dict[str, object]:
@@ -119,28 +135,28 @@ class WarmHandlers:
         }
 
 
+def _blobs(done: WarmedBlobs) -> dict[str, object]:
+    described = dataclasses.asdict(done)
+    status = "completed" if described.pop("is_over") else "started"
+    return {"enabled": True, "status": status, **described}
+
+
 def _read_hint(asked: Mapping[str, str]) -> _Hint:
     is_blobs, budget = _flag(asked, "blobs", default=False), asked.get("blob_budget_bytes")
     if budget is not None:
         if not is_blobs:
             raise _invalid("blob_budget_bytes", "needs blobs=true")
-        if not (budget.isascii() and budget.isdecimal()) or int(budget) == 0:
+        if not DIGITS.fullmatch(budget) or int(budget) == 0:
             raise _invalid("blob_budget_bytes", "must be a positive number of bytes")
-    if is_blobs:
-        if budget is None:
-            raise _invalid("blob_budget_bytes", "is required with blobs=true")
-        raise InvalidRequestError(
-            "NO_REFERENCE_ATTRIBUTES",
-            "blobs=true needs the attributes that refer to blobs, and this namespace has none "
-            "configured.",
-            field="blobs",
-        )
+    if is_blobs and budget is None:
+        raise _invalid("blob_budget_bytes", "is required with blobs=true")
     page_size = _page_size(asked)
     check_page_size(page_size)
     return _Hint(
         turbopuffer=_flag(asked, "turbopuffer", default=True),
         documents=_flag(asked, "documents", default=True),
         snapshots=_flag(asked, "snapshots", default=True),
+        blob_budget_bytes=None if budget is None else min(int(budget), BUDGET_BYTES_MAX),
         page_size=page_size,
     )
 
