@@ -79,13 +79,18 @@ class Facet:
             raise UpstreamError(
                 "UPSTREAM_UNREADABLE", f"A value to count is not JSON: {error}."
             ) from error
-        self._take([text for value in decoded for text in self._texts(value)])
+        if set(map(type, decoded)) == {
+            str
+        }:  # no need to look at each
+            self._take(decoded)
+        else:
+            self._take([text for value in decoded for text in self._texts(value)])
         return len(decoded)
 
     def _take(self, texts: list[str]) -> None:
         counts = self.counts
         if self._estimate is None:
-            new = {text for text in texts if text not in counts}
+            new = set(texts).difference(counts)
             new_bytes = sum(map(len, new))
             if (
                 len(counts) + len(new) <= self._distinct_max

@@ -39,6 +39,7 @@ from layer_snapshots.application.taking import Observer, Taking
 from layer_snapshots.domain.policy import Policy, check_policy
 from layer_snapshots.metrics import SnapshotMetrics
 from layer_snapshots.ports import Mirror, Rows
+from layer_snapshots.rpc.rendered import RenderedSnapshots
 from layer_snapshots.rpc.servicer import SnapshotsServicer
 from layer_snapshots.settings import SnapshotsSettings
 
@@ -69,7 +70,7 @@ async def serving(settings: SnapshotsSettings) -> AsyncIterator[Addresses]:
         frame.loops.every(TURN_INTERVAL_S, parts.taking.turn, name="snapshots")
         frame.loops.every(settings.lease_ms / 3000, parts.counting_jobs.adopt, name="jobs")
         frame.loops.every(settings.retention_interval_s, parts.retention.keep_up, name="retention")
-        servicer = parts.servicer()
+        servicer = parts.servicer(settings.cache_bytes // 4)
         await frame.serve_grpc(
             settings.grpc_address,
             SERVICES,
@@ -95,8 +96,9 @@ class _Parts:
     taking: Taking
     retention: Retention
 
-    def servicer(self) -> SnapshotsServicer:
+    def servicer(self, cache_bytes: int) -> SnapshotsServicer:
         return SnapshotsServicer(
+            rendered=RenderedSnapshots(cache_bytes),
             taking=self.taking,
             counting_jobs=self.counting_jobs,
             jobs=self.jobs,
@@ -128,7 +130,7 @@ def _build(settings: SnapshotsSettings, frame: ServiceFrame) -> _Parts:
         objects=objects, owner=owner, lease_ms=settings.lease_ms, now_ms=epoch_milliseconds
     )
     catalogue = Catalogue(objects=objects, now_ms=epoch_milliseconds)
-    bodies = Bodies(objects=objects, catalogue=catalogue, cache_bytes=settings.cache_bytes // 2)
+    bodies = Bodies(objects=objects, catalogue=catalogue, cache_bytes=settings.cache_bytes // 4)
     latest = Latest(
         bodies=bodies,
         catalogue=catalogue,

@@ -35,12 +35,12 @@ from layer_snapshots.domain.limits import (
     PAGE_SIZE_MAX,
 )
 from layer_snapshots.rpc import parsing
+from layer_snapshots.rpc.rendered import RenderedSnapshots
 from layer_snapshots.rpc.rendering import (
     checkpoint_message,
     difference_message,
     job_message,
     policy_message,
-    snapshot_message,
     summary,
 )
 
@@ -62,6 +62,7 @@ class SnapshotsServicer(snapshots_pb2_grpc.SnapshotsServiceServicer):
     activity: Activity
     policies: Policies
     purge: Purge
+    rendered: RenderedSnapshots
 
     async def RecordWatermarks(
         self, request: snapshots_pb2.RecordWatermarksRequest, context: Context
@@ -105,10 +106,9 @@ class SnapshotsServicer(snapshots_pb2_grpc.SnapshotsServiceServicer):
             snapshot = await self.bodies.by_sha(namespace, parse_sha(request.sha))
         else:
             snapshot = await self.latest.get(namespace)
-        message = snapshot_message(
+        return self.rendered.answer(
             snapshot, request.field_names, without_fields=request.without_fields
         )
-        return snapshots_pb2.GetSnapshotResponse(snapshot=message)
 
     async def CountValues(
         self, request: snapshots_pb2.CountValuesRequest, context: Context
