@@ -86,6 +86,12 @@ def test_the_guide_to_scans_works(system: LocalSystem) -> None:
     assert tags.startswith("[{'v': 'hand', 'n': 5}, {'v': 'saw', 'n': 3}, ")
 
 
+def test_the_guide_to_snapshots_works(system: LocalSystem) -> None:
+    parts = [text for _, text in examples("docs/guides/snapshots.md")]
+    assert len(parts) == 4
+    run(system, "python", "\n".join(parts))  # each goes on where the one before has ended
+
+
 @pytest.mark.parametrize("page", ["README.md", *map(str, sorted(Path("docs").rglob("*.md")))])
 def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", Path(page).read_text(encoding="utf-8"))

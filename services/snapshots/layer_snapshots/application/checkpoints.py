@@ -41,7 +41,7 @@ class Checkpoints:
             PreconditionError: ``TOO_MANY_CHECKPOINTS``.
             UpstreamError: The object store's own.
         """
-        body = (await self._latest.get(namespace)).body
+        body = (await self._latest.current(namespace)).body
         checkpoint = Checkpoint(
             namespace=namespace,
             label=label,

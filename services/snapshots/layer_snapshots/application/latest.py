@@ -64,20 +64,17 @@ class Latest:
         self._known = BoundedCache(self.cache_bytes)
 
     async def get(self, namespace: Namespace) -> Snapshot:
-        """Return the latest snapshot.
+        """Return the latest snapshot, as of the last seconds.
 
         Raises:
             NotFoundError: ``SNAPSHOT_NOT_FOUND``.
             UpstreamError: The object store's own, when nothing is known.
         """
-        snapshot = await self.find(namespace)
-        if snapshot is None:
-            raise NotFoundError(
-                "SNAPSHOT_NOT_FOUND",
-                f"Namespace {namespace} has no snapshot yet.",
-                namespace=namespace,
-            )
-        return snapshot
+        return _there(namespace, await self.find(namespace))
+
+    async def current(self, namespace: Namespace) -> Snapshot:
+        """Return the latest of which anybody can know, since its key is there; errors as above."""
+        return _there(namespace, await self._newest(namespace))
 
     async def find(self, namespace: Namespace) -> Snapshot | None:
         """Return the latest snapshot; None where there is none; errors as for :meth:`get`."""
@@ -209,3 +206,13 @@ class Latest:
 
         task.add_done_callback(done)
         return task
+
+
+def _there(namespace: Namespace, snapshot: Snapshot | None) -> Snapshot:
+    if snapshot is None:
+        raise NotFoundError(
+            "SNAPSHOT_NOT_FOUND",
+            f"Namespace {namespace} has no snapshot yet.",
+            namespace=namespace,
+        )
+    return snapshot
