@@ -146,6 +146,7 @@ def _handlers(
         NamespaceHandlers(
             namespaces=use_cases.namespaces,
             init_namespace=use_cases.init_namespace,
+            migrate_namespace=use_cases.migrate_namespace,
             facts=use_cases.facts,
             cache=rim.cache.rows,
             passthrough=passthrough,

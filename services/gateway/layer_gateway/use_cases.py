@@ -18,6 +18,7 @@ from layer_gateway.application.jobs import Jobs
 from layer_gateway.application.joined_reads import JoinedReads
 from layer_gateway.application.layer_state import DescribeLayer
 from layer_gateway.application.listings import Listings
+from layer_gateway.application.migrating import MigrateNamespace
 from layer_gateway.application.mirroring import MirrorSnapshot
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.purging import PurgeNamespace
@@ -56,6 +57,7 @@ class UseCases:
     stream_rows: StreamRows
     namespaces: Namespaces
     init_namespace: InitNamespace
+    migrate_namespace: MigrateNamespace
     warm_jobs: WarmJobs
     scans: Scans
     states: CacheStates
@@ -157,6 +159,13 @@ def compose_use_cases(
         warm_jobs=warm_jobs,
         store_name=store_name,
     )
+    migrate_namespace = MigrateNamespace(
+        init_namespace=init_namespace,
+        objects=rim.objects,
+        shard_count_default=settings.shard_count,
+        now_ms=epoch_milliseconds,
+    )
+    frame.resources.push_async_callback(migrate_namespace.aclose)
     blobs = Blobs(objects=rim.objects, cache=cache.rows, records=cache.records)
     warm_blobs = WarmBlobs(
         blobs=blobs,
@@ -173,6 +182,7 @@ def compose_use_cases(
         stream_rows=stream_rows,
         namespaces=namespaces,
         init_namespace=init_namespace,
+        migrate_namespace=migrate_namespace,
         warm_jobs=warm_jobs,
         scans=scans,
         states=states,

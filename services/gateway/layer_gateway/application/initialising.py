@@ -81,11 +81,13 @@ class InitNamespace:
         schema_version: int,
         shard_count: int | None,
         caller: Caller,
+        assigned: Callable[[int], None] = lambda _: None,
     ) -> LayerState:
         """Write the marker where there is none, and give shards to rows that have none.
 
         Args:
             shard_count: None goes on with what was begun, and changes nothing where nothing was.
+            assigned: Told how many rows were given their shards, some at a time.
 
         Raises:
             InvalidRequestError: ``SCHEMA_VERSION_RANGE``, ``SHARD_COUNT_RANGE`` or
@@ -96,10 +98,15 @@ class InitNamespace:
         """
         _check(schema_version, shard_count)
         async with self._turns.setdefault(namespace, asyncio.Lock()):
-            return await self._init(namespace, schema_version, shard_count, caller)
+            return await self._init(namespace, schema_version, shard_count, caller, assigned)
 
     async def _init(
-        self, namespace: Namespace, schema_version: int, shard_count: int | None, caller: Caller
+        self,
+        namespace: Namespace,
+        schema_version: int,
+        shard_count: int | None,
+        caller: Caller,
+        assigned: Callable[[int], None],
     ) -> LayerState:
         facts = await self._fresh_facts(namespace, caller)
         if facts.id_kind is not IdKind.STRING:
@@ -112,15 +119,15 @@ class InitNamespace:
             return await self.describe_layer(namespace, facts, caller)
         marker = await self._marker(namespace, caller)
         known = marker.shard_count if marker else facts.sharding.initialised_count
-        _check_same(namespace, known, shard_count)
+        check_same(namespace, known, shard_count)
         if marker is None and shard_count is not None:
             wanted = Marker(shard_count=shard_count, schema_version=schema_version)
             await self.shards.begin(namespace)
             marker = await self._mark(namespace, facts, wanted, caller)
-            _check_same(namespace, marker.shard_count, shard_count)
+            check_same(namespace, marker.shard_count, shard_count)
         if marker is not None:
             self.shards.initialised(namespace, marker)
-            await self._backfill(namespace, facts, marker.shard_count, caller)
+            await self._backfill(namespace, facts, marker.shard_count, caller, assigned)
         facts = await self._fresh_facts(namespace, caller)
         return await self.describe_layer(namespace, facts, caller)
 
@@ -163,7 +170,12 @@ class InitNamespace:
         return marker
 
     async def _backfill(
-        self, namespace: Namespace, facts: NamespaceFacts, shard_count: int, caller: Caller
+        self,
+        namespace: Namespace,
+        facts: NamespaceFacts,
+        shard_count: int,
+        caller: Caller,
+        assigned: Callable[[int], None],
     ) -> None:
         """Give rows their shards, in order of id, until all have one or the time is over."""
         if SHARD not in facts.types:
@@ -176,6 +188,7 @@ class InitNamespace:
             ids = [row_id(row) for row in read_answer(query_answer, answer.body).rows]
             if ids:
                 await self._assign(namespace, ids, shard_count, caller)
+                assigned(len(ids))
             if len(ids) < batch_size or self.monotonic() >= ends_s:
                 return
             after = raw(ids[-1])
@@ -219,8 +232,12 @@ def _check(schema_version: int, shard_count: int | None) -> None:
         )
 
 
-def _check_same(namespace: Namespace, known: int | None, shard_count: int | None) -> None:
-    """Refuse another number of shards than a namespace has."""
+def check_same(namespace: Namespace, known: int | None, shard_count: int | None) -> None:
+    """Refuse another number of shards than a namespace has.
+
+    Raises:
+        AlreadyExistsError: ``SHARD_COUNT_DIFFERS``.
+    """
     if known is not None and shard_count not in (None, known):
         raise AlreadyExistsError(
             "SHARD_COUNT_DIFFERS",

@@ -142,6 +142,16 @@ DOCS: Final[Mapping[Operation, OperationDoc]] = {
         takes={"schema_version": "integer", "shard_count": "integer"},
         gives={"namespace": "string", "layer": "object"},
     ),
+    Operation.MIGRATE_SHARDS: OperationDoc(
+        summary="Spread a namespace over shards to the end",
+        takes={"shard_count": "integer"},
+        gives={
+            "namespace": "string",
+            "shard_count": "integer",
+            "completed_at": "string",
+            "documents_migrated": "integer",
+        },
+    ),
     Operation.DELETE: OperationDoc(
         summary="Delete a namespace and what is kept of it",
         gives={"status": "string", "message": "string"},

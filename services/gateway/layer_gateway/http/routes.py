@@ -25,6 +25,7 @@ class Operation(StrEnum):
     DESCRIBE = auto()
     WRITE = auto()
     INIT = auto()
+    MIGRATE_SHARDS = auto()
     DELETE = auto()
     QUERY = auto()
     QUERY_OLD_PATH = auto()
@@ -116,6 +117,7 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "POST /v2/namespaces/{namespace}": Operation.WRITE,
     "DELETE /v2/namespaces/{namespace}": Operation.DELETE,
     "POST /v2/namespaces/{namespace}/init": Operation.INIT,
+    "POST /v2/namespaces/{namespace}/shard/migrate": Operation.MIGRATE_SHARDS,
     "POST /v2/namespaces/{namespace}/query": Operation.QUERY,
     "POST /v2/namespaces/{namespace}/search": Operation.SEARCH,
     "POST /v2/query": Operation.QUERY_MANY,

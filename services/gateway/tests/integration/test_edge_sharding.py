@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any, Final
 
 import pytest
@@ -39,6 +40,9 @@ class Store:
     async def init(self, name: str, **body: Any) -> EdgeAnswer:
         return await self.edge("POST", f"/v2/namespaces/{name}/init", body)
 
+    async def migrate(self, name: str, body: Any = b"") -> EdgeAnswer:
+        return await self.edge("POST", f"/v2/namespaces/{name}/shard/migrate", body)
+
     async def layer(self, name: str) -> Any:
         return (await self.edge("GET", f"/v2/namespaces/{name}/metadata")).json["layer"]
 
@@ -70,10 +74,60 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Store
             LAYER_INIT_BACKFILL_BATCH_SIZE=str(BATCH),
             LAYER_INIT_BACKFILL_RPS="1000",
             LAYER_GATEWAY_FACTS_TTL_S="1",
+            LAYER_GATEWAY_OBJECTS_DIRECTORY=str(tmp_path_factory.mktemp("objects")),
         ) as process,
     ):
         store = EdgeCaller(store_url.removeprefix("http://"), key=KEY)
         yield Store(EdgeCaller(process.addresses["http"], key=KEY), store)
+
+
+async def test_a_migration_gives_every_row_its_shard_and_says_so(world: Store) -> None:
+    await world.write("moved", [tool(at) for at in range(3 * BATCH)], around=True)
+    await world.write("moved", [tool(at) for at in range(1000, 1000 + BATCH)])
+    answer = await world.migrate("moved", {"shard_count": 16})
+    assert answer.status == 200, answer.body
+    assert answer.json == {
+        "namespace": "moved",
+        "shard_count": 16,
+        "completed_at": answer.json["completed_at"],
+        "documents_migrated": 3 * BATCH,
+    }
+    assert datetime.fromisoformat(answer.json["completed_at"]).tzinfo is not None
+    layer = await world.layer("moved")
+    assert (layer["shard_state"], layer["shard_count"]) == ("ready", 16)
+    rows = await world.rows_behind("moved")
+    assert all("_hevlayer_shard" in row for id_, row in rows.items() if id_.startswith("t-"))
+
+    assert (await world.migrate("moved")).json == answer.json
+    other = await world.migrate("moved", {"shard_count": 4})
+    assert (other.status, other.json["reason"]) == (409, "SHARD_COUNT_DIFFERS")
+
+
+async def test_a_migration_without_a_count_takes_that_of_the_settings(world: Store) -> None:
+    await world.write("by-default", [tool(at) for at in range(5)], around=True)
+    answer = await world.migrate("by-default")
+    assert (answer.json["shard_count"], answer.json["documents_migrated"]) == (16, 5)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"shard_count": 0}, 422),
+        ({"shard_count": 1025}, 422),
+        ({"shard_count": "4"}, 422),
+        ({"shard_count": 4.5}, 422),
+        ([], 422),
+        (b"{", 415),
+    ],
+)
+async def test_a_migration_that_cannot_be_changes_nothing(
+    world: Store, body: Any, status: int
+) -> None:
+    await world.write("unmoved", [tool(1)])
+    refused = await world.migrate("unmoved", body)
+    assert refused.status == status, refused.body
+    assert (await world.migrate("no-such-namespace")).status == 404
+    assert (await world.layer("unmoved"))["shard_state"] == "unsharded"
 
 
 async def test_rows_of_before_and_after_are_given_their_shards(world: Store) -> None:

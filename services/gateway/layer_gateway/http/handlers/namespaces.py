@@ -12,6 +12,7 @@ from aiohttp import web
 
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.initialising import InitNamespace
+from layer_gateway.application.migrating import MigrateNamespace
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.http.answers import WholeAnswer, json_answer, relayed
 from layer_gateway.http.bodies import read_json_body
@@ -29,6 +30,11 @@ class _InitBody(msgspec.Struct):
     shard_count: int | None = None
 
 
+class _MigrateBody(msgspec.Struct):
+    shard_count: int | None = None
+
+
+_MIGRATE_BODY: Final[msgspec.json.Decoder[_MigrateBody]] = msgspec.json.Decoder(_MigrateBody)
 _INIT_BODY: Final[msgspec.json.Decoder[_InitBody]] = msgspec.json.Decoder(_InitBody)
 _OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
 
@@ -39,6 +45,7 @@ class NamespaceHandlers:
 
     namespaces: Namespaces
     init_namespace: InitNamespace
+    migrate_namespace: MigrateNamespace
     facts: Facts
     cache: RowCache
     passthrough: Passthrough
@@ -50,6 +57,7 @@ class NamespaceHandlers:
             Operation.LIST: self.list,
             Operation.DESCRIBE: self.describe,
             Operation.INIT: self.init,
+            Operation.MIGRATE_SHARDS: self.migrate,
             Operation.DELETE: self.delete,
             Operation.CHANGE_SCHEMA: self.change_schema,
             Operation.STORE_METADATA: self.store_metadata,
@@ -77,6 +85,17 @@ class NamespaceHandlers:
             caller=caller_of(request),
         )
         return json_answer({"namespace": name, "layer": layer})
+
+    async def migrate(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        body = b"{}"
+        if request.body_exists:
+            body = await read_json_body(request, self.body_bytes_max)
+        asked = decode(_MIGRATE_BODY, body)
+        manifest = await self.migrate_namespace(
+            parse_namespace(route.namespace), asked.shard_count, caller_of(request)
+        )
+        is_over = manifest.completed_at is not None
+        return json_answer(manifest, status=HTTPStatus.OK if is_over else HTTPStatus.ACCEPTED)
 
     async def delete(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         count = await self.namespaces.delete(parse_namespace(route.namespace), caller_of(request))
