@@ -70,6 +70,25 @@ def test_the_gateway_finds_the_cache_of_its_release() -> None:
     assert ("Service", "blue-cache") in release.names
 
 
+def test_gateway_and_snapshots_find_each_other_and_share_a_bucket() -> None:
+    bucket = {"objectStore": {"bucket": "layer", "region": "eu-west-1", "endpoint": ""}}
+    key = {"existingSecret": "store", "key": "api-key"}
+    values = {
+        "gateway": {"upstream": {"url": URL}, **bucket},
+        "snapshots": {"gateway": {"apiKey": key}, "facetFields": {"books": ["genre"]}, **bucket},
+    }
+    release = render(values, name="blue")
+
+    gateway = release.environment("blue-gateway")
+    snapshots = release.environment("blue-snapshots")
+    assert gateway["LAYER_GATEWAY_SNAPSHOTS_ADDRESS"] == "dns:///blue-snapshots:7102"
+    assert snapshots["LAYER_SNAPSHOTS_GATEWAY_ADDRESS"] == "dns:///blue-gateway:7100"
+    assert snapshots["LAYER_SNAPSHOTS_CACHE_ADDRESS"] == "dns:///blue-cache:7101"
+    assert snapshots["LAYER_FACET_FIELDS"] == '{"books":["genre"]}'
+    assert (gateway["S3_BUCKET"], snapshots["S3_BUCKET"]) == ("layer", "layer")
+    assert "LAYER_SNAPSHOTS_OBJECTS_DIRECTORY" not in snapshots
+
+
 def test_the_gateway_runs_as_many_workers_as_it_is_told() -> None:
     alone, several = (
         render_service("gateway", required_values("gateway") | values).environment("gateway")
@@ -82,7 +101,8 @@ def test_the_gateway_runs_as_many_workers_as_it_is_told() -> None:
 def test_the_gateway_knows_every_pod_of_several_caches() -> None:
     knows = {"cache": {"replicas": 3}}
     gateway = {"upstream": {"url": URL}, **knows}
-    release = render({"gateway": gateway, "history": knows, "cache": {"replicaCount": 3}})
+    values = {"gateway": gateway, "history": knows, "snapshots": knows}
+    release = render({**values, "cache": {"replicaCount": 3}})
     addresses = release.environment("layer-gateway")["LAYER_GATEWAY_CACHE_ADDRESS"].split(",")
     assert addresses == [f"dns:///layer-cache-{number}.layer-cache:7101" for number in range(3)]
     cache = release.one("StatefulSet", "layer-cache")["spec"]

@@ -47,7 +47,8 @@ def test_a_container_cannot_gain_rights_or_write_outside_its_volumes(name: str) 
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["tmpfs"] == ["/tmp"]  # noqa: S108 -- inside the container
-    directory = service["environment"].get(f"LAYER_{name.upper()}_DATA_DIRECTORY")
+    kinds = [f"LAYER_{name.upper()}_{kind}_DIRECTORY" for kind in ("DATA", "OBJECTS")]
+    directory = next((path for kind in kinds if (path := service["environment"].get(kind))), None)
     assert service.get("volumes") == ([f"{name}:{directory}"] if directory else None)
 
 

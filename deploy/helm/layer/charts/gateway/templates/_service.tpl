@@ -35,6 +35,10 @@
 - name: LAYER_GATEWAY_CACHE_ADDRESS
   value: {{ . | quote }}
 {{- end }}
+{{- with .Values.snapshots.address | default (include "layer-common.peer" (list . "snapshots")) }}
+- name: LAYER_GATEWAY_SNAPSHOTS_ADDRESS
+  value: {{ . | quote }}
+{{- end }}
 {{- with .Values.history.address | default (include "layer-common.peer" (list . "history")) }}
 - name: LAYER_GATEWAY_HISTORY_ADDRESS
   value: {{ . | quote }}
