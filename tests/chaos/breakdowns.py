@@ -50,7 +50,9 @@ class Breakdowns:
 
     async def processes(self) -> None:
         """Break the cache and gateways until the end."""
-        kinds = (self._stop_cache, self._kill_cache, self._wipe_cache, self._replace_replica)
+        kinds = [self._stop_cache, self._kill_cache, self._wipe_cache, self._replace_replica]
+        if any(cache.store.can_fail for cache in self.caches):
+            kinds.append(self._break_store)
         await self._go_wrong(kinds, OPERATIONS_PER_PROCESS_FAULT)
 
     async def _go_wrong(
@@ -120,8 +122,12 @@ class Breakdowns:
     async def _wipe_cache(self) -> None:
         cache = self.random.choice(self.caches)
         await cache.kill()
-        cache.wipe()
+        cache.store.wipe()
         await cache.start()
+
+    async def _break_store(self) -> None:
+        store = self.random.choice(self.caches).store
+        await store.fail(self.random, self._some_s())
 
     async def _replace_replica(self) -> None:
         await self.replace()

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from layer_testing.processes import ServiceProcess, running
+from tests.chaos.stores import CacheStore
 
 CHUNK_BYTES: Final = 64 * 1024
-DISK_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
 class Valve:
@@ -113,9 +111,9 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, valv
 
 @dataclass(slots=True, kw_only=True)
 class CacheProcess:
-    """The real cache, which can be killed, stopped for a while, and robbed of its disk."""
+    """The real cache, which can be killed, stopped for a while, and robbed of its store."""
 
-    directory: Path
+    store: CacheStore
     lease_s: float
     declared_gone_s: float
     _process: ServiceProcess | None = None
@@ -126,15 +124,14 @@ class CacheProcess:
         return None if self._process is None else self._process.addresses["grpc"]
 
     async def start(self) -> None:
-        """Start it over what its directory holds."""
+        """Start it over what its store holds."""
         self._process = await self._stack.enter_async_context(
             running(
                 "layer_cache",
                 LAYER_CACHE_GRPC_ADDRESS="127.0.0.1:0",
-                LAYER_CACHE_DATA_DIRECTORY=str(self.directory),
-                LAYER_CACHE_DISK_BYTES_MAX=str(DISK_BYTES_MAX),
                 LAYER_CACHE_LEASE_S=str(self.lease_s),
                 LAYER_CACHE_DECLARED_GONE_S=str(self.declared_gone_s),
+                **self.store.environment(),
             )
         )
 
@@ -144,10 +141,6 @@ class CacheProcess:
         if process is not None:
             await process.kill()
         await self._stack.aclose()
-
-    def wipe(self) -> None:
-        """Remove its disk, while it does not run."""
-        shutil.rmtree(self.directory, ignore_errors=True)
 
     @contextlib.asynccontextmanager
     async def stopped(self) -> AsyncIterator[None]:
@@ -162,10 +155,10 @@ class CacheProcess:
 
 @asynccontextmanager
 async def cache_process(
-    directory: Path, *, lease_s: float, declared_gone_s: float
+    store: CacheStore, *, lease_s: float, declared_gone_s: float
 ) -> AsyncIterator[CacheProcess]:
     """Run the cache for the length of the block."""
-    cache = CacheProcess(directory=directory, lease_s=lease_s, declared_gone_s=declared_gone_s)
+    cache = CacheProcess(store=store, lease_s=lease_s, declared_gone_s=declared_gone_s)
     await cache.start()
     try:
         yield cache

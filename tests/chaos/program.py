@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -30,6 +29,7 @@ from tests.chaos.breakdowns import Breakdowns
 from tests.chaos.checker import Attributes, History, Row
 from tests.chaos.faults import CacheProcess, Link, cache_process
 from tests.chaos.replicas import Parts, Replica
+from tests.chaos.stores import CacheStore
 from tests.chaos.upstream import (
     GROUP,
     OPERATION_HEADER,
@@ -80,19 +80,17 @@ class Outcome:
 
 
 async def run_program(
-    directory: Path,
+    stores: Sequence[CacheStore],
     *,
     seed: int,
     operations_count: int,
     parts: Parts | None = None,
-    caches_count: int = 1,
     spares_processes: bool = False,
 ) -> Outcome:
     """Run ``operations_count`` operations amid faults, or fewer, up to the first violation.
 
     Args:
-        directory: Of the caches.
-        caches_count: Replicas of the cache.
+        stores: One for each replica of the cache.
         spares_processes: Whether only links and upstream fail, so that there are more hits.
     """
     random = Random(seed)  # noqa: S311 -- to be repeatable
@@ -104,11 +102,9 @@ async def run_program(
     ):
         caches = [
             await ends.enter_async_context(
-                cache_process(
-                    directory / str(number), lease_s=LEASE_S, declared_gone_s=DECLARED_GONE_S
-                )
+                cache_process(store, lease_s=LEASE_S, declared_gone_s=DECLARED_GONE_S)
             )
-            for number in range(caches_count)
+            for store in stores
         ]
         program = Program(
             random=random,

@@ -17,6 +17,7 @@ from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.adapters.no_history import NoHistory
+from layer_gateway.adapters.no_snapshots import NoSnapshots
 from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.adapters.replicated_rows import ReplicatedRows
 from layer_gateway.adapters.store import HttpStore
@@ -124,8 +125,10 @@ class Replica:
             cache=cache,
             facts=facts,
             watermarks=watermarks,
-            describe_layer=DescribeLayer(shards=shards, watermarks=watermarks),
-            purge=PurgeNamespace(archive=NoHistory(), objects=None),
+            describe_layer=DescribeLayer(
+                shards=shards, watermarks=watermarks, snapshots=NoSnapshots()
+            ),
+            purge=PurgeNamespace(archive=NoHistory(), snapshots=NoSnapshots(), objects=None),
             states=CacheStates(cache, NoWarmth()),
             listings=listings,
             now_ms=epoch_milliseconds,

@@ -14,6 +14,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from layer_gateway.adapters.no_cache import NoCache
+from layer_gateway.adapters.no_snapshots import NoSnapshots
 from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.adapters.store import HttpStore
 from layer_gateway.adapters.write_triggers import NoTriggers
@@ -161,7 +162,9 @@ class StableGateway:
         self.init = InitNamespace(
             **core,
             shards=shards,
-            describe_layer=DescribeLayer(shards=shards, watermarks=self.watermarks),
+            describe_layer=DescribeLayer(
+                shards=shards, watermarks=self.watermarks, snapshots=NoSnapshots()
+            ),
             settings=BackfillSettings(),
             monotonic=monotonic,
         )

@@ -28,6 +28,7 @@ from layer_wire.ids import IdKind, JsonId
 from layer_wire.stamping import CacheRows
 from tests.chaos.program import run_program
 from tests.chaos.replicas import Parts
+from tests.chaos.stores import DirectoryStore, cluster_store
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,8 @@ def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.timeout(600)
 async def test_no_fetch_is_older_than_an_acknowledged_write(tmp_path: Path) -> None:
-    outcome = await run_program(tmp_path / "cache", seed=SEED, operations_count=OPERATIONS_COUNT)
+    stores = [DirectoryStore(directory=tmp_path)]
+    outcome = await run_program(stores, seed=SEED, operations_count=OPERATIONS_COUNT)
 
     log.info("coherence_checked", outcome=str(outcome))
     assert outcome.violations == [], "\n\n".join(outcome.violations)
@@ -60,9 +62,18 @@ async def test_no_fetch_is_older_than_an_acknowledged_write(tmp_path: Path) -> N
 async def test_nor_is_it_when_rows_are_spread_over_three_caches_that_get_lost(
     tmp_path: Path,
 ) -> None:
-    outcome = await run_program(
-        tmp_path / "cache", seed=SEED, operations_count=OPERATIONS_COUNT, caches_count=3
-    )
+    stores = [DirectoryStore(directory=tmp_path / f"{number}") for number in range(3)]
+    outcome = await run_program(stores, seed=SEED, operations_count=OPERATIONS_COUNT)
+
+    log.info("coherence_checked", outcome=str(outcome))
+    assert outcome.violations == [], "\n\n".join(outcome.violations)
+    assert outcome.hits_count > outcome.fetched_count * HITS_SHARE_MIN, f"no test: {outcome}"
+
+
+@pytest.mark.timeout(600)
+async def test_nor_is_it_when_rows_are_in_a_cluster_that_fails_as_well() -> None:
+    with cluster_store() as store:
+        outcome = await run_program([store], seed=SEED, operations_count=OPERATIONS_COUNT)
 
     log.info("coherence_checked", outcome=str(outcome))
     assert outcome.violations == [], "\n\n".join(outcome.violations)
@@ -164,7 +175,7 @@ class WithoutDirtyRows(Membership):
 )
 async def test_a_gateway_without_one_of_the_rules_is_caught(tmp_path: Path, parts: Parts) -> None:
     outcome = await run_program(
-        tmp_path / "cache",
+        [DirectoryStore(directory=tmp_path)],
         seed=SEED,
         operations_count=BROKEN_OPERATIONS_COUNT_MAX,
         parts=parts,
