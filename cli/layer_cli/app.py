@@ -10,7 +10,8 @@ import sys
 
 import typer
 
-from layer_cli.commands import history
+from layer_cli.commands import history, udf
+from layer_cli.commands.run import run
 from layer_cli.commands.status import status
 from layer_cli.commands.up import up
 from layer_cli.commands.version import version
@@ -24,9 +25,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for verb in (up, status, version):
+for verb in (up, run, status, version):
     app.command()(verb)
 app.add_typer(history.app, name="history")
+app.add_typer(udf.app, name="udf")
 
 
 def main() -> None:

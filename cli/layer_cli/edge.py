@@ -22,7 +22,15 @@ ATTEMPTS_MAX: Final = 3
 
 
 class EdgeError(Exception):
-    """What the gateway answered, or that it did not, in one line."""
+    """What the gateway answered, or that it did not, in one line.
+
+    Args:
+        status: Of the answer; 0 where there was none.
+    """
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Edge:
@@ -51,22 +59,31 @@ class Edge:
             EdgeError: It cannot be reached, or answers with an error.
         """
         given = {name: value for name, value in parameters.items() if value is not None}
-        target = f"{self._path}{path}?{urlencode(given)}"
+        return self._sent("GET", f"{path}?{urlencode(given)}", None)
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """Return the JSON answer of a call that may be repeated; as :meth:`get` does."""
+        return self._sent(method, path, None if body is None else json.dumps(body).encode())
+
+    def _sent(self, method: str, path: str, body: bytes | None) -> Any:
+        headers = self._headers
+        if body is not None:
+            headers = {**headers, "content-type": "application/json"}
         for attempt in range(ATTEMPTS_MAX):
             is_last = attempt == ATTEMPTS_MAX - 1
             try:
-                self._connection.request("GET", target, headers=self._headers)
+                self._connection.request(method, f"{self._path}{path}", body, headers)
                 answer = self._connection.getresponse()
-                body = answer.read()
+                received = answer.read()
             except (OSError, http.client.HTTPException) as error:
                 self._connection.close()
                 if is_last:
                     raise EdgeError(f"cannot reach {self._base_url}: {error}") from error
                 continue
             if answer.status == http.client.OK:
-                return json.loads(body)
+                return json.loads(received)
             if is_last or answer.headers.get("x-should-retry") != "true":
-                raise EdgeError(_explained(answer.status, body))
+                raise EdgeError(_explained(answer.status, received), status=answer.status)
         raise AssertionError("the last attempt returns or raises")
 
     def close(self) -> None:

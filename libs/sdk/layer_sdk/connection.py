@@ -33,13 +33,13 @@ def connection(
     environment: Mapping[str, str] = os.environ,
 ) -> Connection:
     """Complete arguments by ``HEVLAYER_BASE_URL``, ``HEVLAYER_API_KEY`` or
-    ``LAYER_GATEWAY_API_KEY``, ``LAYER_RUNTIME_ADDRESS`` and ``HEVLAYER_WORKER_ID``.
+    ``LAYER_GATEWAY_API_KEY``, ``HEVLAYER_RUNTIME_ADDRESS`` and ``HEVLAYER_WORKER_ID``.
     """
     key = api_key or environment.get("HEVLAYER_API_KEY") or environment.get("LAYER_GATEWAY_API_KEY")
     named = worker_id or environment.get("HEVLAYER_WORKER_ID")
     return Connection(
         base_url=(base_url or environment.get("HEVLAYER_BASE_URL") or BASE_URL_DEFAULT).rstrip("/"),
         api_key=key or "",
-        runtime_address=runtime_address or environment.get("LAYER_RUNTIME_ADDRESS", ""),
+        runtime_address=runtime_address or environment.get("HEVLAYER_RUNTIME_ADDRESS", ""),
         worker_id=named or f"{socket.gethostname()[:96]}-{uuid.uuid4().hex[:8]}",
     )

@@ -1,0 +1,1 @@
+"""Functions as the command line knows them."""

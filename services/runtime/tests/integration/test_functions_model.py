@@ -1,0 +1,358 @@
+"""Functions over a real database under random faults, held against what must be true in the end.
+
+Rows are in memory, so that a process can be made to die at the worst moments: after a write and
+before the queue, or without an answer. Leases run out when the test says so, by moving their ends.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from layer_kit.errors import UnavailableError
+from layer_runtime.adapters.postgres.database import Database, Limits, open_database
+from layer_runtime.adapters.postgres.function_store import PostgresFunctions
+from layer_runtime.adapters.postgres.item_queue import PostgresItems
+from layer_runtime.adapters.postgres.metrics import DatabaseMetrics
+from layer_runtime.adapters.postgres.migrations import migrate
+from layer_runtime.application import retrying
+from layer_runtime.application.claiming import ClaimItems
+from layer_runtime.application.completing import CompleteItems
+from layer_runtime.application.enqueuing import EnqueueWritten, Written
+from layer_runtime.application.holding import HoldItems
+from layer_runtime.application.sweeping import SweepNamespaces
+from layer_runtime.domain.functions import FunctionId, FunctionSpec, Retry, Trigger
+from layer_runtime.domain.items import Claim, Failure, Reference, Result, Row, Scalar
+from layer_runtime.domain.markers import STAMP, Condition, markers_of
+from layer_runtime.ports.functions import Function, RowWrite
+
+NAME, ID = "rows", FunctionId("f")
+MARKER = markers_of(ID).version
+SEED = int(os.environ.get("LAYER_TEST_SEED") or secrets.randbelow(2**32))
+ROWS = 24
+STEPS = 250
+ATTEMPTS = 3
+TYPES = {"id": "string", "n": "int", "out": "string", MARKER: "string", STAMP: "uint"}
+
+
+class Died(BaseException):
+    """The process is gone; nothing after it runs."""
+
+
+@dataclass(slots=True)
+class MemoryRows:
+    """Rows with stamps, conditional writes and faults."""
+
+    rng: random.Random
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    clock: int = 0
+    fault: str = ""
+
+    def put(self, id_: str, **attributes: object) -> None:
+        """Replace a row, as an upsert does."""
+        self.clock += 1
+        self.rows[id_] = {**attributes, STAMP: self.clock}
+
+    def patch(self, id_: str, **attributes: object) -> None:
+        self.clock += 1
+        self.rows[id_] |= {**attributes, STAMP: self.clock}
+
+    async def types(self, namespace: str) -> Mapping[str, str]:
+        return TYPES
+
+    async def labelled(self, labels: Mapping[str, str]) -> Sequence[str]:
+        return ()
+
+    async def lookup(
+        self,
+        namespace: str,
+        ids: Sequence[str],
+        *,
+        names: Sequence[str] | None,
+        scalars: Sequence[str],
+    ) -> Mapping[str, Row]:
+        self._maybe("away")
+        return {id_: self._row(id_, scalars) for id_ in ids if id_ in self.rows}
+
+    async def stream(
+        self,
+        namespace: str,
+        *,
+        own_filter: bytes,
+        condition: Condition | None,
+        names: Sequence[str] = (),
+        after: str | None = None,
+        page_size: int,
+    ) -> AsyncGenerator[Sequence[Row]]:
+        due = [id_ for id_ in sorted(self.rows) if self.rows[id_].get(MARKER) != "v1"]
+        yield [self._row(id_, ()) for id_ in due]
+
+    async def write(
+        self,
+        namespace: str,
+        *,
+        patches: Sequence[RowWrite] = (),
+        upserts: Sequence[RowWrite] = (),
+        condition: Condition | None,
+        schema: Mapping[str, str],
+    ) -> set[str]:
+        self._maybe("away")
+        written = set()
+        for row in patches:
+            if row.id in self.rows and _holds(condition, row.id, self.rows[row.id]):
+                values = {name: value.decode() for name, value in row.attributes.items()}
+                self.patch(row.id, **values, **row.marks)
+                written.add(row.id)
+        if self.fault == "dies after":
+            raise Died
+        self._maybe("lost")  # applied, and nobody hears of it
+        return written
+
+    async def erase(self, namespace: str, names: Sequence[str], where: Condition) -> None:
+        raise NotImplementedError
+
+    def _maybe(self, fault: str) -> None:
+        if self.fault == fault:
+            raise UnavailableError("GATEWAY_DOWN", "The gateway is away.")
+
+    def _row(self, id_: str, scalars: Sequence[str]) -> Row:
+        row = self.rows[id_]
+        found: dict[str, Scalar] = {name: row.get(name) for name in scalars}
+        return Row(id=id_, attributes={"n": str(row["n"]).encode()}, scalars=found)
+
+
+def _holds(condition: object, id_: str, row: Mapping[str, Any]) -> bool:
+    match condition:
+        case None:
+            return True
+        case ["Or", [*parts]]:
+            return any(_holds(part, id_, row) for part in parts)
+        case ["And", [*parts]]:
+            return all(_holds(part, id_, row) for part in parts)
+        case ["id", "In", [*ids]]:
+            return id_ in ids
+        case [str(name), "Eq", value]:
+            return bool(row.get(name) == value)
+        case _:
+            raise AssertionError(condition)
+
+
+@dataclass(slots=True)
+class World:
+    """A function, its queue, its workers, and what each of them holds."""
+
+    database: Database
+    rng: random.Random
+    rows: MemoryRows
+    function: Function
+    functions: PostgresFunctions
+    items: PostgresItems
+    held: dict[str, list[Claim]] = field(default_factory=dict)
+    completed_count: int = 0
+
+    @property
+    def claim_items(self) -> ClaimItems:
+        return ClaimItems(
+            functions=self.functions, items=self.items, rows=self.rows, now_ms=lambda: 0
+        )
+
+    @property
+    def complete_items(self) -> CompleteItems:
+        return CompleteItems(
+            functions=self.functions, items=self.items, rows=self.rows, now_ms=lambda: 0
+        )
+
+    @property
+    def hold_items(self) -> HoldItems:
+        return HoldItems(functions=self.functions, items=self.items, random=lambda: 0.0)
+
+    async def claim(self) -> None:
+        worker = f"w{self.rng.randrange(4)}"
+        if self.held.get(worker):
+            return  # a worker claims when it is done
+        before = await self.leases()
+        claims = await self.claim_items(ID, worker, limit=self.rng.randint(1, 6), lease_s=900)
+        for claim in claims:
+            assert claim.key.id not in before, "an item was given to two"
+        self.held[worker] = list(claims)
+
+    async def complete(self) -> None:
+        worker, claims = self.some()
+        results = [
+            Result(
+                item=Reference(claim.key, claim.lease),
+                attributes={"out": b"of " + (claim.inputs["n"] or b"")},
+            )
+            for claim in claims
+        ]
+        if not results:
+            return
+        try:
+            self.completed_count += await self.complete_items(ID, worker, results)
+        except UnavailableError:
+            return  # it tries again later, with the same
+        except Died:
+            pass
+        self.held.pop(worker)
+
+    async def fail(self) -> None:
+        worker, claims = self.some()
+        if not claims:
+            return
+        claim = claims.pop()
+        failure = Failure(
+            Reference(claim.key, claim.lease),
+            is_permanent=self.rng.random() < 0.2,
+            message="no",
+            is_release=self.rng.random() < 0.3,
+        )
+        await self.hold_items.fail(ID, worker, [failure])
+
+    async def die(self) -> None:
+        """A worker is gone, and its leases run out."""
+        worker, claims = self.some()
+        self.held.pop(worker, None)
+        for claim in claims:
+            await self.run_out(claim.lease)
+
+    async def be_late(self) -> None:
+        """A worker is so slow that its leases run out, and completes all the same."""
+        _, claims = self.some()
+        for claim in claims:
+            await self.run_out(claim.lease)
+
+    async def write(self) -> None:
+        id_ = f"r{self.rng.randrange(ROWS):02}"
+        match self.rng.randrange(4):
+            case 0:
+                self.rows.put(id_, n=self.rng.randrange(100))
+                await self.told(id_, is_partial=False, names=())
+            case 1 if id_ in self.rows.rows:
+                self.rows.patch(id_, n=self.rng.randrange(100))
+                await self.told(id_, is_partial=True, names=["n"])
+            case 2 if id_ in self.rows.rows:
+                self.rows.patch(id_, other=1)
+                await self.told(id_, is_partial=True, names=["other"])
+            case 3:
+                self.rows.rows.pop(id_, None)
+            case _:
+                pass
+
+    async def told(self, id_: str, *, is_partial: bool, names: Sequence[str]) -> None:
+        written = Written(namespace=NAME, ids=[id_], is_partial=is_partial, names=names)
+        await EnqueueWritten(functions=self.functions, items=self.items)([written])
+
+    async def sweep(self) -> None:
+        await SweepNamespaces(
+            functions=self.functions,
+            items=self.items,
+            rows=self.rows,
+            now_ms=lambda: 0,
+            replica="r",
+        ).discover(ID, namespaces=(), page_size=0, page_count_max=0, cursor="")
+
+    async def beat(self) -> None:
+        worker, claims = self.some()
+        if claims:
+            references = [Reference(claim.key, claim.lease) for claim in claims]
+            await self.hold_items.heartbeat(ID, worker, references)
+
+    def some(self) -> tuple[str, list[Claim]]:
+        busy = sorted(worker for worker, claims in self.held.items() if claims)
+        worker = self.rng.choice(busy) if busy else "w0"
+        return worker, self.held.get(worker, [])
+
+    async def run_out(self, lease: int) -> None:
+        await self.database.fetch(
+            "test",
+            "UPDATE layer.function_items SET due_at = now() - interval '1 second' WHERE lease = $1",
+            lease,
+        )
+
+    async def leases(self) -> set[str]:
+        """Return the items whose leases go on."""
+        statement = "SELECT id FROM layer.function_items WHERE lease IS NOT NULL AND due_at > now()"
+        return {row["id"] for row in await self.database.fetch("test", statement)}
+
+    async def step(self) -> None:
+        actions = [
+            *(self.claim,) * 6,
+            *(self.complete,) * 6,
+            *(self.write,) * 4,
+            self.fail,
+            self.die,
+            self.be_late,
+            self.sweep,
+            self.beat,
+        ]
+        self.rows.fault = self.rng.choice(["", "", "", "", "away", "lost", "dies after"])
+        try:
+            await self.rng.choice(actions)()
+        except UnavailableError:
+            pass  # the caller hears of it
+        finally:
+            self.rows.fault = ""
+
+    async def settle(self) -> None:
+        """Let all faults end and all work be done."""
+        self.held.clear()
+        for _ in range(60):
+            await self.database.fetch(
+                "test", "UPDATE layer.function_items SET due_at = now() - interval '1 second'"
+            )
+            await self.sweep()
+            claims = await self.claim_items(ID, "last", limit=1000)
+            self.held = {"last": list(claims)}
+            if not claims:
+                return
+            await self.complete()
+        raise AssertionError("the queue does not become empty")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    limits = Limits(connections_max=2, statement_timeout_s=10, idle_in_transaction_ms=5000)
+    metrics = DatabaseMetrics(CollectorRegistry())
+    async with open_database(database_url, limits, metrics=metrics, pool_name="t") as found:
+        await migrate(found)
+        yield found
+
+
+@pytest.mark.parametrize("number", range(3))
+async def test_every_row_is_done_or_given_up_whatever_dies(
+    database: Database, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed = SEED + number
+    print(f"LAYER_TEST_SEED={SEED}")  # noqa: T201 -- shown when it fails
+    monkeypatch.setattr(retrying, "ATTEMPTS_MAX", 1)
+    rng = random.Random(seed)  # noqa: S311 -- to be repeated
+    functions, items = PostgresFunctions(database), PostgresItems(database)
+    spec = FunctionSpec(
+        target_namespaces=(NAME,),
+        inputs=("n",),
+        triggers=(Trigger.WRITE, Trigger.DISCOVERY),
+        retry=Retry(attempt_count_max=ATTEMPTS, backoff_initial_s=1, backoff_max_s=1),
+    )
+    function = await functions.create(ID, spec, is_paused=False)
+    world = World(database, rng, MemoryRows(rng), function, functions, items)
+    for at in range(ROWS):
+        world.rows.put(f"r{at:02}", n=at)
+    for _ in range(STEPS):
+        await world.step()
+    await world.settle()
+
+    failed = {item.key.id for item in await items.failed(function.number, after=None, limit=1000)}
+    figures = await items.figures(function.number, window_s=600)
+    assert (figures.pending_count, figures.processing_count) == (0, 0)
+    assert figures.failed_count == len(failed)
+    assert figures.completed_count >= world.completed_count > 0
+    for id_, row in world.rows.rows.items():
+        if id_ not in failed:
+            assert (row.get(MARKER), row.get("out")) == ("v1", f"of {row['n']}"), id_
