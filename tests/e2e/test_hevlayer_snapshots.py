@@ -115,6 +115,22 @@ async def test_a_job_counts_what_matches_and_hides_nothing(layer: Client, tools:
     assert (stored.effective_source, stored.sha) == ("stored", SHA)
 
 
+async def test_a_warm_namespace_is_counted_in_the_cache(layer: Client, tools: str) -> None:
+    async def is_warm() -> bool:
+        await layer.fetch_document(tools, "t-1")
+        job = await ended(
+            layer, tools, await layer.create_snapshot(tools, {"field": "kind", "source": "cache"})
+        )
+        if job.status == "failed":
+            await layer.warm_cache(tools)
+            return False
+        body = await layer.get_namespace_snapshot(tools, job.sha)
+        assert {one.v: one.n for one in body.fields[0].values} == {"drill": 1, "râpe": 1, "saw": 3}
+        return bool(job.effective_source == "cache")
+
+    await eventually(is_warm)
+
+
 async def test_checkpoints_name_states_that_are_compared(
     system: LocalSystem, layer: Client, tools: str
 ) -> None:

@@ -102,7 +102,7 @@ class EdgeCaller:
         return await asyncio.open_connection(host, int(port))
 
 
-async def eventually(condition: Callable[[], Awaitable[T]]) -> T:
+async def eventually(condition: Callable[[], Awaitable[T | None]]) -> T:
     """Ask until ``condition`` gives something truthy, and return that.
 
     Raises:

@@ -97,7 +97,10 @@ async def open_rpc(
         warm_jobs=use_cases.warm_jobs,
     )
     scans = ScanServicer(
-        admission=door, count_rows=use_cases.scans.count, scan_jobs=use_cases.scans.jobs
+        admission=door,
+        count_rows=use_cases.scans.count,
+        scan_jobs=use_cases.scans.jobs,
+        count_cached_values=use_cases.scans.count_cached_values,
     )
 
     def add_to(server: grpc.aio.Server) -> None:

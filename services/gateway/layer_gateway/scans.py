@@ -16,6 +16,7 @@ from layer_gateway.application.jobs import Jobs
 from layer_gateway.application.plans import MakePlans
 from layer_gateway.application.scanning.by_id import ReadById
 from layer_gateway.application.scanning.cached import ReadCached
+from layer_gateway.application.scanning.cached_values import CountCachedValues
 from layer_gateway.application.scanning.counting import CountRows
 from layer_gateway.application.scanning.from_snapshots import ReadSnapshots
 from layer_gateway.application.scanning.ranked import ReadRanked
@@ -48,6 +49,7 @@ class Scans:
 
     count: CountRows
     jobs: ScanJobs
+    count_cached_values: CountCachedValues
 
 
 def compose_scans(
@@ -62,6 +64,15 @@ def compose_scans(
 ) -> Scans:
     """Build them, and start what they do by themselves."""
     read_snapshots = ReadSnapshots(snapshots=_open_snapshots(settings, frame), facts=facts)
+    read_cached = ReadCached(
+        rows=rim.cache.rows,
+        scans=rim.cache.scans,
+        warmth=rim.cache.warmth,
+        facts=facts,
+        watermarks=watermarks,
+        warm_jobs=warm_jobs,
+        store_name=store_name,
+    )
     run_scan = RunScan(
         store=rim.store,
         plans=MakePlans(
@@ -70,15 +81,7 @@ def compose_scans(
         watermarks=watermarks,
         read_by_id=ReadById(facts=facts),
         read_ranked=ReadRanked(),
-        read_cached=ReadCached(
-            rows=rim.cache.rows,
-            scans=rim.cache.scans,
-            warmth=rim.cache.warmth,
-            facts=facts,
-            watermarks=watermarks,
-            warm_jobs=warm_jobs,
-            store_name=store_name,
-        ),
+        read_cached=read_cached,
         threads_default=settings.scan_threads,
     )
     observer = ScanMetrics(frame.registry)
@@ -119,7 +122,11 @@ def compose_scans(
     count = CountRows(
         read_snapshots=read_snapshots, run_scan=run_scan, observer=observer, monotonic=monotonic
     )
-    return Scans(count=count, jobs=scan_jobs)
+    return Scans(
+        count=count,
+        jobs=scan_jobs,
+        count_cached_values=CountCachedValues(read_cached=read_cached),
+    )
 
 
 def _open_snapshots(settings: GatewaySettings, frame: ServiceFrame) -> LatestSnapshots:

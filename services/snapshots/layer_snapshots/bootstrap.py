@@ -12,7 +12,6 @@ from typing import Final
 import msgspec
 
 from layer.cache.v1 import cache_pb2_grpc
-from layer.gateway.v1 import gateway_pb2_grpc
 from layer.snapshots.v1 import snapshots_pb2, snapshots_pb2_grpc
 from layer_kit.clock import epoch_milliseconds, monotonic
 from layer_kit.configuration import ConfigurationError
@@ -204,7 +203,7 @@ def _open_rows(settings: SnapshotsSettings, frame: ServiceFrame, metrics: Snapsh
     channel = open_channel(settings.gateway_address)
     frame.resources.push_async_callback(channel.close)
     return GatewayRows(
-        gateway_pb2_grpc.GatewayServiceStub(channel),
+        channel,
         api_key=settings.gateway_api_key.get_secret_value(),
         waited=metrics.paused,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +28,18 @@ class ValuePage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CachedCounts:
+    """The values of a field in the rows that the cache holds."""
+
+    row_count: int
+    counts: Mapping[str, int]
+    distinct_count: int
+    is_truncated: bool
+    """Whether there were more distinct values than a histogram may hold."""
+    warmed_through_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """Which values of which rows are wanted."""
 
@@ -46,7 +58,7 @@ class Wanted:
 class Rows(Protocol):
     """The rows of a namespace, read through the gateway.
 
-    Both methods raise ``UnavailableError``, ``UpstreamError``, ``DeadlineError`` or
+    All methods raise ``UnavailableError``, ``UpstreamError``, ``DeadlineError`` or
     ``QuotaExceededError`` once patience has run out, ``NotFoundError`` when there is no such
     namespace, and what the gateway says of a filter that it refuses.
     """
@@ -58,6 +70,10 @@ class Rows(Protocol):
 
     async def figures(self, namespace: Namespace, authorization: str) -> NamespaceFigures:
         """Return what is known of a namespace."""
+        ...
+
+    async def cached(self, wanted: Wanted) -> CachedCounts | None:
+        """Count the one field over the rows in the cache; None unless it holds them all."""
         ...
 
     def values(self, wanted: Wanted) -> AsyncIterator[ValuePage]:

@@ -14,19 +14,21 @@ import msgspec
 
 from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from layer_kit.errors import LayerError, NotFoundError
+from layer_kit.errors import LayerError, NotFoundError, PreconditionError
 from layer_kit.rpc.errors import status_code, to_status
 
 Row = Mapping[str, Any]
 """Attributes of a row; ``id`` and ``_at``, when it was written, among them."""
 
 
-class RowsGateway(gateway_pb2_grpc.GatewayServiceServicer):
+class RowsGateway(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.ScanServiceServicer):
     """Streams the rows of its namespaces."""
 
     def __init__(self) -> None:
         self.namespaces: dict[str, Sequence[Row]] = {}
         self.watermark_ms: int | None = 1779999999500
+        self.cached: Mapping[str, int] | None = None
+        """What the cache is to have counted of any field, as of the watermark."""
         self.gate = asyncio.Event()
         """While it is not set, a stream waits before its second page."""
         self.gate.set()
@@ -69,6 +71,19 @@ class RowsGateway(gateway_pb2_grpc.GatewayServiceServicer):
                 await _abort(self.failures.pop(0), context)
             yield _message(rows[start : start + request.page_size], request.attribute_names)
 
+    async def CountCachedValues(
+        self, request: gateway_pb2.CountCachedValuesRequest, context: Any
+    ) -> gateway_pb2.CountCachedValuesResponse:
+        if self.cached is None:
+            await _abort(PreconditionError("CACHE_NOT_WHOLE", "It is not warm."), context)
+        counts = self.cached or {}
+        return gateway_pb2.CountCachedValuesResponse(
+            row_count=sum(counts.values()),
+            values=[gateway_pb2.ScanValue(value=v, row_count=n) for v, n in counts.items()],
+            distinct_count=len(counts),
+            warmed_through_ms=self.watermark_ms or 0,
+        )
+
     async def _rows(self, namespace: str, context: Any) -> Sequence[Row]:
         if namespace not in self.namespaces:
             error = NotFoundError("NAMESPACE_NOT_FOUND", f"There is no namespace {namespace}.")
@@ -82,6 +97,7 @@ async def rows_gateway() -> AsyncIterator[tuple[RowsGateway, str]]:
     gateway = RowsGateway()  # type: ignore[abstract]  # other calls are not offered
     server = grpc.aio.server()
     gateway_pb2_grpc.add_GatewayServiceServicer_to_server(gateway, server)
+    gateway_pb2_grpc.add_ScanServiceServicer_to_server(gateway, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -11,12 +11,15 @@ import grpc.aio
 
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from layer_gateway.application.admission import Admission
+from layer_gateway.application.scanning.cached_values import CountCachedValues
 from layer_gateway.application.scanning.counting import CountRows
 from layer_gateway.application.scanning.requests import ScanRequest
 from layer_gateway.application.scanning.scan_jobs import ScanJobs
 from layer_gateway.domain.access import Scope
 from layer_gateway.rpc.callers import admitted
 from layer_gateway.rpc.scans import (
+    cached_values_response,
+    cached_values_scan,
     count_response,
     job_message,
     jobs_page,
@@ -37,6 +40,7 @@ class ScanServicer(gateway_pb2_grpc.ScanServiceServicer):
     admission: Admission
     count_rows: CountRows
     scan_jobs: ScanJobs
+    count_cached_values: CountCachedValues
 
     async def CountRows(
         self, request: gateway_pb2.CountRowsRequest, context: Context
@@ -85,6 +89,17 @@ class ScanServicer(gateway_pb2_grpc.ScanServiceServicer):
             parse_namespace(request.namespace), request.job_id, offset=offset, limit=limit
         )
         return results_response(page)
+
+    async def CountCachedValues(
+        self, request: gateway_pb2.CountCachedValuesRequest, context: Context
+    ) -> gateway_pb2.CountCachedValuesResponse:
+        caller = await admitted(self.admission, Scope.READ, context)
+        asked = ScanRequest(
+            namespace=parse_namespace(request.namespace),
+            scan=cached_values_scan(request),
+            caller=caller,
+        )
+        return cached_values_response(await self.count_cached_values(asked))
 
     async def DeleteScanJob(
         self, request: gateway_pb2.DeleteScanJobRequest, context: Context

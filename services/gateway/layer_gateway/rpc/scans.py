@@ -9,6 +9,7 @@ from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2
 from layer_gateway.application.job_records import JobStatus
 from layer_gateway.application.jobs import JOBS_KEPT_MAX
+from layer_gateway.application.scanning.cached_values import CachedValues
 from layer_gateway.application.scanning.scan_job import ScanJob
 from layer_gateway.application.scanning.scan_jobs import ResultPage
 from layer_gateway.domain.scans import CountAnswer, ServedBy
@@ -162,6 +163,39 @@ def results_response(page: ResultPage) -> gateway_pb2.ReadScanResultsResponse:
         return gateway_pb2.ReadScanResultsResponse(ids=page.items, total_count=page.total)
     values = (gateway_pb2.ScanValue(value=value, row_count=n) for value, n in page.items)
     return gateway_pb2.ReadScanResultsResponse(values=values, total_count=page.total)
+
+
+def cached_values_scan(request: gateway_pb2.CountCachedValuesRequest) -> Scan:
+    """Return the scan that counting values of cached rows is.
+
+    Raises:
+        InvalidRequestError: ``FIELD_MISSING``, ``FILTER_INVALID``, ``VALUE_INVALID``,
+            ``PAGE_SIZE_NEGATIVE``.
+    """
+    if not request.attribute_name:
+        raise InvalidRequestError("FIELD_MISSING", "attribute_name names the attribute to count.")
+    has_filter = request.HasField("filter")
+    return Scan(
+        mode=ScanMode.VALUES,
+        source=ScanSource.CACHE,
+        filter=raw(filter_json(request.filter, "filter")) if has_filter else None,
+        field=request.attribute_name,
+        page_size=page_size(request.page_size, default=PAGE_SIZE_DEFAULT, most=RESULTS_MAX),
+    )
+
+
+def cached_values_response(found: CachedValues) -> gateway_pb2.CountCachedValuesResponse:
+    facet = found.facet
+    return gateway_pb2.CountCachedValuesResponse(
+        row_count=found.row_count,
+        values=[
+            gateway_pb2.ScanValue(value=value, row_count=count)
+            for value, count in facet.counts.items()
+        ],
+        distinct_count=facet.distinct_count,
+        is_truncated=facet.is_truncated,
+        warmed_through_ms=found.warmed_through_ms,
+    )
 
 
 def _source(source: int) -> ScanSource:

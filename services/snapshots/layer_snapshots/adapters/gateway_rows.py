@@ -19,9 +19,12 @@ from layer_kit.errors import (
 from layer_kit.names import Namespace
 from layer_kit.rpc.context import outgoing_metadata
 from layer_kit.rpc.errors import from_rpc_error
-from layer_snapshots.ports import NamespaceFigures, ValuePage, Wanted
+from layer_snapshots.ports import CachedCounts, NamespaceFigures, ValuePage, Wanted
 
 FIGURES_TIMEOUT_S: Final = 30.0
+CACHED_TIMEOUT_S: Final = 600.0
+"""A scan of the cache takes time in proportion to what that holds."""
+
 PAGE_TIMEOUT_S: Final = 150.0
 """For one page; the gateway waits for the store for two minutes."""
 
@@ -46,13 +49,14 @@ class GatewayRows:
 
     def __init__(
         self,
-        stub: gateway_pb2_grpc.GatewayServiceStub,
+        channel: grpc.aio.Channel,
         *,
         api_key: str,
         waited: Callable[[str], None],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._stub = stub
+        self._stub = gateway_pb2_grpc.GatewayServiceStub(channel)
+        self._scans = gateway_pb2_grpc.ScanServiceStub(channel)
         self._authorization = f"Bearer {api_key}" if api_key else ""
         self._waited = waited
         self._sleep = sleep
@@ -75,6 +79,31 @@ class GatewayRows:
         return NamespaceFigures(
             row_count=found.row_count if found.HasField("row_count") else None,
             watermark_ms=found.layer.stable_as_of_ms if has_watermark else None,
+        )
+
+    async def cached(self, wanted: Wanted) -> CachedCounts | None:
+        request = gateway_pb2.CountCachedValuesRequest(
+            namespace=wanted.namespace,
+            attribute_name=wanted.fields[0],
+            page_size=wanted.page_size,
+        )
+        if wanted.filter:
+            request.filter.CopyFrom(common_pb2.Filter.FromString(wanted.filter))
+        try:
+            found = await self._scans.CountCachedValues(
+                request, metadata=self._metadata(wanted.authorization), timeout=CACHED_TIMEOUT_S
+            )
+        except grpc.aio.AioRpcError as error:
+            refused = from_rpc_error(error)
+            if refused.reason == "CACHE_NOT_WHOLE":
+                return None
+            raise refused from error
+        return CachedCounts(
+            row_count=found.row_count,
+            counts={one.value: one.row_count for one in found.values},
+            distinct_count=found.distinct_count,
+            is_truncated=found.is_truncated,
+            warmed_through_ms=found.warmed_through_ms,
         )
 
     async def values(self, wanted: Wanted) -> AsyncIterator[ValuePage]:
@@ -135,6 +164,9 @@ class NoRows:
     has_key = False
 
     async def figures(self, namespace: Namespace, authorization: str) -> NamespaceFigures:
+        raise _no_gateway()
+
+    async def cached(self, wanted: Wanted) -> CachedCounts | None:
         raise _no_gateway()
 
     async def values(self, wanted: Wanted) -> AsyncIterator[ValuePage]:

@@ -17,7 +17,7 @@ from layer_kit.names import Namespace
 from layer_snapshots.application.bodies import Bodies
 from layer_snapshots.application.jobs import HeldJob, JobLostError, Jobs
 from layer_snapshots.application.latest import Latest
-from layer_snapshots.domain.content import Counting, Snapshot, body_of
+from layer_snapshots.domain.content import Body, Counting, Snapshot, body_of, content_of
 from layer_snapshots.domain.jobs import Job, JobStatus, Source
 from layer_snapshots.domain.limits import (
     JOB_ATTEMPTS_MAX,
@@ -202,9 +202,12 @@ class CountingJobs:
             job.stable_as_of = stored.body.watermark_ms
             job.documents_scanned = sum(counts.values())
             return
+        if job.source is not Source.ORIGIN and await self._read_cached(job, authorization):
+            return
         if job.source is Source.CACHE:
             raise PreconditionError(
-                "CACHE_NOT_COUNTED", "rows are counted upstream; ask for auto or origin"
+                "CACHE_NOT_WHOLE",
+                "the cache does not hold the namespace as a whole, or cannot tell which rows match",
             )
         await self._read(job, authorization)
 
@@ -230,6 +233,36 @@ class CountingJobs:
         else:
             why = f"the latest snapshot has no histogram of {job.field}"
         raise PreconditionError("NOT_STORED", why)
+
+    async def _read_cached(self, job: Job, authorization: str) -> bool:
+        """Count what the cache holds if that is all; tell whether it was."""
+        found = await self.rows.cached(
+            Wanted(
+                namespace=Namespace(job.namespace),
+                fields=[job.field],
+                as_of_ms=self.now_ms(),
+                filter=job.filter,
+                page_size=job.page_size,
+                authorization=authorization,
+            )
+        )
+        if found is None:
+            return False
+        job.effective_source, job.stable_as_of = Source.CACHE, found.warmed_through_ms
+        job.documents_scanned = found.row_count
+        content = content_of(
+            job.field,
+            found.counts,
+            row_count=found.row_count,
+            distinct_count=found.distinct_count,
+            is_truncated=found.is_truncated,
+        )
+        await self._store(job, body_of(job.namespace, found.warmed_through_ms, content))
+        return True
+
+    async def _store(self, job: Job, body: Body) -> None:
+        await self.bodies.put_partial(body)
+        job.sha = body.sha
 
     async def _read(self, job: Job, authorization: str) -> None:
         namespace = Namespace(job.namespace)
@@ -258,9 +291,7 @@ class CountingJobs:
             job.documents_scanned = counting.row_count
             if figures.row_count and not job.filter:
                 job.progress = min(0.99, counting.row_count / figures.row_count)
-        body = body_of(namespace, watermark_ms, counting.content())
-        await self.bodies.put_partial(body)
-        job.sha = body.sha
+        await self._store(job, body_of(namespace, watermark_ms, counting.content()))
 
     async def _figures(self, namespace: Namespace, authorization: str) -> NamespaceFigures:
         """Ask the gateway, for a while until it knows the watermark."""

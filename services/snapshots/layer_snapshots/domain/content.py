@@ -148,6 +148,17 @@ class Counting:
         return Content(fields, skipped, self.row_count)
 
 
+def content_of(
+    name: str, counts: Mapping[str, int], *, row_count: int, distinct_count: int, is_truncated: bool
+) -> Content:
+    """Return the content of one field that was counted elsewhere."""
+    if is_truncated:
+        skipped = SkippedField(name=name, distinct_observed=distinct_count, cap=DISTINCT_MAX)
+        return Content([], [skipped], row_count)
+    values = [ValueCount(v, n) for v, n in sorted(counts.items())]
+    return Content([Field(name, values)], [], row_count)
+
+
 def canonical(content: Content) -> bytes:
     """Return the text that is hashed: compact JSON, keys alphabetical, nothing escaped in vain."""
     return _CANONICAL.encode(content)

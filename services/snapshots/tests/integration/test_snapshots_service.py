@@ -252,6 +252,35 @@ async def test_a_job_is_answered_from_the_latest_snapshot_where_that_has_the_fie
         assert failed.error
 
 
+async def test_a_job_is_answered_from_a_cache_that_is_whole(
+    replicas: list[SnapshotsClient], gateway: RowsGateway
+) -> None:
+    client = replicas[0]
+    source = snapshots_pb2.SNAPSHOT_SOURCE_CACHE
+    failed = await client.ended_job((await client.start_job("kind", source=source)).job_id)
+    assert failed.state == common_pb2.JOB_STATE_FAILED
+    assert "cache" in failed.error
+
+    gateway.cached = {"saw": 3, "drill": 1}
+    try:
+        jobs = [
+            await client.ended_job((await client.start_job("kind", source=one)).job_id)
+            for one in (source, snapshots_pb2.SNAPSHOT_SOURCE_AUTO)
+        ]
+    finally:
+        gateway.cached = None
+
+    for job in jobs:
+        assert (job.effective_source, job.scanned_row_count) == (source, 4)
+        assert job.stable_as_of_ms == WATERMARK_MS
+    found = await client.snapshot(jobs[0].sha)
+    assert [(one.value, one.row_count) for one in found.fields[0].values] == [
+        ("drill", 1),
+        ("saw", 3),
+    ]
+    assert not gateway.requests
+
+
 @pytest.mark.usefixtures("gateway")
 async def test_a_job_of_the_same_request_is_started_once(replicas: list[SnapshotsClient]) -> None:
     client = replicas[0]

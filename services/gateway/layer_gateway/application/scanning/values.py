@@ -19,11 +19,19 @@ class ValuesTaking:
         type_: The attribute's; empty where it is not known.
     """
 
-    def __init__(self, field: str, type_: str, *, distinct_max: int = DISTINCT_MAX) -> None:
+    def __init__(
+        self,
+        field: str,
+        type_: str,
+        *,
+        distinct_max: int = DISTINCT_MAX,
+        bytes_max: int = BYTES_MAX,
+    ) -> None:
         self.field = field
         self.rows_count = 0
         self._type = type_
         self._distinct_max = distinct_max
+        self._bytes_max = bytes_max
         self.reset()
 
     def take(self, part: int, page: Page) -> None:
@@ -32,4 +40,4 @@ class ValuesTaking:
 
     def reset(self) -> None:
         self.rows_count = 0
-        self.facet = Facet(self._type, distinct_max=self._distinct_max, bytes_max=BYTES_MAX)
+        self.facet = Facet(self._type, distinct_max=self._distinct_max, bytes_max=self._bytes_max)
