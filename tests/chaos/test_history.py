@@ -177,6 +177,12 @@ async def _run(world: World, store_url: str, traffic: AsyncExitStack) -> None:
                 await gateways[1].kill()
         for task in tasks:
             task.cancel()
+    await eventually(partial(_is_delivered, world.folder / "a"))
+
+
+async def _is_delivered(spool: Path) -> bool:
+    """Tell whether the history takes what a gateway has, so that its stop leaves nothing."""
+    return not list(spool.glob("*.batch"))
 
 
 async def _break(world: World, number: int) -> None:

@@ -39,6 +39,7 @@ LINGER_S: Final = 0.05
 
 RETRY_S_MIN: Final = 0.1
 RETRY_S_MAX: Final = 5.0
+CLOSE_RETRY_S: Final = 0.2
 EVENT_OVERHEAD_BYTES: Final = 500
 
 
@@ -93,11 +94,19 @@ class HistoryQueue:
             await self._send()
 
     async def close(self, grace_s: float) -> None:
-        """Deliver what is left; what is not delivered within ``grace_s`` stays in the spool."""
+        """Deliver what is left; what is not delivered within ``grace_s`` stays in the spool.
+
+        The history may be restarting at the same time, so this tries for as long as it may.
+        """
         self._deliver_until_s = self._clock() + grace_s
-        self._retry_at_s = 0.0
         async with self._turn:
-            await self._send()
+            while True:
+                self._retry_at_s = 0.0
+                await self._send()
+                is_done = self._spool.is_empty and not self._queue
+                if is_done or self._clock() + CLOSE_RETRY_S > self._deliver_until_s:
+                    break
+                await asyncio.sleep(CLOSE_RETRY_S)
             self._stream.close()
             self._spool.close()
 

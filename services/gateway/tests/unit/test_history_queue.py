@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import grpc
+import grpc.aio
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -14,8 +18,10 @@ from layer_gateway.adapters.history_spool import MemorySpool
 from layer_gateway.adapters.history_stream import HistoryStream
 from layer_gateway.domain.history import Clicked, Queried
 from layer_gateway.metrics import HistoryMetrics
+from layer_kit.clock import monotonic
 from layer_kit.names import Namespace
 from layer_kit.rpc.client import open_channel
+from layer_testing.edge_calls import eventually
 
 BOOKS = Namespace("books")
 ROOM = 200
@@ -27,9 +33,8 @@ class Queue:
     def __init__(self, stream: HistoryStream) -> None:
         self.registry = CollectorRegistry()
         self.spool = MemorySpool(ROOM)
-        self.now_s = 0.0
         metrics = HistoryMetrics(self.registry)
-        self.queue = HistoryQueue(stream, self.spool, metrics, clock=lambda: self.now_s)
+        self.queue = HistoryQueue(stream, self.spool, metrics, clock=monotonic)
 
     @property
     def dropped(self) -> float:
@@ -44,6 +49,29 @@ class Queue:
             found += [event.query.event_time_ns for event in batch.events]
             self.spool.drop_oldest()
         return found
+
+
+class Taking:
+    """The part of a history that takes events, all of them."""
+
+    def __init__(self) -> None:
+        self.moments: list[int] = []
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        append = grpc.stream_stream_rpc_method_handler(
+            self._append,
+            request_deserializer=history_pb2.AppendEventsRequest.FromString,
+            response_serializer=history_pb2.AppendEventsResponse.SerializeToString,
+        )
+        name = history_pb2.DESCRIPTOR.services_by_name["HistoryService"].full_name
+        return grpc.method_handlers_generic_handler(name, {"AppendEvents": append})
+
+    async def _append(
+        self, requests: AsyncIterator[history_pb2.AppendEventsRequest], context: object
+    ) -> AsyncIterator[history_pb2.AppendEventsResponse]:
+        async for request in requests:
+            self.moments += [event.query.event_time_ns for event in request.events]
+            yield history_pb2.AppendEventsResponse(batch_number=request.batch_number)
 
 
 @pytest.fixture
@@ -89,6 +117,29 @@ async def test_what_is_not_taken_is_spooled_in_order_and_beyond_the_budget_dropp
     assert 1 < away.spool.size_bytes <= ROOM
     assert (away.spooled(), away.dropped) == (list(range(1, told)), 1)
     assert away.queue.spooled_bytes == 0
+
+
+async def test_a_close_delivers_to_a_history_that_comes_back_in_time(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path / 'h.sock'}"
+    history = Taking()
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((history.handler(),))
+    server.add_insecure_port(f"unix:{tmp_path / 'elsewhere.sock'}")
+    async with open_channel(address, retries=False) as channel:
+        queue = Queue(HistoryStream(history_pb2_grpc.HistoryServiceStub(channel)))
+        for n in range(1, 4):
+            queue.queue.record(searched(n))
+        closing = asyncio.create_task(queue.queue.close(30.0))
+
+        async def has_failed_once() -> bool:
+            return not queue.spool.is_empty
+
+        await eventually(has_failed_once)
+        await server.start()
+        (tmp_path / "elsewhere.sock").rename(tmp_path / "h.sock")
+        await closing
+    await server.stop(None)
+    assert (history.moments, queue.spool.is_empty) == ([1, 2, 3], True)
 
 
 async def test_a_close_keeps_what_it_cannot_deliver(away: Queue) -> None:
