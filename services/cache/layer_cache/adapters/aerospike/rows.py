@@ -6,7 +6,8 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from layer_cache.adapters.aerospike.client import NAMESPACE_BIN, Client
+from layer_cache.adapters.aerospike.client import Client
+from layer_cache.adapters.aerospike.driver import NAMESPACE_BIN
 from layer_cache.adapters.aerospike.facts import Facts
 from layer_cache.adapters.aerospike.flights import Flights
 from layer_cache.adapters.aerospike.ledger import AerospikeLedger
