@@ -86,24 +86,34 @@ class UpstreamClient:
             UnavailableError: ``UPSTREAM_POOL_FULL``, ``UPSTREAM_CLIENT_CLOSED``.
             InvalidRequestError: ``UPSTREAM_REQUEST_INVALID``.
         """
-        pieces: list[Piece]
         if isinstance(body, bytes):
-            pieces, body_bytes = [body], len(body)
+            pieces: Sequence[Piece] = (body,) if body else ()
+            body_bytes = len(body)
         else:
-            pieces, body_bytes = [*body], sum(map(len, body))
-        if timeout_s is None:
-            timeout_s = self._limits.total_timeout_s
-        request = OutgoingRequest(
-            head=self._head.encode(method, target, headers, body_bytes),
-            body=pieces if body_bytes else [],
-            is_head=method == b"HEAD",
-            is_streaming_allowed=stream,
-            deadline_s=self._monotonic() + timeout_s,
-        )
-        may_replay = method in IDEMPOTENT_METHODS if idempotent is None else idempotent
+            pieces, body_bytes = body, sum(map(len, body))
+        now_s = self._monotonic()
+        deadline_s = now_s + (self._limits.total_timeout_s if timeout_s is None else timeout_s)
+        head = self._head.encode(method, target, headers, body_bytes)
+        request = OutgoingRequest(head, pieces, method == b"HEAD", stream, deadline_s)
         self._inflight_count += 1
         try:
-            return await self._send(request, may_replay=may_replay)
+            connection = self._pool.take_idle()
+            if connection is None:
+                connection = await self._pool.acquire(deadline_s)
+                now_s = self._monotonic()
+            is_reused = connection.requests_count > 0
+            answer = connection.send(request, now_s)
+            try:
+                return await answer
+            except asyncio.CancelledError:
+                await _give_up(connection, answer)
+                raise
+            except UpstreamError:
+                if idempotent is None:
+                    idempotent = method in IDEMPOTENT_METHODS
+                if not (idempotent and is_reused and connection.was_unanswered):
+                    raise
+            return await self._replay(request)
         finally:
             self._inflight_count -= 1
 
@@ -111,29 +121,15 @@ class UpstreamClient:
         """Close every connection; requests in flight fail. Idempotent."""
         self._pool.close()
 
-    async def _send(self, request: OutgoingRequest, *, may_replay: bool) -> UpstreamResponse:
-        connection = self._pool.take_idle() or await self._pool.acquire(request.deadline_s)
-        is_reused = connection.requests_count > 0
-        try:
-            return await self._exchange(connection, request)
-        except UpstreamError:
-            if not (may_replay and is_reused and connection.was_unanswered):
-                raise
+    async def _replay(self, request: OutgoingRequest) -> UpstreamResponse:
         if self._replays is not None:
             self._replays.inc()
         connection = await self._pool.acquire(request.deadline_s, is_fresh=True)
-        return await self._exchange(connection, request)
-
-    async def _exchange(self, connection: Connection, request: OutgoingRequest) -> UpstreamResponse:
         answer = connection.send(request, self._monotonic())
         try:
             return await answer
         except asyncio.CancelledError:
-            if answer.cancelled():
-                connection.discard()
-            elif answer.exception() is None:
-                # It came in the same turn; the connection may already be somebody else's.
-                await answer.result().aclose()
+            await _give_up(connection, answer)
             raise
 
     def _register_metrics(self, registry: CollectorRegistry) -> None:
@@ -156,3 +152,12 @@ class UpstreamClient:
             "Requests sent again because a kept-alive connection turned out to be gone.",
             registry=registry,
         )
+
+
+async def _give_up(connection: Connection, answer: asyncio.Future[UpstreamResponse]) -> None:
+    """End an exchange for whose answer nobody waits any longer."""
+    if answer.cancelled():
+        connection.discard()
+    elif answer.exception() is None:
+        # It came in the same turn; the connection may already be somebody else's.
+        await answer.result().aclose()

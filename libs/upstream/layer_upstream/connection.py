@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol, cast
 
 from layer_kit.errors import LayerError
 from layer_upstream.faults import closed, timed_out, too_large
@@ -27,8 +27,7 @@ class Owner(Protocol):
     def discarded(self, connection: Connection) -> None: ...
 
 
-@dataclass(slots=True, kw_only=True)
-class OutgoingRequest:
+class OutgoingRequest(NamedTuple):
     """One request as it goes on the wire; may be sent more than once.
 
     Attributes:
@@ -36,7 +35,7 @@ class OutgoingRequest:
     """
 
     head: bytes
-    body: list[Piece]
+    body: Sequence[Piece]
     is_head: bool
     is_streaming_allowed: bool
     deadline_s: float
@@ -83,23 +82,23 @@ class Connection(asyncio.BufferedProtocol):
 
         Cancelling the future gives the connection up; :meth:`discard` does so at once.
         """
-        assert self._transport is not None
-        assert not self.is_busy
+        transport = self._transport
+        assert transport is not None
+        assert self._waiter is None
+        assert self._rest is None
+        head, body, is_head, self._is_streaming_allowed, self._deadline_s = request
         self.requests_count += 1
         self.was_unanswered = False
-        self._is_streaming_allowed = request.is_streaming_allowed
-        self._deadline_s = request.deadline_s
         self._quiet_since_s = now_s
         self._has_progressed = False
-        self._reader.begin(is_head=request.is_head)
+        self._reader.begin(is_head=is_head)
         self._waiter = waiter = self._loop.create_future()
-        body = request.body
         if not body:
-            self._transport.write(request.head)
+            transport.write(head)
         elif len(body) == 1 and len(body[0]) <= SINGLE_WRITE_BYTES_MAX:
-            self._transport.write(request.head + bytes(body[0]))
+            transport.write(b"".join((head, *body)))
         else:
-            self._transport.writelines([request.head, *body])
+            transport.writelines([head, *body])
         return waiter
 
     def check_deadlines(self, now_s: float) -> None:
@@ -162,17 +161,24 @@ class Connection(asyncio.BufferedProtocol):
         return self._read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if not self.is_busy:
+        waiter = self._waiter
+        if waiter is None and self._rest is None:
             # Nobody asked: a parting 408, or an answer that goes on. Either spoils what follows.
             self.discard()
             return
         self._has_progressed = True
+        reader = self._reader
         try:
-            self._reader.feed(self._read_buffer[:nbytes])
+            reader.feed(self._read_buffer[:nbytes])
         except LayerError as error:
             self.fail(error)
             return
-        self._deliver()
+        if waiter is not None and reader.is_complete and not waiter.done():  # as is usual
+            self._waiter = None
+            waiter.set_result(UpstreamResponse(reader.status, reader.headers, reader.take_parts()))
+            self._retire()
+        else:
+            self._deliver()
 
     def eof_received(self) -> bool:
         # Only here, since a TLS connection that is cut, and not closed, is lost without it.

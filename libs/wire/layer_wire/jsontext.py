@@ -25,6 +25,9 @@ _RAW_LIST: Final[msgspec.json.Decoder[list[msgspec.Raw]]] = msgspec.json.Decoder
 
 _LIST_OF_NUMBERS: Final = re.compile(rb"\[[ \t\r\n]*-?[0-9]")
 LONG_LIST_BYTES_MIN: Final = 512
+LIST_END_BYTES_MAX: Final = 64
+"""Among the last bytes of a list is a number; one that ends in more white space is read whole."""
+
 _STAND_IN: Final = b"-%d" % secrets.randbits(128)
 """Not to be guessed, so that no body holds it."""
 
@@ -76,7 +79,10 @@ def decode_object_around_numbers(body: bytes) -> RawObject:
         return decode_object(body)  # which can tell where the fault is
     for name, value in fields.items():
         text = bytes(value)
-        if _STAND_IN in text:
+        if text == _STAND_IN:
+            fields[name] = Raw(memoryview(body)[start:end])
+            return fields
+        if text.find(_STAND_IN) >= 0:
             fields[name] = Raw(text.replace(_STAND_IN, body[start:end]))
             return fields
     return decode_object(body)  # it was a part of a name
@@ -91,7 +97,7 @@ def _long_list_of_numbers(body: bytes) -> tuple[int, int] | None:
             return None  # nor does any later list; to look for each of their ends would take long
         if end - start >= LONG_LIST_BYTES_MIN:
             is_plain = all(body.find(mark, start + 1, end) < 0 for mark in (b'"', b"[", b"{"))
-            is_ended = body[start : end - 1].rstrip(b" \t\r\n")[-1:].isdigit()
+            is_ended = body[end - LIST_END_BYTES_MAX : end - 1].rstrip(b" \t\r\n")[-1:].isdigit()
             return (start, end) if is_plain and is_ended else None
         opening = _LIST_OF_NUMBERS.search(body, opening.end())
     return None

@@ -128,8 +128,10 @@ class LayerQuery:
 
 def is_native(fields: RawObject) -> bool:
     """Tell whether a query is the store's own, to be passed on untouched."""
-    if any(has(fields, name) for name in NATIVE_FIELDS.intersection(fields)):
-        return True
+    if not NATIVE_FIELDS.isdisjoint(fields):
+        for name in NATIVE_FIELDS.intersection(fields):
+            if not is_null(fields[name]):
+                return True
     return has(fields, "rank_by") and not has(fields, "top_k")
 
 

@@ -125,7 +125,7 @@ class DataMetrics:
         duration, upstream, overhead = found
         duration.observe(seconds)
         upstream.observe(upstream_s)
-        overhead.observe(max(0.0, seconds - upstream_s))
+        overhead.observe(seconds - upstream_s if upstream_s < seconds else 0.0)
 
     def _histogram(self, name: str, bounds: tuple[float, ...] = SECONDS_BUCKETS) -> Histograms:
         told = metric_named(name)

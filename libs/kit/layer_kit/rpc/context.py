@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Final
 
@@ -19,7 +19,7 @@ from opentelemetry.context import Context
 REQUEST_ID_HEADER: Final = "x-request-id"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_\-.:]{1,128}")
 
-_TRACE_FIELDS: Final = tuple(sorted(propagate.get_global_textmap().fields))
+TRACE_FIELDS: Final = frozenset(propagate.get_global_textmap().fields)
 _numbers: Final = random.Random()  # noqa: S311 -- unlike, not secret; the system's cost more
 
 request_id: ContextVar[str] = ContextVar("layer_request_id", default="")
@@ -42,14 +42,12 @@ def outgoing_metadata() -> tuple[tuple[str, str], ...]:
     return tuple(carrier.items())
 
 
-def incoming_trace(carrier: Mapping[str, str]) -> Context | None:
+def incoming_trace(field: Callable[[str], str | None]) -> Context | None:
     """Return the trace context out of a call's headers or metadata; None when they hold none.
 
-    Most calls bring none, and extracting nothing would cost more than looking for it.
+    Args:
+        field: Returns a value by its name in lower case, one of ``TRACE_FIELDS``.
     """
-    for field in _TRACE_FIELDS:
-        if field in carrier:
-            return propagate.extract(
-                {name: carrier[name] for name in _TRACE_FIELDS if name in carrier}
-            )
-    return None
+    found = {name: value for name in TRACE_FIELDS if (value := field(name)) is not None}
+    # Most calls bring none, and extracting nothing would cost more than looking for it.
+    return propagate.extract(found) if found else None

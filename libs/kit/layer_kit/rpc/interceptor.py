@@ -150,7 +150,7 @@ class _Call:
         identifier = accept_request_id(carrier.get(REQUEST_ID_HEADER))
         request_id.set(identifier)
         structlog.contextvars.bind_contextvars(request_id=identifier)
-        parent = incoming_trace(carrier)
+        parent = incoming_trace(carrier.get)
         if parent is None and not is_exporting():
             return
         if parent is not None:

@@ -12,9 +12,14 @@ from typing import Final
 class Scope(Enum):
     """A kind of request that a key may make."""
 
+    __hash__ = object.__hash__  # the one of enumerations is worked out in Python
+
     READ = "read"
     WRITE = "write"
     ADMIN = "admin"
+
+
+_ADMIN: Final = Scope.ADMIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +32,7 @@ class Grant:
 
     def allows(self, scope: Scope) -> bool:
         """Tell whether a request that needs ``scope`` may pass; ``write`` holds no ``read``."""
-        return scope in self.scopes or Scope.ADMIN in self.scopes
+        return scope in self.scopes or _ADMIN in self.scopes
 
 
 EVERYTHING: Final = frozenset(Scope)

@@ -6,9 +6,10 @@ import asyncio
 from io import BytesIO
 from typing import Final, cast
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from isal import isal_zlib
 
+from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.protocol import EdgeProtocol
 from layer_kit.errors import (
     MalformedRequestError,
@@ -36,13 +37,13 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
         SlowRequestError: ``BODY_TOO_SLOW``.
         UnavailableError: ``BODIES_TOO_MANY``.
     """
-    content, size_bytes = request.content, 0
-    if content.is_eof():  # as is usual: it came along with the head
-        body: bytes = content.read_nowait()
+    request = cast("EdgeRequest", request)
+    body = request.body_at_hand
+    if body is not None:  # as is usual: it came along with the head
         if len(body) > bytes_max:
             raise _too_large(bytes_max)
         return body
-    protocol = cast("EdgeProtocol", request.protocol)
+    content, protocol, size_bytes = request.content, request.protocol, 0
     declared_bytes = request.content_length or 0
     if declared_bytes > bytes_max:
         raise _too_large(bytes_max)
@@ -78,7 +79,8 @@ async def read_json_body(request: web.BaseRequest, bytes_max: int) -> bytes:
         MalformedRequestError: ``GZIP_MALFORMED``.
         PayloadTooLargeError: ``BODY_TOO_LARGE``, also of an inflated body.
     """
-    content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+    request = cast("EdgeRequest", request)
+    content_type = request.field("content-type") or ""
     if (
         content_type not in JSON_TYPES
         and content_type.partition(";")[0].strip().lower() not in JSON_TYPES
@@ -87,14 +89,13 @@ async def read_json_body(request: web.BaseRequest, bytes_max: int) -> bytes:
             "CONTENT_TYPE_NOT_JSON", "Send this body with `content-type: application/json`."
         )
     body = await read_body(request, bytes_max)
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING)
-    if encoding is None:
+    if b"content-encoding" not in request.fields:
         return body
-    match encoding.strip().lower():
+    match (request.field("content-encoding") or "").strip().lower():
         case "identity" | "":
             return body
         case "gzip" | "x-gzip":
-            return await _inflated(body, bytes_max, cast("EdgeProtocol", request.protocol))
+            return await _inflated(body, bytes_max, request.protocol)
         case encoding:
             raise MediaTypeError(
                 "CONTENT_ENCODING_UNKNOWN",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
@@ -13,6 +12,7 @@ from layer_gateway.http.routes import Route
 from layer_gateway.upstream_time import UpstreamTime, upstream_time
 from layer_kit.errors import CacheColdError, DeadlineError, LayerError, UpstreamError
 
+FIRST_ERROR_STATUS: Final = 400
 OK: Final = "ok"
 STORE_ERROR: Final = "tpuf_error"
 TIMEOUT: Final = "timeout"
@@ -25,7 +25,9 @@ class Tally(UpstreamTime):
     __slots__ = ("_is_cold", "_outcome")
 
     def __init__(self) -> None:
-        super().__init__()
+        self.seconds = 0.0
+        self._waiting_count = 0
+        self._since_s = 0.0
         self._outcome: str | None = None
         self._is_cold = False
         upstream_time.set(self)
@@ -34,7 +36,7 @@ class Tally(UpstreamTime):
         self._outcome = LAYER_ERROR
 
     def answered(self, response: web.StreamResponse) -> None:
-        self._outcome = OK if response.status < HTTPStatus.BAD_REQUEST else STORE_ERROR
+        self._outcome = OK if response.status < FIRST_ERROR_STATUS else STORE_ERROR
 
     def failed(self, error: LayerError) -> None:
         self._is_cold = isinstance(error, CacheColdError)

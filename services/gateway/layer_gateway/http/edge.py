@@ -15,9 +15,7 @@ from http import HTTPStatus
 from typing import Final
 
 import structlog
-from aiohttp import hdrs, web
-from multidict import istr
-from opentelemetry.context import Context
+from aiohttp import web
 
 from layer_gateway.application.admission import Admission
 from layer_gateway.application.cache_states import CacheStates, shown
@@ -42,6 +40,7 @@ from layer_kit.errors import (
 from layer_kit.health import Health
 from layer_kit.rpc.context import (
     REQUEST_ID_HEADER,
+    TRACE_FIELDS,
     accept_request_id,
     incoming_trace,
     request_id,
@@ -53,7 +52,7 @@ log = structlog.get_logger(__name__)
 
 KEEPALIVE_TIMEOUT_S: Final = 75.0
 PUBLIC: Final = "public"
-REQUEST_ID_FIELD: Final = istr(REQUEST_ID_HEADER)
+TRACES: Final = frozenset(name.encode() for name in TRACE_FIELDS)
 METRICS_FIELDS: Final = ((b"content-type", CONTENT_TYPE.encode()),)
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -88,16 +87,18 @@ class Edge:
         path = request.path_only
         found = None if path in PUBLIC_PATHS else route(request.method, path)
         operation = PUBLIC if found is None else found.operation
-        parent = incoming_trace(request.headers)
-        if parent is None and not is_exporting():
-            return self._answered(request, found, operation)
-        return self._traced(request, found, operation, parent)
+        is_traced = is_exporting() or not TRACES.isdisjoint(request.fields)
+        answered = self._answered(request, found, operation)
+        return self._traced(request, operation, answered) if is_traced else answered
 
     async def _traced(
-        self, request: EdgeRequest, found: Route | None, operation: str, parent: Context | None
+        self,
+        request: EdgeRequest,
+        operation: str,
+        answered: Coroutine[None, None, web.StreamResponse],
     ) -> web.StreamResponse:
-        with server_span(f"http.{operation}", parent) as span:
-            response = await self._answered(request, found, operation)
+        with server_span(f"http.{operation}", incoming_trace(request.field)) as span:
+            response = await answered
             span.set_attribute("http.response.status_code", response.status)
         return response
 
@@ -106,7 +107,7 @@ class Edge:
     ) -> web.StreamResponse:
         """Answer a request, whatever happens, and tell metrics and log of it."""
         started = time.perf_counter()
-        identifier = accept_request_id(request.headers.get(REQUEST_ID_FIELD))
+        identifier = accept_request_id(request.field(REQUEST_ID_HEADER))
         request_id.set(identifier)
         reason, tally = None, Tally()
         response: web.StreamResponse
@@ -117,21 +118,21 @@ class Edge:
             elif found.operation in PUBLIC_OPERATIONS:
                 response = await self._table[found.operation](request, found)
             else:
-                authorization = request.headers.get(hdrs.AUTHORIZATION)
+                bearer = request.field("authorization")
                 scope = required_scope(request.method, request.path_only)
-                with self._admission.enter_known(
-                    authorization, scope
-                ) or await self._admission.enter(authorization, scope):
+                door = self._admission
+                admitted = door.enter_known(bearer, scope) or await door.enter(bearer, scope)
+                try:
                     _continue(request)
                     tally.admitted()
                     response = await self._table[found.operation](request, found)
                     tally.answered(response)
+                finally:
+                    admitted.give_back()
         except LayerError as error:
             reason = error.reason
             tally.failed(error)
-            response = error_answer(error)
-            if isinstance(error, DrainingError | SlowRequestError):
-                response.force_close()
+            response = _refusal(error)
         except (ConnectionError, asyncio.CancelledError):
             raise  # the caller is gone, or we are going
         except Exception:
@@ -147,14 +148,7 @@ class Edge:
         if found is not None:
             tally.count(self._data, request, found, response, seconds=seconds)
         if self._is_debugging:
-            log.debug(
-                "request_finished",
-                operation=operation,
-                status=response.status,
-                reason=reason,
-                request_id=identifier,
-                total_ms=round(seconds * 1000, 3),
-            )
+            _log_finished(operation, response, reason, identifier, seconds)
         return response
 
     async def _public(self, path: str) -> web.StreamResponse:
@@ -220,10 +214,34 @@ async def http_edge(
         await runner.cleanup()
 
 
+def _refusal(error: LayerError) -> WholeAnswer:
+    response = error_answer(error)
+    if isinstance(error, DrainingError | SlowRequestError):
+        response.force_close()
+    return response
+
+
 def _continue(request: EdgeRequest) -> None:
     """Let a caller who asked first send its body; without a router nobody else does."""
-    expected = request.headers.get(hdrs.EXPECT)
-    if expected is not None and expected.lower() == "100-continue":
+    expected = request.fields.get(b"expect")
+    if expected is not None and expected.lower() == b"100-continue":
         transport = request.protocol.transport
         if transport is not None:
             transport.write(CONTINUE)
+
+
+def _log_finished(
+    operation: str,
+    response: web.StreamResponse,
+    reason: str | None,
+    identifier: str,
+    seconds: float,
+) -> None:
+    log.debug(
+        "request_finished",
+        operation=operation,
+        status=response.status,
+        reason=reason,
+        request_id=identifier,
+        total_ms=round(seconds * 1000, 3),
+    )

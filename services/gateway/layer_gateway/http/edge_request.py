@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from aiohttp import HttpVersion, StreamReader, hdrs, web
+from aiohttp import HttpVersion, StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import StreamWriter
 from aiohttp.typedefs import RawHeaders
 from multidict import CIMultiDictProxy
+
+from layer_gateway.http.plain_reader import PlainHead
 
 if TYPE_CHECKING:
     from layer_gateway.http.protocol import EdgeProtocol
@@ -23,6 +26,9 @@ class EdgeRequest(web.BaseRequest):
     writer that only streamed answers use, and keeps what it gives out in a cache beside the object.
 
     Attributes:
+        body_at_hand: The whole body; None while more of it is to come.
+        fields: First values by name in lower case.
+        head_bytes: How long its target and its headers are together.
         path_only: The path without its query string, with its escapes.
         shape: Noted of a query: whether it filters, and whether it ranks by an expression.
         written: Noted of a write: its rows and billed bytes.
@@ -30,8 +36,10 @@ class EdgeRequest(web.BaseRequest):
     """
 
     __slots__ = (
+        "body_at_hand",
         "fetched_count",
-        "headers",
+        "fields",
+        "head_bytes",
         "keep_alive",
         "method",
         "path_only",
@@ -43,7 +51,6 @@ class EdgeRequest(web.BaseRequest):
         "written",
     )
 
-    headers: CIMultiDictProxy[str]
     keep_alive: bool
     method: str
     protocol: EdgeProtocol
@@ -51,26 +58,20 @@ class EdgeRequest(web.BaseRequest):
     raw_path: str
     version: HttpVersion
 
-    @property
-    def head_bytes(self) -> int:
-        """How long its target and its headers are together."""
-        return len(self.raw_path) + len(b"".join(chain.from_iterable(self.raw_headers)))
-
     def __init__(
         self,
-        message: RawRequestMessage,
+        message: RawRequestMessage | PlainHead,
         payload: StreamReader,
         protocol: EdgeProtocol,
         task: asyncio.Task[None],
     ) -> None:
-        self._message = message
+        self._message = cast("RawRequestMessage", message)
         self._payload = payload
         self._task = task
         self._cache: dict[str, Any] = {}
         self.protocol = self._protocol = protocol
         self.version = message.version
         self.keep_alive = not message.should_close
-        self.headers = message.headers
         self.method = message.method
         self.raw_headers = message.raw_headers
         self.raw_path = path = message.path
@@ -78,24 +79,38 @@ class EdgeRequest(web.BaseRequest):
         self.shape: tuple[bool, bool] | None = None
         self.written: tuple[int, int] | None = None
         self.fetched_count: int | None = None
+        if isinstance(message, PlainHead):
+            self.fields = message.fields
+            self.head_bytes = message.head_bytes
+            self.body_at_hand = None if message.missing_bytes else message.body
+        else:
+            self.fields = {name.lower(): value for name, value in reversed(message.raw_headers)}
+            self.head_bytes = len(path) + len(b"".join(chain.from_iterable(self.raw_headers)))
+            self.body_at_hand = payload.read_nowait() if payload.is_eof() else None
 
-    def __getattr__(self, name: str) -> Any:
-        """Make the writer when a streamed answer asks for it."""
-        if name != "_payload_writer":
-            raise AttributeError(name)
-        self._payload_writer = writer = StreamWriter(self.protocol, self._task.get_loop())
-        return writer
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        return self._message.headers
+
+    def field(self, name: str) -> str | None:
+        """Return the first value of a field by its name in lower case."""
+        value = self.fields.get(name.encode())
+        return None if value is None else value.decode("utf-8", "surrogateescape")
+
+    def open_writer(self, writer: AbstractStreamWriter | None = None) -> None:
+        """Have something that a streamed answer can be written to."""
+        self._payload_writer = writer or StreamWriter(self.protocol, self._task.get_loop())
 
     @property
     def content_length(self) -> int | None:
         """The value of ``content-length``."""
-        length = self.headers.get(hdrs.CONTENT_LENGTH)
+        length = self.fields.get(b"content-length")
         return None if length is None else int(length)
 
     @property
     def host(self) -> str:
         """What the caller calls this origin."""
-        return self.headers.get(hdrs.HOST, "")
+        return self.field("host") or ""
 
     @property
     def scheme(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import structlog
@@ -10,6 +10,7 @@ from aiohttp import web
 
 from layer_gateway.http.answers import relayed, relayed_headers
 from layer_gateway.http.bodies import read_body
+from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.ports.stores import Forwarder, Headers, StreamedAnswer
 from layer_kit.errors import LayerError
 from layer_kit.rpc.context import REQUEST_ID_HEADER, request_id
@@ -46,7 +47,7 @@ class Passthrough:
         unsent = [b"accept-encoding"] if is_awaited else []
         if body is None:
             body = await read_body(request, self._body_bytes_max)
-        elif "content-encoding" in request.headers:
+        elif b"content-encoding" in cast("EdgeRequest", request).fields:
             unsent.append(b"content-encoding")
         headers: Headers = request.raw_headers  # the client leaves out those of this hop
         if unsent:
@@ -62,8 +63,10 @@ class Passthrough:
             return await _streamed(answer, request)
         response = relayed(answer, body=answer.parts)
         fields = response.fields
-        if any(name == b"location" for name, _ in fields):
-            fields = [_at_this_origin(field, request) for field in fields]
+        for name, _ in fields:
+            if name == b"location":
+                fields = [_at_this_origin(field, request) for field in fields]
+                break
         if request.method == "HEAD":
             fields = [
                 *fields,
@@ -83,6 +86,7 @@ async def _streamed(answer: StreamedAnswer, request: web.BaseRequest) -> web.Str
     headers = relayed_headers([_at_this_origin(field, request) for field in answer.headers])
     headers[REQUEST_ID_HEADER] = request_id.get()
     stream = web.StreamResponse(status=answer.status, headers=headers)
+    cast("EdgeRequest", request).open_writer()
     try:
         await stream.prepare(request)
         if answer.body:

@@ -11,11 +11,13 @@ from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
 from layer_gateway.http.answers import WholeAnswer, error_answer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge_request import EdgeRequest
+from layer_gateway.http.plain_reader import PlainReader
 from layer_kit.errors import (
     HeadTooLargeError,
     InternalError,
@@ -80,6 +82,11 @@ class EdgeProtocol(web.RequestHandler):
         self._held_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._has_served = False
+        self._reader: PlainReader | None = PlainReader()
+        """None once aiohttp's parser reads this connection."""
+        self._body: StreamReader | None = None
+        """Of a plain request, as long as a part of it is missing."""
+        self._missing_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -89,6 +96,41 @@ class EdgeProtocol(web.RequestHandler):
         if self._head_timer is not None:
             self._head_timer.cancel()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the caller sends; aiohttp's parser reads on from whatever is not plain."""
+        if self._body is not None:
+            data = self._feed_body(self._body, data)
+        if not data or self._reader is None or self._force_close or self._close:
+            super().data_received(data)
+            return
+        head = self._reader.read(data)
+        if head is None:
+            self._reader = None
+            super().data_received(data)
+            return
+        payload = EMPTY_PAYLOAD
+        if head.missing_bytes:
+            payload = StreamReader(self, self._read_bufsize, loop=self._loop)
+            self._body, self._missing_bytes = payload, head.missing_bytes
+            payload.feed_data(head.body)
+        self._messages.append((cast("RawRequestMessage", head), payload))
+        if len(self._messages) >= self._max_msg_queue_size:
+            self._pause_reading_for_buffer()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _feed_body(self, body: StreamReader, data: bytes) -> bytes:
+        """Add ``data`` to a body; return what follows it."""
+        missing_bytes = self._missing_bytes
+        if len(data) < missing_bytes:
+            self._missing_bytes -= len(data)
+            body.feed_data(data)
+            return b""
+        self._body = None
+        body.feed_data(data[:missing_bytes])
+        body.feed_eof()
+        return data[missing_bytes:]
 
     async def hold(self, size_bytes: int) -> None:
         """Make room for a part of a body until the request at hand is answered.
@@ -187,10 +229,23 @@ class EdgeProtocol(web.RequestHandler):
             return False
         return True
 
+    def pause_reading(self) -> None:
+        """Stop reading until what has come of a body is taken."""
+        if self._reader is None:
+            super().pause_reading()
+        else:
+            self._reading_paused = True
+            self._pause_transport_reading()
+
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 -- aiohttp's
         """Go on reading if it was stopped: every chunk that is taken from a body asks for it."""
-        if self._reading_paused or self._buffer_paused:
-            super().resume_reading(resume_parser)
+        if self._reader is None:
+            if self._reading_paused or self._buffer_paused:
+                super().resume_reading(resume_parser)
+        elif self._reading_paused:
+            self._reading_paused = False
+            if not self._buffer_paused:
+                self._resume_transport_reading()
 
     def handle_error(
         self,
@@ -247,8 +302,10 @@ def _request(
     message: RawRequestMessage,
     payload: StreamReader,
     protocol: EdgeProtocol,
-    _writer: AbstractStreamWriter,
+    writer: AbstractStreamWriter,
     task: asyncio.Task[None],
 ) -> EdgeRequest:
     """Make a request as aiohttp's own loop asks for one."""
-    return EdgeRequest(message, payload, protocol, task)
+    request = EdgeRequest(message, payload, protocol, task)
+    request.open_writer(writer)
+    return request

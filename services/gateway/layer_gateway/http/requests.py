@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import web
 
@@ -45,7 +45,9 @@ def visit_of(request: web.BaseRequest) -> Visit:
         InvalidRequestError: ``TAG_INVALID`` or ``TOO_MANY_TAGS``.
     """
     return read_visit(
-        request.headers.get, epoch_s=lambda: int(time.time()), random_bits=_numbers.getrandbits
+        cast("EdgeRequest", request).field,
+        epoch_s=lambda: int(time.time()),
+        random_bits=_numbers.getrandbits,
     )
 
 
