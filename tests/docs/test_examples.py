@@ -103,3 +103,18 @@ def test_the_guide_to_stable_reads_works(system: LocalSystem) -> None:
         run(system, language, text) for language, text in examples("docs/guides/stable-reads.md")
     )
     assert printed == "['t-0', 't-1', 't-2'] True\nready True\n"
+
+
+def test_the_guide_to_functions_works(system: LocalSystem) -> None:
+    page = examples("docs/guides/functions.md")
+    printed = [run(system, language, text) for language, text in page]
+    assert printed == [
+        "3\n",
+        "2\n",
+        "premium v1\n0 1\n[('odd', 'it has no price')]\n",
+    ]
+
+
+def test_the_guide_to_workers_works(system: LocalSystem) -> None:
+    for language, text in examples("docs/guides/worker-sdk.md"):
+        assert run(system, language, text) == ""

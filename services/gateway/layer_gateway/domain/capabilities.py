@@ -90,6 +90,7 @@ TURBOPUFFER: Final = Capabilities(
         ),
         Feature("stable_reads", "Stable reads", _PAGE, _YES, "by the time of each row's write"),
         Feature("cache_warm", "Warming", _PAGE, _YES, "of the store's cache and of layer's"),
+        Feature("functions", "Functions over rows", "guides/functions", _YES, "by layer's runtime"),
         Feature("recall", "Measuring recall", _PAGE, _YES, "by the store"),
         Feature(
             "import", "Import of Arrow streams", _PAGE, Support.UNSUPPORTED, "write rows instead"

@@ -168,6 +168,22 @@ async def test_what_fails_waits_and_is_given_up_in_the_end(
     assert keys(await layer.claim(tag)) == ["t-1", "t-2"]
 
 
+async def test_an_item_that_silences_its_workers_is_given_up(
+    layer: FunctionSystem, tools: str, tag: str
+) -> None:
+    await layer.put(tag, target_namespaces=[tools], retry={"max_attempts": 1})
+    await layer.discover(tag)
+    assert len(await layer.claim(tag, lease_seconds=1)) == 3
+
+    async def is_given_up() -> bool:
+        assert await layer.claim(tag, "w2") == []
+        return bool((await layer.status(tag))["counts"] == {"failed": 3})
+
+    assert await eventually(is_given_up)
+    failed = (await layer.call("GET", f"/v2/udfs/{tag}/items/failed"))["items"]
+    assert {(one["message"], one["attempts"]) for one in failed} == {("its worker went silent", 1)}
+
+
 async def test_a_worker_that_gives_back_costs_no_attempt(
     layer: FunctionSystem, tools: str, tag: str
 ) -> None:
