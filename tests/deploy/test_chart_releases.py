@@ -82,7 +82,7 @@ def test_gateway_and_snapshots_find_each_other_and_share_a_bucket() -> None:
     gateway = release.environment("blue-gateway")
     snapshots = release.environment("blue-snapshots")
     assert gateway["LAYER_GATEWAY_SNAPSHOTS_ADDRESS"] == "dns:///blue-snapshots:7102"
-    assert snapshots["LAYER_SNAPSHOTS_GATEWAY_ADDRESS"] == "dns:///blue-gateway:7100"
+    assert snapshots["LAYER_SNAPSHOTS_GATEWAY_ADDRESS"] == "dns:///blue-gateway-grpc:7100"
     assert snapshots["LAYER_SNAPSHOTS_CACHE_ADDRESS"] == "dns:///blue-cache:7101"
     assert snapshots["LAYER_FACET_FIELDS"] == '{"books":["genre"]}'
     assert (gateway["S3_BUCKET"], snapshots["S3_BUCKET"]) == ("layer", "layer")

@@ -25,7 +25,7 @@ The umbrella chart collects under `global.peers` what its enabled subcharts expo
 {{- $root := index . 0 -}}
 {{- $service := index . 1 -}}
 {{- with dig "peers" $service dict ($root.Values.global | default dict) -}}
-{{- printf "%s%s:%d" .scheme (include "layer-common.fullname-of" (list $root $service)) (int .port) -}}
+{{- printf "%s%s%s:%d" .scheme (include "layer-common.fullname-of" (list $root $service)) (.suffix | default "") (int .port) -}}
 {{- end -}}
 {{- end }}
 
