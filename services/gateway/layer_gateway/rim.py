@@ -21,6 +21,7 @@ from layer_gateway.adapters.history_spool import (
     worker_folder,
 )
 from layer_gateway.adapters.history_stream import HistoryStream
+from layer_gateway.adapters.latest_snapshots import LatestSnapshotsClient
 from layer_gateway.adapters.membership import RENEW_INTERVAL_S
 from layer_gateway.adapters.metrics_backend import MetricsBackend
 from layer_gateway.adapters.no_functions import NoFunctions
@@ -39,6 +40,7 @@ from layer_gateway.pool.worker import this_worker
 from layer_gateway.ports.functions import Functions
 from layer_gateway.ports.history import HistoryArchive, HistoryRecorder
 from layer_gateway.ports.pipelines import Pipelines
+from layer_gateway.ports.scanning import LatestSnapshots
 from layer_gateway.ports.snapshots import SnapshotArchive, WatermarkReports
 from layer_gateway.ports.triggers import WriteTriggers
 from layer_gateway.settings import GatewaySettings
@@ -70,6 +72,7 @@ class Rim:
     archive: HistoryArchive
     snapshots: SnapshotArchive
     watermark_reports: WatermarkReports
+    latest_snapshots: LatestSnapshots
     functions: Functions
     pipelines: Pipelines
     triggers: WriteTriggers
@@ -82,7 +85,7 @@ async def open_rim(settings: GatewaySettings, declared: VectorStore, frame: Serv
     cache = await _open_cache(settings, frame)
     objects = _open_objects(settings, frame)
     recorder, archive = _open_history(settings, frame)
-    snapshots, watermark_reports = _open_snapshots(settings, frame)
+    snapshots, watermark_reports, latest_snapshots = _open_snapshots(settings, frame)
     functions, pipelines, triggers = _open_runtime(settings, frame)
     return Rim(
         store=store,
@@ -93,6 +96,7 @@ async def open_rim(settings: GatewaySettings, declared: VectorStore, frame: Serv
         archive=archive,
         snapshots=snapshots,
         watermark_reports=watermark_reports,
+        latest_snapshots=latest_snapshots,
         functions=functions,
         pipelines=pipelines,
         triggers=triggers,
@@ -185,16 +189,18 @@ def _open_runtime(
 
 def _open_snapshots(
     settings: GatewaySettings, frame: ServiceFrame
-) -> tuple[SnapshotArchive, WatermarkReports]:
+) -> tuple[SnapshotArchive, WatermarkReports, LatestSnapshots]:
     if not settings.snapshots_address:
         none = NoSnapshots()
-        return none, none
+        return none, none, none
     channel = open_channel(settings.snapshots_address)
     frame.resources.push_async_callback(channel.close)
     stub = snapshots_pb2_grpc.SnapshotsServiceStub(channel)
     batches = WatermarkBatches(stub)
     frame.loops.every(WATERMARKS_PAUSE_S, batches.send, name="watermark_reports")
-    return SnapshotArchiveService(stub, timeout_s=settings.snapshots_timeout_s), batches
+    latest = LatestSnapshotsClient(stub, monotonic=monotonic)
+    frame.resources.push_async_callback(latest.aclose)
+    return SnapshotArchiveService(stub, timeout_s=settings.snapshots_timeout_s), batches, latest
 
 
 def _open_spool(settings: GatewaySettings) -> Spool:

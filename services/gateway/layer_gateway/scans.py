@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from layer.snapshots.v1 import snapshots_pb2_grpc
-from layer_gateway.adapters.latest_snapshots import LatestSnapshotsClient, NoSnapshots
 from layer_gateway.adapters.spool_file import SpoolFile
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.jobs import Jobs
@@ -29,11 +27,9 @@ from layer_gateway.application.strong import StrongNamespaces
 from layer_gateway.application.warm_jobs import WarmJobs
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.metrics import ScanMetrics
-from layer_gateway.ports.scanning import LatestSnapshots
 from layer_gateway.rim import Rim
 from layer_gateway.settings import GatewaySettings
 from layer_kit.clock import epoch_milliseconds, monotonic
-from layer_kit.rpc.client import open_channel
 from layer_kit.service import ServiceFrame
 from layer_objects import ObjectStore, open_object_store
 
@@ -63,7 +59,7 @@ def compose_scans(
     store_name: str,
 ) -> Scans:
     """Build them, and start what they do by themselves."""
-    read_snapshots = ReadSnapshots(snapshots=_open_snapshots(settings, frame), facts=facts)
+    read_snapshots = ReadSnapshots(snapshots=rim.latest_snapshots, facts=facts)
     read_cached = ReadCached(
         rows=rim.cache.rows,
         scans=rim.cache.scans,
@@ -127,17 +123,6 @@ def compose_scans(
         jobs=scan_jobs,
         count_cached_values=CountCachedValues(read_cached=read_cached),
     )
-
-
-def _open_snapshots(settings: GatewaySettings, frame: ServiceFrame) -> LatestSnapshots:
-    if not settings.snapshots_address:
-        return NoSnapshots()
-    channel = open_channel(settings.snapshots_address)
-    frame.resources.push_async_callback(channel.close)
-    stub = snapshots_pb2_grpc.SnapshotsServiceStub(channel)
-    snapshots = LatestSnapshotsClient(stub, monotonic=monotonic)
-    frame.resources.push_async_callback(snapshots.aclose)
-    return snapshots
 
 
 def _open_local(frame: ServiceFrame) -> ObjectStore:

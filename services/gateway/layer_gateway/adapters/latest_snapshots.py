@@ -45,13 +45,6 @@ class _Known:
 _Key = tuple[Namespace, str]
 
 
-class NoSnapshots:
-    """Implements ``LatestSnapshots`` where there is no such service."""
-
-    async def latest(self, namespace: Namespace, field: str) -> FacetSnapshot | None:
-        return None
-
-
 class LatestSnapshotsClient:
     """Implements ``LatestSnapshots`` over the snapshots service."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from layer_gateway.domain.snapshots import JobWanted, SnapshotPolicy, SnapshotsPage
+from layer_gateway.ports.scanning import FacetSnapshot
 from layer_gateway.ports.snapshots import Shown
 from layer_gateway.ports.stores import Caller
 from layer_kit.errors import NotConfiguredError
@@ -18,6 +19,9 @@ class NoSnapshots:
         pass
 
     async def row_count(self, namespace: Namespace) -> int | None:
+        return None
+
+    async def latest(self, namespace: Namespace, field: str) -> FacetSnapshot | None:
         return None
 
     async def start_job(self, namespace: Namespace, wanted: JobWanted, caller: Caller) -> Shown:

@@ -32,6 +32,9 @@ REACTIVE_AT_ONCE_MAX: Final = 2
 REACTIVE_AGAIN_S: Final = 60.0
 """A background warming that failed is not tried again sooner."""
 
+RENEWED_AGAIN_S: Final = 10.0
+"""A namespace that fell behind is not brought in again sooner."""
+
 NAMESPACES_REMEMBERED_MAX: Final = 10_000
 
 Outcome = Callable[[str], None]
@@ -132,7 +135,7 @@ class WarmJobs:
             return
         if now_s < self._renewed.get(namespace, -math.inf):
             return
-        self._renewed[namespace] = now_s + REACTIVE_AGAIN_S
+        self._renewed[namespace] = now_s + RENEWED_AGAIN_S
         self._renewed.move_to_end(namespace)
         if len(self._renewed) > NAMESPACES_REMEMBERED_MAX:
             self._renewed.popitem(last=False)
