@@ -15,6 +15,8 @@ from layer_kit.telemetry.metrics import BoundedLabel
 
 PAYLOAD_BUCKETS: Final = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 
+LINES_REMEMBERED_MAX: Final = 10_000
+
 LookupResult = Literal["hit", "partial", "miss", "bypass"]
 """All rows found, some, none, or none because hits are suspended."""
 
@@ -48,6 +50,7 @@ class CacheMetrics:
             ["status"],
             registry=registry,
         )
+        self._lines: dict[tuple[Counter, Namespace, str], Counter] = {}
         self._payload = Histogram(
             "layer_cache_payload_bytes",
             "Bodies and vectors of one lookup's hits.",
@@ -59,7 +62,7 @@ class CacheMetrics:
         self, namespace: Namespace, *, asked: int, payload: Sequence[bytes], is_suspended: bool
     ) -> None:
         """Count one lookup of ``asked`` rows that found ``payload``."""
-        label, found = self._namespace(namespace), len(payload)
+        found = len(payload)
         result: LookupResult = (
             "bypass"
             if is_suspended
@@ -69,12 +72,22 @@ class CacheMetrics:
             if found == asked
             else "partial"
         )
-        self._lookups.labels(label, result).inc()
+        self._line(self._lookups, namespace, result).inc()
         if found:
-            self._rows.labels(label, "hit").inc(found)
+            self._line(self._rows, namespace, "hit").inc(found)
             self._payload.observe(sum(map(len, payload)))
         if asked > found:
-            self._rows.labels(label, "miss").inc(asked - found)
+            self._line(self._rows, namespace, "miss").inc(asked - found)
+
+    def _line(self, counter: Counter, namespace: Namespace, result: str) -> Counter:
+        """Return one line of ``counter``: finding it by its labels takes longer than counting."""
+        key = counter, namespace, result
+        line = self._lines.get(key)
+        if line is None:
+            line = counter.labels(self._namespace(namespace), result)
+            if len(self._lines) < LINES_REMEMBERED_MAX:
+                self._lines[key] = line
+        return line
 
     def count_backfill(self, *, stored: int, refused: int) -> None:
         self._backfills.labels("stored").inc(stored)

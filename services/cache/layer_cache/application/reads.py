@@ -102,18 +102,18 @@ class Reads:
         )
         if found.is_suspended:
             return found
-        position = 0
-        async for chunk in in_turns(keys):
-            entries = await self.store.get(chunk)
+        for start in range(0, len(keys), CHUNK_ROWS):
+            if start:
+                await give_way()
+            entries = await self.store.get(keys[start : start + CHUNK_ROWS])
             epoch = self.order.eras.epoch(namespace)
-            for entry in entries:
-                if (
-                    entry is not None
-                    and entry.era >= epoch
-                    and not _collect(found, position, entry, projection)
-                ):
-                    return found
-                position += 1
+            alive = [
+                (position, entry)
+                for position, entry in enumerate(entries, start)
+                if entry is not None and entry.era >= epoch
+            ]
+            if not _collect(found, alive, projection):
+                break
         return found
 
     async def backfill(
@@ -223,16 +223,17 @@ class Reads:
             await give_way()
 
 
-def _collect(found: Found, position: int, entry: Entry, projection: Projection) -> bool:
-    """Add a row to what was found; tell whether there was room for it."""
-    body = projection.of(entry.body)
-    if body is None:
-        return True
-    vectors = entry.vectors if projection.with_vectors else b""
-    found.payload_bytes += len(body) + len(vectors)
-    if found.payload_bytes > LOOKUP_BYTES_MAX:
-        return False
-    found.positions.append(position)
-    found.bodies.append(body)
-    found.vectors.append(vectors)
+def _collect(found: Found, rows: Sequence[tuple[int, Entry]], projection: Projection) -> bool:
+    """Add rows to what was found; tell whether there was room for all of them."""
+    for position, entry in rows:
+        body = projection.of(entry.body)
+        if body is None:
+            continue
+        vectors = entry.vectors if projection.with_vectors else b""
+        found.payload_bytes += len(body) + len(vectors)
+        if found.payload_bytes > LOOKUP_BYTES_MAX:
+            return False
+        found.positions.append(position)
+        found.bodies.append(body)
+        found.vectors.append(vectors)
     return True

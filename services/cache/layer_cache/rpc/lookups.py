@@ -49,7 +49,7 @@ class LookupStream:
     ) -> AsyncIterator[cache_pb2.StreamLookupsResponse]:
         """Yield answers until ``requests`` end, or the process drains, and all are answered."""
         reading = asyncio.create_task(self._read(requests))
-        reading.add_done_callback(self._notice)
+        reading.add_done_callback(lambda _: self._has_news.set())
         drained = asyncio.create_task(self._draining.wait())
         drained.add_done_callback(lambda _: reading.cancel())
         try:
@@ -73,10 +73,10 @@ class LookupStream:
                 await self._room.acquire()
                 lookup = asyncio.create_task(self._answer(numbered))
                 self._under_way.add(lookup)
-                lookup.add_done_callback(self._under_way.discard)
-                lookup.add_done_callback(self._notice)
+                lookup.add_done_callback(self._forget)
 
-    def _notice(self, _: object) -> None:
+    def _forget(self, lookup: asyncio.Task[None]) -> None:
+        self._under_way.discard(lookup)
         self._has_news.set()
 
     async def _answer(self, numbered: cache_pb2.NumberedLookup) -> None:

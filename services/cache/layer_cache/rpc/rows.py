@@ -200,10 +200,10 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         )
 
     async def _look_up(self, request: cache_pb2.LookupRowsRequest) -> Found:
-        namespace = parse_namespace(request.namespace)
+        namespace, ids = parse_namespace(request.namespace), list(request.ids)
         found = await self.reads.lookup(
             namespace,
-            request.ids,
+            ids,
             Projection(
                 with_vectors=request.with_vectors,
                 attribute_names=_attribute_names(request.attribute_names),
@@ -212,7 +212,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         )
         self.metrics.count_lookup(
             namespace,
-            asked=len(request.ids),
+            asked=len(ids),
             payload=found.bodies,
             is_suspended=found.is_suspended,
         )

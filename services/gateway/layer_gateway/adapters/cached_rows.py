@@ -111,10 +111,9 @@ class CachedRows:
         except LayerError as error:
             self._membership.lose(error)
             return CacheLookup(is_available=False)
-        rows = zip(answer.hit_positions, answer.bodies, answer.vectors, strict=True)
+        rows = map(CachedRow, answer.bodies, answer.vectors)
         return CacheLookup(
-            hits={at: CachedRow(body=body, vectors=vectors) for at, body, vectors in rows},
-            read_token=answer.read_token,
+            hits=dict(zip(answer.hit_positions, rows, strict=True)), read_token=answer.read_token
         )
 
     async def close(self) -> None:

@@ -39,7 +39,8 @@ Ask = Callable[[LookupKind, Sequence[bytes]], Coroutine[Any, Any, CacheLookup]]
 class _Batch:
     """Ids that will go in one call, each once, with their positions in it."""
 
-    answer: asyncio.Future[CacheLookup]
+    callers: list[asyncio.Future[CacheLookup]] = field(default_factory=list)
+    """Each has a future of its own: one that leaves takes nobody along."""
     positions: dict[bytes, int] = field(default_factory=dict)
     context: Context = field(default_factory=copy_context)
     """That of the first caller: the call belongs to its trace, not to that of an earlier call."""
@@ -68,9 +69,13 @@ class JoinedLookups:
         positions = batch.positions
         for id_ in ids:
             positions.setdefault(id_, len(positions))
+        answer: asyncio.Future[CacheLookup] = asyncio.get_running_loop().create_future()
+        batch.callers.append(answer)
         if len(positions) >= JOINED_IDS_MAX:
             self._send(kind, batch)
-        found = await asyncio.shield(batch.answer)  # a caller that leaves takes nobody along
+        found = await answer
+        if len(batch.callers) == 1 and len(ids) == len(positions):
+            return found  # the call was this one's alone
         rows = ((at, found.hits.get(positions[id_])) for at, id_ in enumerate(ids))
         return CacheLookup(
             hits={at: row for at, row in rows if row is not None},
@@ -80,10 +85,9 @@ class JoinedLookups:
 
     def _gather(self, kind: LookupKind) -> _Batch:
         """Begin a batch, due at the end of this turn unless a call is under way."""
-        loop = asyncio.get_running_loop()
-        batch = self._gathering[kind] = _Batch(loop.create_future())
+        batch = self._gathering[kind] = _Batch()
         if kind not in self._calls:
-            loop.call_soon(self._send, kind, batch)
+            asyncio.get_running_loop().call_soon(self._send, kind, batch)
         return batch
 
     def _send(self, kind: LookupKind, batch: _Batch) -> None:
@@ -99,12 +103,16 @@ class JoinedLookups:
     def _ended(self, kind: LookupKind, batch: _Batch, call: asyncio.Task[CacheLookup]) -> None:
         if self._calls.get(kind) is call:
             del self._calls[kind]
-        if call.cancelled():
-            batch.answer.cancel()
-        elif (error := call.exception()) is not None:
-            batch.answer.set_exception(error)
-        else:
-            batch.answer.set_result(call.result())
+        error = None if call.cancelled() else call.exception()
+        for caller in batch.callers:
+            if caller.done():
+                continue
+            if call.cancelled():
+                caller.cancel()
+            elif error is not None:
+                caller.set_exception(error)
+            else:
+                caller.set_result(call.result())
         waiting = self._gathering.get(kind)
         if waiting is not None and kind not in self._calls:
             self._send(kind, waiting)

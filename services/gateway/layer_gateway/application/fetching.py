@@ -114,6 +114,10 @@ class FetchRows:
         kind, parsed = await self._parsed(namespace, ids, caller)
         places = [at for at, id_ in enumerate(parsed) if id_ is not None]
         wanted = [id_ for id_ in parsed if id_ is not None]
+        if 0 < len(places) == len(parsed) <= LOOKUP_IDS_MAX:
+            return await self._batch(
+                namespace, wanted, kind, caller, names=names, with_vectors=with_vectors
+            )
         rows: dict[int, CachedRow] = {}
         cached: set[int] = set()
         results: set[CacheResult] = set()
@@ -156,12 +160,16 @@ class FetchRows:
         names: Sequence[str] | None,
         with_vectors: bool,
     ) -> Fetched:
-        keys = [wire_ids.canonical(id_, kind) for id_ in ids]
+        keys = wire_ids.canonical_all(ids, kind)
 
         async def look_up() -> CacheLookup:
             return await self.cache.lookup(namespace, keys, names=names, with_vectors=with_vectors)
 
         lookup = await look_up()
+        if len(lookup.hits) == len(keys):
+            return Fetched(
+                rows=dict(lookup.hits), cached=frozenset(lookup.hits), result=CacheResult.HIT
+            )
         missed = {key: ids[at] for at, key in enumerate(keys) if at not in lookup.hits}
         if self.reads.is_under_way(namespace, missed):
             await self.reads.ended(namespace, missed)
