@@ -161,18 +161,19 @@ async def _fill(cache: Service) -> float:
     costs = []
     for start in range(0, ROWS_COUNT, BATCH_ROWS):
         numbers = range(start, start + BATCH_ROWS)
-        request = cache_pb2.BackfillRowsRequest(namespace=NAMESPACE, read_token=await _token(cache))
-        cost = await cache.cost(partial(_put, cache, request, numbers), 1)
+        ids, bodies = list(map(row_id, numbers)), list(map(body, numbers))
+        cost = await cache.cost(partial(_put, cache, await _token(cache), ids, bodies), 1)
         costs.append(cost.cpu_us / BATCH_ROWS)
     return statistics.median(costs)
 
 
 async def _put(
-    cache: Service, request: cache_pb2.BackfillRowsRequest, numbers: Sequence[int]
+    cache: Service, read_token: bytes, ids: Sequence[bytes], bodies: Sequence[bytes]
 ) -> None:
-    request.ids.extend([row_id(number) for number in numbers])
-    request.bodies.extend([body(number) for number in numbers])
-    assert (await cache.cache.BackfillRows(request)).stored_count == len(numbers)
+    request = cache_pb2.BackfillRowsRequest(
+        namespace=NAMESPACE, read_token=read_token, ids=ids, bodies=bodies
+    )
+    assert (await cache.cache.BackfillRows(request)).stored_count == len(ids)
 
 
 async def _token(cache: Service) -> bytes:

@@ -1,6 +1,6 @@
 """The data directory: who owns it, and whether what lies in it may be believed.
 
-Neither RocksDB nor SQLite syncs every write here, so a crash of the process loses nothing but a
+Neither RocksDB nor SQLite syncs every write here, so a crash of the process loses no delete but a
 crash of the machine may lose the last deletes, and with them bring overwritten rows back. The
 file ``trust`` guards against that. It holds ``closed`` after a clean stop, and the machine's boot
 id while a process runs. Contents that were neither closed cleanly nor written since this boot are

@@ -134,16 +134,16 @@ class Reads:
         written_ms = self.wall_ms()
         stored_count = 0
         rows = dict(zip(keys, zip(bodies, vectors, strict=True), strict=True))
+        if _longest(bodies) + _longest(vectors) > ROW_BYTES_MAX:
+            rows = {key: row for key, row in rows.items() if sum(map(len, row)) <= ROW_BYTES_MAX}
         async for chunk in in_turns(list(rows)):
             if not self.order.is_valid(token, namespace, self.clock()):
                 break
             era = self.order.eras.current
             stored_count += await self.store.put(
                 [
-                    (key, Entry(era, written_ms, body, vector))
+                    (key, Entry(era, written_ms, *rows[key]))
                     for key in self.order.admitted(token, chunk)
-                    for body, vector in (rows[key],)
-                    if len(body) + len(vector) <= ROW_BYTES_MAX
                 ]
             )
         return stored_count
@@ -221,6 +221,10 @@ class Reads:
                 if entry.era >= epoch and keeps(row_id := key[id_starts_at:], entry.body)
             ]
             await give_way()
+
+
+def _longest(texts: Sequence[bytes]) -> int:
+    return max(map(len, texts), default=0)
 
 
 def _collect(found: Found, rows: Sequence[tuple[int, Entry]], projection: Projection) -> bool:

@@ -113,8 +113,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def BackfillRows(
         self, request: cache_pb2.BackfillRowsRequest, context: object
     ) -> cache_pb2.BackfillRowsResponse:
-        ids, bodies = request.ids, request.bodies
-        vectors = _vectors(request.vectors, len(ids))
+        ids, bodies = list(request.ids), list(request.bodies)
+        vectors = _vectors(list(request.vectors), len(ids))
         check_columns(ids=ids, bodies=bodies, vectors=vectors)
         stored_count = await self.reads.backfill(
             parse_namespace(request.namespace), request.read_token, ids, bodies, vectors

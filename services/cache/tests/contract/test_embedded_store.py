@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import signal
 import subprocess
@@ -56,24 +57,52 @@ def entry(body: bytes = b"{}") -> Entry:
     return Entry(1, 1_000_000_000, body, b"")
 
 
-async def test_a_killed_writer_loses_nothing_that_it_reported(tmp_path: Path) -> None:
+async def test_what_a_killed_writer_deleted_is_gone_and_what_it_has_closed_over_is_there(
+    tmp_path: Path,
+) -> None:
+    earlier = [key(number) for number in range(-20, 0)]
+    store = embedded(tmp_path / "rows")
+    await store.put([(row_key, entry()) for row_key in earlier])
+    await store.close()
     reported = write_until_killed(tmp_path / "rows")
-    store = EmbeddedStore(
-        tmp_path / "rows",
-        disk_bytes_max=2**26,
-        ttl_s=1e6,
-        now_ms=lambda: 1000,
-        distrust=lambda _why: None,
-    )
+    store = embedded(tmp_path / "rows")
 
-    kept = await store.get([key(number) for number in range(reported - 9, reported + 1)])
-    deleted = await store.get([key(number) for number in range(reported - 9)])
+    found = await store.get([*earlier, *map(key, range(reported - 9))])
+    written_last = await store.get([key(reported)])
     await store.close()
 
-    assert [found.body for found in kept if found] == [
-        b"%d" % number * 50 for number in range(reported - 9, reported + 1)
-    ]
-    assert set(deleted) == {None}
+    # The writer deleted the last ten of those before it, too.
+    assert found == [entry()] * 10 + [None] * (10 + reported - 9)
+    assert written_last in ([None], [Entry(1, 1000, b"%d" % reported * 50, b"")])
+
+
+async def test_a_row_over_age_that_was_taken_is_not_back_when_the_clock_is_set_back(
+    tmp_path: Path,
+) -> None:
+    now_ms = 1_000_000
+
+    def opened() -> EmbeddedStore:
+        return EmbeddedStore(
+            tmp_path / "rows",
+            disk_bytes_max=2**26,
+            ttl_s=10,
+            now_ms=lambda: now_ms,
+            distrust=lambda _why: None,
+        )
+
+    store = opened()
+    await store.put([(key(1), Entry(1, now_ms, b"{}", b""))])
+    now_ms += 10_000
+    assert await store.take([key(1)]) == [None]
+    now_ms -= 1
+    assert await store.get([key(1)]) == [None]
+    await store.close()
+
+
+def embedded(path: Path) -> EmbeddedStore:
+    return EmbeddedStore(
+        path, disk_bytes_max=2**26, ttl_s=1e6, now_ms=lambda: 1000, distrust=lambda _why: None
+    )
 
 
 def write_until_killed(path: Path) -> int:
@@ -150,16 +179,41 @@ async def test_sqlite_on_a_full_disk_refuses_puts_and_deletes_and_serves_reads(
     await stores.close()
 
 
+ABSENT = row_keys(BOOKS, [b"s%0200d" % number for number in range(400)], count_max=400)
+"""Deleting these makes the log of an embedded store longer than ``LIMIT_BYTES``."""
+
+
+async def test_puts_are_refused_once_a_full_disk_takes_no_table(
+    make_stores: Callable[[str], Stores], full_disk: Callable[[int], None]
+) -> None:
+    stores = make_stores("embedded")
+    store = await stores.open()
+
+    noise = [(key(n), entry(os.urandom(10_000))) for n in range(100)]  # takes room on disk, too
+
+    full_disk(LIMIT_BYTES)
+    async with asyncio.timeout(30):
+        while not store.figures().is_read_only:
+            await asyncio.gather(store.put(noise), asyncio.sleep(0.001))
+    assert await store.put([(key(5), entry(b"new"))]) == 0
+
+    full_disk(resource.RLIM_INFINITY)
+    await store.recover()
+    assert await store.put([(key(5), entry(b"new"))]) == 1
+    await stores.close()
+
+
 async def test_a_full_disk_refuses_puts_and_serves_reads(
     make_stores: Callable[[str], Stores], full_disk: Callable[[int], None]
 ) -> None:
     stores = make_stores("embedded")
     store = await stores.open()
     await store.put([(key(n), entry(b"x" * 1000)) for n in range(300)])
+    await store.delete(ABSENT)
 
     full_disk(LIMIT_BYTES)
-    refused = await store.put([(key(n), entry(b"new")) for n in range(10)])
     await store.delete([key(5), key(6)])
+    refused = await store.put([(key(n), entry(b"new")) for n in range(10)])
 
     assert refused == 0
     assert await store.get([key(1)]) == [entry(b"x" * 1000)]
@@ -174,11 +228,13 @@ async def test_a_full_disk_refuses_puts_and_serves_reads(
     assert stores.distrusted, "what was not deleted on disk must not be found at the next start"
 
     full_disk(resource.RLIM_INFINITY)
+    before = store.mark()
     await store.recover()
 
     assert not store.figures().is_read_only
+    assert store.lost_through() > before, "what was in no table yet may be gone"
     assert await store.put([(key(5), entry(b"new"))]) == 1
-    assert await store.get([key(5), key(6), key(7)]) == [entry(b"new"), None, entry(b"x" * 1000)]
+    assert await store.get([key(5), key(6)]) == [entry(b"new"), None]
     store = await stores.reopen(store)
     assert await store.get([key(6)]) == [None]
     await stores.close()
@@ -193,6 +249,7 @@ async def test_more_failed_deletes_than_can_be_kept_make_the_store_answer_nothin
     stores = make_stores("embedded")
     store = await stores.open()
     await store.put([(key(n), entry(b"x" * 10_000)) for n in range(10)])
+    await store.delete(ABSENT)
 
     full_disk(LIMIT_BYTES)
     await store.delete([key(1), key(2), key(3)])

@@ -170,7 +170,6 @@ async def test_records_survive_restarts_and_rows_do_not_push_them_out(start_clie
         figures = await client.rows.GetStatistics(cache_pb2.GetStatisticsRequest())
         assert figures.record_count == 1
         assert figures.record_disk_bytes_max == 256 * 1024**2
-        await client.process.kill()
     async with start_client() as client:
         assert await client.get(b"k") == {b"k": b"1"}
 

@@ -311,9 +311,10 @@ async def test_a_clean_restart_serves_what_was_stored(start: Start, backend: str
 
 
 async def test_a_crash_with_a_member_suspends_hits_until_it_is_back(start: Start) -> None:
+    async with start() as (cache, _):
+        await fill(cache, b"u1", b"u2")
     async with start() as (cache, process):
         session = await open_session(cache)
-        await fill(cache, b"u1", b"u2")
         await cache.FenceRows(
             cache_pb2.FenceRowsRequest(
                 session_id=session, namespace="books", fence_id=b"f", ids=[b"u1"], ttl_ms=1000
