@@ -17,6 +17,10 @@ from layer_wire.vectors import FLOAT_BYTES
 LONG_BYTES_MIN: Final = 256
 """A shorter vector is read sooner than it is set aside."""
 
+NEAR_BYTES: Final = 16 * 1024
+"""How far the next vector is looked for at first: a search of all that follows takes longer to
+begin than a row is long."""
+
 VECTOR_KEY: Final = "vector"
 _KEY_TEXT: Final = b'"vector":'
 _BRACKET, _QUOTE, _PAD = b'["='
@@ -61,7 +65,9 @@ def without_long_vectors(body: bytes) -> tuple[bytes, list[bytes]]:
             kept += (body[done:start], _STAND_IN)
             vectors.append(b"".join((_OPENING, text[start:end], b"}")))
             done = end
-        at = find(_KEY_TEXT, end)
+        at = find(_KEY_TEXT, end, end + NEAR_BYTES)
+        if at < 0:
+            at = find(_KEY_TEXT, end)
     return (b"".join((*kept, text[done:])) if vectors else body), vectors
 
 

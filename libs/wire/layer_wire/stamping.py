@@ -163,33 +163,32 @@ class _Stamper:
         stamped_at = self._at
         # Vectors are most of a write. One copy of each is made, for the cache, and sent from there:
         # a further one would cost half a millisecond for every megabyte.
-        parts: list[Piece] = []
-        short: list[bytes] = [encode(name), b":["]
+        offered_vectors = [b""] * len(rows) if set_aside is None else list(set_aside)
         keys_checked: list[str] = []
         vector_keys: list[str] = []
-        opening = b'{"id":'
-        bodies: list[bytes] = []
-        offered_vectors: list[bytes] = []
-        taken_before = [b""] * len(rows) if set_aside is None else set_aside
-        shards = self._shards(ids)
-        for at, (row, shard, taken) in enumerate(zip(rows, shards, taken_before, strict=True)):
+        for at, (row, shard) in enumerate(zip(rows, self._shards(ids), strict=True)):
             keys = list(row)
             if keys != keys_checked:  # rows of one write mostly have the same
                 self._check_keys(row, f"{name}[{at}]", is_patch=is_patch)
                 keys_checked, vector_keys = keys, [key for key in keys if key in VECTOR_KEYS]
-            short += (opening, row.pop("id"), b",")
-            vectors = taken
             if vector_keys:
-                vectors = _taken_vectors(row, vector_keys, taken, f"{name}[{at}]")
+                offered_vectors[at] = _taken_vectors(
+                    row, vector_keys, offered_vectors[at], f"{name}[{at}]"
+                )
+            row[UPSERTED_AT] = stamped_at
+            row[SHARD] = shard
+        id_texts = [row.pop("id") for row in rows]
+        encoded = list(map(encode, rows))
+        bodies = encoded if is_patch else list(map(_without_nulls, encoded, rows))
+        parts: list[Piece] = []
+        short: list[bytes] = [encode(name), b":["]
+        opening = b'{"id":'
+        for id_text, vectors, attributes in zip(id_texts, offered_vectors, encoded, strict=True):
+            short += (opening, id_text, b",")
             if vectors:
                 parts += (b"".join(short), memoryview(vectors)[1:-1])
                 short = [b","]
-            row[UPSERTED_AT] = stamped_at
-            row[SHARD] = shard
-            attributes = encode(row)
             short.append(attributes[1:])  # never empty: they hold the stamps
-            bodies.append(attributes if is_patch else _without_nulls(attributes, row))
-            offered_vectors.append(vectors)
             opening = b',{"id":'
         offered = CacheRows(ids=canonical_ids, bodies=bodies, vectors=offered_vectors)
         self._offer(target, offered, rows)
