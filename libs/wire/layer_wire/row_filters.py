@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter, ge, gt, le, lt
 from typing import Any, Final
 
@@ -80,23 +80,27 @@ class RowFilter:
         self._decode = decoder.decode
         self._id_kind = id_kind
 
-    def keeps(self, row_id: bytes, body: bytes) -> bool:
-        """Tell whether a row matches.
+    def kept(self, rows: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return those rows that match.
 
         Args:
-            row_id: In canonical form.
-            body: Its attributes as a JSON object.
+            rows: Ids in canonical form, and attributes as JSON objects.
 
         Raises:
-            UnsupportedError: ``FILTER_UNSUPPORTED``, when the row is not as the types say.
+            UnsupportedError: ``FILTER_UNSUPPORTED``, when a row is not as the types say.
         """
+        decode, test = self._decode, self._test
         try:
-            row = self._decode(body)
-            if self._id_kind:
-                row.row_id = self._id(row_id)
-            return self._test(row)
+            if not self._id_kind:
+                return [row for row in rows if test(decode(row[1]))]
+            return [row for row in rows if test(self._with_id(row))]
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise unsupported("a row is not of the types given") from error
+
+    def _with_id(self, row: tuple[bytes, bytes]) -> Any:
+        decoded = self._decode(row[1])
+        decoded.row_id = self._id(row[0])
+        return decoded
 
     def _id(self, row_id: bytes) -> str | int:
         if row_id[:1] != self._id_kind:

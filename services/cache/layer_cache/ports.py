@@ -78,7 +78,8 @@ class RowStore(Protocol):
     ) -> list[tuple[RowKey, Entry]]:
         """Return up to ``count_max`` entries in order of key, beginning behind ``after``.
 
-        Entries over age are left out, so that only an empty list means the end.
+        Entries over age are left out, so that only an empty list means the end. Vectors may be
+        left out of entries: no scan wants them.
 
         Raises:
             UnavailableError: ``STORE_DOWN``.

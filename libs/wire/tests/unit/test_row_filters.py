@@ -30,6 +30,10 @@ def compiled(*filter_: Any) -> RowFilter:
     return compile_filter(msgspec.json.encode(filter_), TYPES)
 
 
+def keeps(filter_: RowFilter, row_id: bytes, body: bytes) -> bool:
+    return filter_.kept([(row_id, body)]) == [(row_id, body)]
+
+
 @pytest.mark.parametrize(
     "filter_",
     [
@@ -96,12 +100,12 @@ def test_text_that_is_no_filter_of_ours_is_left_to_the_store(text: bytes) -> Non
 
 
 def test_only_what_the_filter_names_is_decoded() -> None:
-    assert compiled("year", "Eq", 1815).keeps(b"s1", BODY.replace(b"NaN", b"null"))
-    assert compiled("id", "In", ["1", "2"]).keeps(b"s1", b"{}")
+    assert keeps(compiled("year", "Eq", 1815), b"s1", BODY.replace(b"NaN", b"null"))
+    assert keeps(compiled("id", "In", ["1", "2"]), b"s1", b"{}")
 
 
 def test_names_with_escapes_are_found() -> None:
-    assert compiled("title", "Eq", "Emma").keeps(b"s1", rb'{"t\u0069tle":"Emm\u0061"}')
+    assert keeps(compiled("title", "Eq", "Emma"), b"s1", rb'{"t\u0069tle":"Emm\u0061"}')
 
 
 @pytest.mark.parametrize(
@@ -119,16 +123,16 @@ def test_a_row_that_is_not_as_the_types_say_is_left_to_the_store(
 ) -> None:
     filter_ = compiled("And", [["id", "NotEq", "2"], ["year", "Eq", 1815]])
     with pytest.raises(UnsupportedError):
-        filter_.keeps(row_id, body)
+        keeps(filter_, row_id, body)
 
 
 def test_numbers_are_equal_by_value_and_missing_is_null() -> None:
     is_one = compiled("year", "Eq", 1.0)
-    assert is_one.keeps(b"s1", b'{"year":1}')
-    assert is_one.keeps(b"s1", b'{"year":1.0}')
+    assert keeps(is_one, b"s1", b'{"year":1}')
+    assert keeps(is_one, b"s1", b'{"year":1.0}')
     before = compiled("year", "Lte", -5)
-    assert before.keeps(b"s1", b"{}")
-    assert before.keeps(b"s1", b'{"year":null}')
-    assert not compiled("year", "Gte", -5).keeps(b"s1", b"{}")
-    assert compiled("year", "NotIn", [1]).keeps(b"s1", b"{}")
-    assert not compiled("year", "NotIn", [1, None]).keeps(b"s1", b"{}")
+    assert keeps(before, b"s1", b"{}")
+    assert keeps(before, b"s1", b'{"year":null}')
+    assert not keeps(compiled("year", "Gte", -5), b"s1", b"{}")
+    assert keeps(compiled("year", "NotIn", [1]), b"s1", b"{}")
+    assert not keeps(compiled("year", "NotIn", [1, None]), b"s1", b"{}")

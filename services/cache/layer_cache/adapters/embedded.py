@@ -12,6 +12,7 @@ import os
 import shutil
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -24,6 +25,7 @@ from rocksdict import (
     FifoCompactOptions,
     Options,
     Rdict,
+    ReadOptions,
     WriteBatch,
     WriteOptions,
 )
@@ -237,17 +239,30 @@ class EmbeddedStore:
         self, namespace: Namespace, after: RowKey | None, count_max: int
     ) -> list[tuple[RowKey, Entry]]:
         prefix = namespace_prefix(namespace)
+        within = ReadOptions()
+        within.set_iterate_upper_bound(prefix[:-1] + b"\1")
+        start = prefix if after is None else after + b"\0"
+        while True:
+            items = cast(
+                "Iterator[tuple[RowKey, bytes]]", self._rows.items(from_key=start, read_opt=within)
+            )
+            rows = list(islice(items, count_max))
+            if (page := self._page(rows)) or len(rows) < count_max:
+                return page
+            start = rows[-1][0] + b"\0"
+
+    def _page(self, rows: Sequence[tuple[RowKey, bytes]]) -> list[tuple[RowKey, Entry]]:
+        """Return the entries of a scan; a call for each would take as long as all the rest."""
         oldest_ms = self._now_ms() - self._ttl_ms
-        page: list[tuple[RowKey, Entry]] = []
-        rows = cast("Iterator[tuple[RowKey, bytes]]", self._rows.items(from_key=after or prefix))
-        for key, value in rows:
-            if not key.startswith(prefix):
-                break
-            entry = _decode(value, oldest_ms)
-            if entry is not None and key != after and key not in self._unerased:
-                page.append((key, entry))
-                if len(page) == count_max:
-                    break
+        unpack, head_bytes = _HEADER.unpack_from, _HEADER.size
+        page = [
+            (key, Entry(era, written_ms, value[head_bytes : head_bytes + body_bytes], b""))
+            for key, value in rows
+            for era, written_ms, body_bytes in (unpack(value),)
+            if written_ms > oldest_ms
+        ]
+        if self._unerased:
+            return [row for row in page if row[0] not in self._unerased]
         return page
 
     def _see_tables(self) -> None:

@@ -29,6 +29,11 @@ from layer_wire.ids import canonical
 from layer_wire.reserved import MARKER_ID
 from layer_wire.row_filters import RowFilter
 
+MARKER: Final = canonical(MARKER_ID)
+
+Row = tuple[bytes, bytes]
+"""An id and a body."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Found:
@@ -63,14 +68,13 @@ class Selection:
 
     filter: RowFilter | None = None
 
-    def keeps(self, row_id: bytes, body: bytes) -> bool:
-        if row_id == MARKER:
-            return False
-        return self.filter is None or self.filter.keeps(row_id, body)
+    def of(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return those of ``rows`` that are wanted."""
+        rows = [row for row in rows if row[0] != MARKER]
+        return rows if self.filter is None else self.filter.kept(rows)
 
 
 EVERY_ROW: Final = Selection()
-MARKER: Final = canonical(MARKER_ID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +186,8 @@ class Reads:
         bodies: list[bytes] = []
         page_bytes = 0
         async for chunk in self._pages(namespace, min(size, CHUNK_ROWS), selection):
-            for row_id, entry in chunk:
-                body = projection.of(entry.body)
+            for row_id, whole in chunk:
+                body = projection.of(whole)
                 if body is None:
                     continue
                 ids.append(row_id)
@@ -197,12 +201,9 @@ class Reads:
 
     async def _pages(
         self, namespace: Namespace, count_max: int, selection: Selection
-    ) -> AsyncIterator[list[tuple[bytes, Entry]]]:
-        """Yield ids and entries of the live rows that ``selection`` keeps.
-
-        They come in chunks between which others run.
-        """
-        keeps, id_starts_at = selection.keeps, len(namespace_prefix(namespace))
+    ) -> AsyncIterator[Sequence[Row]]:
+        """Yield the live rows that ``selection`` keeps, in chunks between which others run."""
+        id_starts_at = len(namespace_prefix(namespace))
         after: RowKey | None = None
         while True:
             if self.members.is_suspended(self.clock()):
@@ -215,11 +216,9 @@ class Reads:
                 return
             after = page[-1][0]
             epoch = self.order.eras.epoch(namespace)
-            yield [
-                (row_id, entry)
-                for key, entry in page
-                if entry.era >= epoch and keeps(row_id := key[id_starts_at:], entry.body)
-            ]
+            yield selection.of(
+                [(key[id_starts_at:], body) for key, (era, _, body, _) in page if era >= epoch]
+            )
             await give_way()
 
 
