@@ -91,6 +91,8 @@ class Warmth:
         self._wall_ms = wall_ms
         self._new_warm_id = new_warm_id
         self._last_number = wall_ms()  # so that no two incarnations give the same
+        self._begun_ms = self._last_number
+        self._changes = 0
         self._warming: dict[Namespace, _Warming] = {}
         held_from = store.lost_through()
         self._warm = {
@@ -106,6 +108,11 @@ class Warmth:
     def warming_count(self) -> int:
         return len(self._warming)
 
+    @property
+    def revision(self) -> str:
+        """Name what the states are now: another name each time that one has changed."""
+        return f"{self._begun_ms}-{self._changes}"
+
     def begin(self, namespace: Namespace) -> str | None:
         """Begin to warm a namespace; None while someone else is at it."""
         if self._is_warming(namespace):
@@ -117,6 +124,7 @@ class Warmth:
             heard_s=self._clock(),
         )
         self._warming[namespace] = warming
+        self._changes += 1
         return warming.warm_id
 
     def report(self, namespace: Namespace, warm_id: str) -> None:
@@ -135,12 +143,13 @@ class Warmth:
             UnavailableError: ``STORE_DOWN``.
         """
         warming = self._current(namespace, warm_id)
-        del self._warming[namespace]
+        self._stop_warming(namespace)
         if self._store.lost_through() > warming.mark:
             log.warning("warming_outgrew_store", namespace=namespace)
             return False
         record = WarmRecord(warmed_through_ms, warming.expires_ms)
         self._warm[namespace] = _Warm(record=record, mark=warming.mark, number=self._new_number())
+        self._changes += 1
         await self._ledger.record_warm(namespace, record)
         return True
 
@@ -148,7 +157,7 @@ class Warmth:
         """End a warming that did not come to its end. Idempotent."""
         warming = self._warming.get(namespace)
         if warming is not None and warming.warm_id == warm_id:
-            del self._warming[namespace]
+            self._stop_warming(namespace)
 
     async def void(self, namespaces: Iterable[Namespace]) -> None:
         """Note that rows were dropped which upstream may still hold as they were.
@@ -158,8 +167,9 @@ class Warmth:
         """
         voided = set(namespaces)
         for namespace in voided & self._warming.keys():
-            del self._warming[namespace]
+            self._stop_warming(namespace)
         if cooled := voided & self._warm.keys():
+            self._changes += 1
             for namespace in cooled:
                 del self._warm[namespace]
             await self._ledger.forget_warm(cooled)
@@ -174,11 +184,13 @@ class Warmth:
         await self.void([*self._warm, *self._warming])
 
     async def check(self) -> None:
-        """Void what the store lost entries of, and what has come of age.
+        """Void what the store lost entries of and what has come of age; give up the silent.
 
         Raises:
             UnavailableError: ``STORE_DOWN``.
         """
+        for namespace in list(self._warming):
+            self._is_warming(namespace)
         lost_through, now_ms = self._store.lost_through(), self._wall_ms()
         await self.void(
             [
@@ -208,10 +220,14 @@ class Warmth:
     def _is_warming(self, namespace: Namespace) -> bool:
         warming = self._warming.get(namespace)
         if warming is not None and self._clock() > warming.heard_s + SILENCE_S_MAX:
-            del self._warming[namespace]
+            self._stop_warming(namespace)
             log.warning("warming_given_up", namespace=namespace)
             return False
         return warming is not None
+
+    def _stop_warming(self, namespace: Namespace) -> None:
+        del self._warming[namespace]
+        self._changes += 1
 
     def _current(self, namespace: Namespace, warm_id: str) -> _Warming:
         warming = self._warming.get(namespace)

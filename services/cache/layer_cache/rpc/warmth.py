@@ -58,8 +58,15 @@ class WarmthServicer(cache_pb2_grpc.WarmthServiceServicer):
                 f"Name at most {NAMESPACES_PER_CALL_MAX} namespaces, or none for all.",
                 count_max=NAMESPACES_PER_CALL_MAX,
             )
-        found = await self.warmth.states([parse_namespace(name) for name in request.namespaces])
-        return cache_pb2.GetWarmthResponse(namespaces=map(_message, found))
+        if request.namespaces:
+            found = await self.warmth.states(map(parse_namespace, request.namespaces))
+            return cache_pb2.GetWarmthResponse(namespaces=map(_message, found))
+        await self.warmth.check()
+        revision = self.warmth.revision
+        if request.known_revision == revision:
+            return cache_pb2.GetWarmthResponse(revision=revision, is_unchanged=True)
+        found = await self.warmth.states()
+        return cache_pb2.GetWarmthResponse(namespaces=map(_message, found), revision=revision)
 
 
 def _message(found: NamespaceWarmth) -> cache_pb2.NamespaceWarmth:

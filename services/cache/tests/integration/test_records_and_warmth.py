@@ -229,10 +229,16 @@ async def test_a_warming_is_begun_once_reported_and_given_up(start_client: Start
         assert [(one.namespace, one.state) for one in found.namespaces] == [
             ("books", cache_pb2.WARM_STATE_WARMING)
         ]
+        known = cache_pb2.GetWarmthRequest(known_revision=found.revision)
+        same = await client.warmth.GetWarmth(known)
+        assert (same.is_unchanged, same.revision, len(same.namespaces)) == (True, found.revision, 0)
         gone = await client.warmth.FinishWarming(
             cache_pb2.FinishWarmingRequest(namespace="books", warm_id=warm_id)
         )
         assert not gone.is_warm
+        changed = await client.warmth.GetWarmth(known)
+        assert (changed.is_unchanged, len(changed.namespaces)) == (False, 0)
+        assert changed.revision not in {"", found.revision}
         with pytest.raises(LayerError) as caught:
             await invoke(
                 client.warmth.ReportWarming,

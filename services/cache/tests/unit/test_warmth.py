@@ -52,6 +52,39 @@ async def test_a_namespace_is_warm_through_the_moment_its_warming_names(cache: C
     assert await cache.writes.warmth.states() == [found]
 
 
+async def test_the_revision_changes_with_each_state_and_not_without(cache: Cache) -> None:
+    warmth = cache.writes.warmth
+    seen = [warmth.revision]
+
+    async def changes() -> bool:
+        await warmth.check()
+        await warmth.states()
+        is_new = warmth.revision not in seen
+        seen.append(warmth.revision)
+        return is_new
+
+    assert not await changes()
+    warm_id = warmth.begin(BOOKS)
+    assert await changes()
+    warmth.report(BOOKS, warm_id)
+    assert warmth.begin(BOOKS) is None
+    assert not await changes()
+    await warmth.finish(BOOKS, warm_id, WARMED_THROUGH_MS)
+    assert await changes()
+    warm_id = warmth.begin(BOOKS)
+    assert await changes()
+    warmth.give_up(BOOKS, warm_id)
+    assert await changes()
+    warmth.begin(BOOKS)
+    assert await changes()
+    cache.now_s += SILENCE_S_MAX + 1
+    assert await changes()
+    await warmth.void([BOOKS])
+    assert await changes()
+    await warmth.void([BOOKS])
+    assert not await changes()
+
+
 async def test_only_one_warming_of_a_namespace_runs(cache: Cache) -> None:
     warmth = cache.writes.warmth
     first = warmth.begin(BOOKS)

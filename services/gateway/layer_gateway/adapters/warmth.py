@@ -42,6 +42,9 @@ class WarmthClient:
 
     def __init__(self, stubs: Sequence[cache_pb2_grpc.WarmthServiceStub]) -> None:
         self._stubs = stubs
+        self._last_answers = [cache_pb2.GetWarmthResponse() for _ in stubs]
+        self._last_states: dict[Namespace, NamespaceWarmth] = {}
+        """What those answers say together."""
 
     async def begin(self, namespace: Namespace) -> WarmingEverywhere | None:
         request = cache_pb2.BeginWarmingRequest(namespace=namespace)
@@ -77,10 +80,38 @@ class WarmthClient:
     async def states(
         self, namespaces: Sequence[Namespace] = ()
     ) -> dict[Namespace, NamespaceWarmth]:
+        if not namespaces:
+            return await self._all_states()
         request = cache_pb2.GetWarmthRequest(namespaces=namespaces)
-        answers = await asyncio.gather(
-            *(invoke(stub.GetWarmth, request, timeout_s=TIMEOUT_S) for stub in self._stubs)
+        return self._together(
+            await asyncio.gather(
+                *(invoke(stub.GetWarmth, request, timeout_s=TIMEOUT_S) for stub in self._stubs)
+            )
         )
+
+    async def _all_states(self) -> dict[Namespace, NamespaceWarmth]:
+        """Ask every replica for what has changed since it was last asked, which is seldom much."""
+        answers = await asyncio.gather(
+            *(
+                invoke(
+                    stub.GetWarmth,
+                    cache_pb2.GetWarmthRequest(known_revision=last.revision),
+                    timeout_s=TIMEOUT_S,
+                )
+                for stub, last in zip(self._stubs, self._last_answers, strict=True)
+            )
+        )
+        if not all(answer.is_unchanged for answer in answers):
+            self._last_answers = [
+                last if answer.is_unchanged else answer
+                for answer, last in zip(answers, self._last_answers, strict=True)
+            ]
+            self._last_states = self._together(self._last_answers)
+        return self._last_states
+
+    def _together(
+        self, answers: Sequence[cache_pb2.GetWarmthResponse]
+    ) -> dict[Namespace, NamespaceWarmth]:
         found: dict[Namespace, list[cache_pb2.NamespaceWarmth]] = {}
         for answer in answers:
             for one in answer.namespaces:
