@@ -30,6 +30,7 @@ NAME, FUNCTION = "rows", "tag"
 MARKER: Final = "_hevlayer_udf_tag_v"
 ROWS_DEFAULT: Final = 100_000
 ROWS_PER_WRITE: Final = 10_000
+PAGES_PER_CALL: Final = 5
 WRITE_S_MAX: Final = 300.0
 MEBIBYTE: Final = 1024 * 1024
 
@@ -51,7 +52,7 @@ class Sweep:
 async def swept(layer: FunctionSystem, title: str) -> Sweep:
     pid = layer.runtimes[0].pid
     cpu_s, begun_s = _cpu_s(pid), time.perf_counter()
-    enqueued_count, page_count, body = 0, 0, {"max_pages": 1000}
+    enqueued_count, page_count, body = 0, 0, {"max_pages": PAGES_PER_CALL}
     while True:
         found = await layer.discover(FUNCTION, **body)
         enqueued_count += found["enqueued"]

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from layer_cli.commands import history, udf
+from layer_cli.commands import history, pipeline, udf
 from layer_cli.commands.run import run
 from layer_cli.commands.status import status
 from layer_cli.commands.up import up
@@ -28,6 +28,7 @@ app = typer.Typer(
 for verb in (up, run, status, version):
     app.command()(verb)
 app.add_typer(history.app, name="history")
+app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(udf.app, name="udf")
 
 

@@ -128,6 +128,8 @@ def test_markdown_search(system: LocalSystem, folder: Path) -> None:
     assert step(system, folder, *EMBED) == "completed 3\n"
     best = step(system, folder, "search.py", "a place for the bees").splitlines()
     assert best[0] == "garden.md: Bees"
+    shown = step(system, folder, "-m", "layer_cli", "pipeline", "list")
+    assert shown.splitlines()[1].split()[:5] == ["notes", "notes", "0", "0", "0"]
 
 
 @pytest.mark.skipif(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -24,10 +24,18 @@ def status_row(status: Mapping[str, Any]) -> list[str]:
 def functions_text(statuses: Iterable[Mapping[str, Any]]) -> str:
     """Return a table of functions."""
     columns = ("UDF", "PAUSED", "PENDING", "RUNNING", "FAILED", "SWEEPS", "RATE/MIN")
-    table = Table(*columns, box=None)
+    rows = []
     for status in statuses:
         name, *rest = status_row(status)
-        table.add_row(name, "yes" if status["paused"] else "no", *rest)
+        rows.append([name, "yes" if status["paused"] else "no", *rest])
+    return table_text(columns, rows)
+
+
+def table_text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return rows below their columns."""
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*row)
     console = Console()
     with console.capture() as captured:
         console.print(table)
