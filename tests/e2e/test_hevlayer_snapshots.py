@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -10,7 +10,7 @@ import pytest
 from hevlayer import AsyncHevlayer, HevlayerError
 
 from layer_testing.edge_calls import eventually
-from layer_testing.system import LocalSystem
+from layer_testing.system import LocalSystem, local_system
 
 Client = Any
 """``AsyncHevlayer``, whose every method is typed as ``T | LayerResponse[T]``."""
@@ -25,7 +25,16 @@ ROWS = [
 """Those of the worked example."""
 
 SHA = "377a8c3d1354f29f2423d5c66195574cd10f44f1a7b1ce4df650796612020dc6"
+KEY = {"authorization": "Bearer any"}
 POLICY = {"facetFields": ["tags", "kind", "rating"], "interval": "1s", "retention": "never"}
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
+    """A system that looks at its indexes often, so that what was just written is soon stable."""
+    often = {"CONSISTENCY_STABLE_POLL_INTERVAL_MS": "500"}
+    with local_system(tmp_path_factory.mktemp("s"), **often) as running:
+        yield running
 
 
 @pytest.fixture
@@ -161,11 +170,8 @@ async def test_checkpoints_name_states_that_are_compared(
     older = await layer.list_namespace_history(tools, before=str(second.watermark_ms))
     assert [entry.sha for entry in older] == [SHA[:7]]
 
-    async with httpx.AsyncClient(base_url=system.url) as http:
-        answer = await http.get(
-            f"/v2/namespaces/{tools}/snapshots/{SHA}/diff/after",
-            headers={"authorization": "Bearer any"},
-        )
+    async with httpx.AsyncClient(base_url=system.url, headers=KEY) as http:
+        answer = await http.get(f"/v2/namespaces/{tools}/snapshots/{SHA}/diff/after")
     assert answer.json() == {
         "namespace": tools,
         "old": {"sha": SHA, "watermark_ms": first.watermark_ms},
@@ -214,3 +220,56 @@ async def test_a_deleted_namespace_takes_its_snapshots_along(layer: Client, tool
     with pytest.raises(HevlayerError) as gone:
         await layer.get_namespace_snapshot(tools, SHA)
     assert gone.value.status_code == 404
+
+
+LONG = "x" * 129
+REFUSED: list[tuple[str, str, Any, str]] = [
+    ("POST", "/snapshots", {}, "field"),
+    ("POST", "/snapshots", {"field": "id"}, "field"),
+    ("POST", "/snapshots", {"field": LONG}, "field"),
+    ("POST", "/snapshots", {"field": "kind", "source": "moon"}, "source"),
+    ("POST", "/snapshots", {"field": "kind", "page_size": 0}, "page_size"),
+    ("POST", "/snapshots", {"field": "kind", "page_size": 10_001}, "page_size"),
+    ("POST", "/snapshots", {"field": "kind", "filters": ["kind", "Like", "s"]}, "filters"),
+    ("POST", "/snapshots", {"field": "kind", "fields": []}, "fields"),
+    ("PUT", "/snapshot-policy", {"facetFields": "kind"}, "facetFields"),
+    ("PUT", "/snapshot-policy", {"facetFields": ["id"]}, "facetFields"),
+    ("PUT", "/snapshot-policy", {"interval": ""}, "interval"),
+    ("PUT", "/snapshot-policy", {"interval": "90"}, "interval"),
+    ("PUT", "/snapshot-policy", {"retention": "1ms"}, "retention"),
+    ("PUT", "/snapshot-policy", {"unheard": 1}, "unheard"),
+    ("POST", "/checkpoints", {}, "label"),
+    ("POST", "/checkpoints", {"label": ""}, "label"),
+    ("POST", "/checkpoints", {"label": "a/b"}, "label"),
+    ("GET", "/checkpoints?before=yesterday", None, "before"),
+    ("GET", "/checkpoints?limit=0", None, "limit"),
+    ("GET", "/history?limit=many", None, "limit"),
+    ("GET", "/history?before=-1", None, "before"),
+    ("GET", "/snapshots/xyz", None, "hexadecimal"),
+    ("GET", "/snapshots/377a8c3/diff/a~b", None, "label"),
+]
+
+
+@pytest.mark.parametrize("refused", REFUSED, ids=str)
+async def test_what_cannot_be_is_refused_by_name_and_changes_nothing(
+    system: LocalSystem, name: str, refused: tuple[str, str, Any, str]
+) -> None:
+    method, path, body, told = refused
+    async with httpx.AsyncClient(base_url=system.url, headers=KEY) as http:
+        answer = await http.request(method, f"/v2/namespaces/{name}{path}", json=body)
+        policy = await http.get(f"/v2/namespaces/{name}/snapshot-policy")
+
+    assert (answer.status_code, answer.json()["error"]) == (422, "validation_error")
+    assert told in answer.json()["message"]
+    assert policy.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["?limit=0", "?since=now", "?cursor=next", "?namespace=a%2Fb", "?since=99999999999999"]
+)
+async def test_a_page_of_the_activity_that_cannot_be_is_refused(
+    system: LocalSystem, path: str
+) -> None:
+    async with httpx.AsyncClient(base_url=system.url, headers=KEY) as http:
+        answer = await http.get(f"/v2/activity/snapshots{path}")
+    assert (answer.status_code, answer.json()["error"]) == (422, "validation_error")

@@ -36,7 +36,7 @@ class MirroredSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorSnapshot:
-    """Copies the latest snapshot: that of the last key in the order of keys."""
+    """Copies the latest snapshot: that of the last key, of those that no job has made."""
 
     objects: ObjectStore | None
     records: RecordCache
@@ -50,9 +50,14 @@ class MirrorSnapshot:
         """
         if self.objects is None:
             return None
+        partial = {
+            key.rpartition("/")[2]
+            async for key in self.objects.iter_keys(f"snapshot-partials/{namespace}/")
+        }
         latest = None
         async for key in self.objects.iter_keys(f"snapshots/{namespace}/"):
-            latest = key
+            if key.rpartition("/")[2] not in partial:
+                latest = key
         found = None if latest is None else await self.objects.get(latest)
         if latest is None or found is None:
             return None

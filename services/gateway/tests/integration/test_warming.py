@@ -270,6 +270,9 @@ async def test_a_hint_mirrors_the_latest_snapshot(system: System, target: str) -
         text = f'{{"namespace":"n","watermark_ms":{moment},"sha":"abcdef0{moment}"}}'
         key = f"snapshots/{name}/{moment:013}-abcdef0.json"
         await system.objects.put(key, text.encode())
+    of_a_job = f"{name}/0000000003000-abcdef0.json"
+    for folder in ("snapshots", "snapshot-partials"):
+        await system.objects.put(f"{folder}/{of_a_job}", b"{}")
     answer = await system.edge("GET", f"{hint_of(target)}?documents=false")
     assert answer.json["snapshots"] == {
         "enabled": True,
