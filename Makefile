@@ -55,6 +55,7 @@ bench: $(VENV)/dev.stamp $(VENV)/stubs.stamp  ## print the figures of docs/refer
 	@$(VENV)/bin/python -m layer_bench.history
 	@$(VENV)/bin/python -m layer_bench.functions
 	@$(VENV)/bin/python -m layer_bench.snapshots
+	@$(VENV)/bin/python -m layer_bench.queue
 
 docs: $(VENV)/run.stamp $(VENV)/stubs.stamp  ## rewrite the generated reference pages
 	@$(VENV)/bin/python tools/reference.py docs/reference

@@ -201,9 +201,11 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(folder: Path, *, sockets: Path) -> Iterator[Cluster]:
+def running_cluster(
+    folder: Path, *, sockets: Path, settings: Mapping[str, str] | None = None
+) -> Iterator[Cluster]:
     """Run a server whose data may be lost for the length of the block; for tests and benches."""
-    cluster = Cluster(folder, sockets=sockets, settings=VOLATILE)
+    cluster = Cluster(folder, sockets=sockets, settings={**VOLATILE, **(settings or {})})
     cluster.create()
     with (folder / "log").open("ab") as log:
         cluster.start(log)

@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Final
 
 import structlog
 
@@ -23,6 +24,9 @@ from layer_postgres.settings import PostgresSettings
 
 log = structlog.get_logger(__name__)
 
+FOR_QUEUES: Final = {"autovacuum_naptime": "10s"}
+"""Rows of a queue die within seconds; by default their space is looked for once a minute."""
+
 
 @asynccontextmanager
 async def serving(settings: PostgresSettings) -> AsyncIterator[Addresses]:
@@ -32,7 +36,9 @@ async def serving(settings: PostgresSettings) -> AsyncIterator[Addresses]:
         ConfigurationError: A directory is unusable, or PostgreSQL is not installed.
     """
     async with service_frame(settings) as frame:
-        cluster = Cluster(settings.data_directory, sockets=settings.socket_directory)
+        cluster = Cluster(
+            settings.data_directory, sockets=settings.socket_directory, settings=FOR_QUEUES
+        )
         try:
             settings.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

@@ -59,10 +59,14 @@ def database_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """Run a server for the length of the block, in a folder that goes with it."""
+def postgres_server(**settings: str) -> Iterator[PostgresServer]:
+    """Run a server for the length of the block, in a folder that goes with it.
+
+    Args:
+        settings: Of ``postgresql.conf``, beside those that make it fast and forgetful.
+    """
     with (
         database_folder() as folder,
-        running_cluster(folder, sockets=folder) as cluster,
+        running_cluster(folder, sockets=folder, settings=settings) as cluster,
     ):
         yield PostgresServer(cluster, folder)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import asyncpg
+
 from layer_runtime.adapters.postgres.database import Database
 from layer_runtime.adapters.postgres.moments import epoch_ms
 from layer_runtime.adapters.postgres.statements import load_statements
@@ -61,7 +63,11 @@ class PostgresDocuments:
     async def create_missing(self, number: int, ids: Sequence[str], stage: str) -> int:
         async with self._database.transaction("create_documents") as connection:
             first = PENDING if stage in SETTLED else stage
-            rows = await connection.fetch(SQL["enqueue"], number, ids, first)
+            try:
+                async with connection.transaction():  # the part that may fail
+                    rows = await connection.fetch(SQL["enqueue"], number, ids, first)
+            except asyncpg.UniqueViolationError:
+                rows = await connection.fetch(SQL["enqueue_racing"], number, ids, first)
             new = [row["document"] for row in rows]
             if new:
                 gone = await connection.fetch(SQL["forget_settled"], number, new)
