@@ -79,9 +79,7 @@ class Facet:
             raise UpstreamError(
                 "UPSTREAM_UNREADABLE", f"A value to count is not JSON: {error}."
             ) from error
-        if set(map(type, decoded)) == {
-            str
-        }:  # no need to look at each
+        if set(map(type, decoded)) == {str}:  # no need to look at each
             self._take(decoded)
         else:
             self._take([text for value in decoded for text in self._texts(value)])

@@ -236,16 +236,27 @@ def rank_by_vector(vector: Raw) -> Raw:
     return raw([VECTOR_ATTRIBUTE, "ANN", vector])
 
 
+MOMENTS_MS: Final = range(-(2**63), 2**63)
+"""What the store takes for a number that rows are filtered by."""
+
+
 def written_span(as_of: int | None, between: tuple[int, int] | None) -> Written | None:
     """Return the span in which rows must have been written last; None for any time.
 
     Raises:
-        InvalidRequestError: ``TIME_TWICE`` when both are given, ``BETWEEN_ORDER``.
+        InvalidRequestError: ``TIME_TWICE`` when both are given, ``BETWEEN_ORDER``, ``TIME_RANGE``.
     """
     if as_of is not None and between is not None:
         raise InvalidRequestError(
             "TIME_TWICE", "as_of and between exclude each other.", field="as_of"
         )
+    for field, moments in (("as_of", (as_of,)), ("between", between or ())):
+        if any(moment is not None and moment not in MOMENTS_MS for moment in moments):
+            raise InvalidRequestError(
+                "TIME_RANGE",
+                f"{field} is in milliseconds since 1970, in 64 bits.",
+                field=field,
+            )
     if between is not None:
         after, until = between
         if after >= until:

@@ -102,6 +102,7 @@ def test_numbers_beyond_their_bounds_are_cut() -> None:
         ({"page_size": 10_001}, "PAGE_SIZE_RANGE", "page_size"),
         ({"timeout_seconds": 0}, "TIMEOUT_RANGE", "timeout_seconds"),
         ({"as_of": 1, "between": [1, 2]}, "TIME_TWICE", "as_of"),
+        ({"as_of": 2**63}, "TIME_RANGE", "as_of"),
         ({"between": [2, 2]}, "BETWEEN_ORDER", "between"),
         ({"mode": "count", "ann": ANN | {"vector": None}}, "VECTOR_INVALID", "ann.vector"),
         ({"mode": "count", "ann": ANN | {"vector": []}}, "VECTOR_INVALID", "ann.vector"),
