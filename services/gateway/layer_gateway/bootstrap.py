@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from layer_gateway.adapters.draining import MARKER_WATCH_INTERVAL_S
+from layer_gateway.data_metrics import DataMetrics
 from layer_gateway.doors import open_edge, open_rpc
 from layer_gateway.entrance import admission, declared_stores, draining
 from layer_gateway.rim import open_rim
@@ -24,6 +25,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         use_cases = compose_use_cases(settings, frame, rim, store_name=stores.default.name)
         is_draining = draining(settings, frame.health)
         frame.loops.every(MARKER_WATCH_INTERVAL_S, is_draining.tell_health, name="drain_marker")
+        data = DataMetrics(frame.registry)
         door = admission(settings, stores.default, is_draining)
         await open_edge(
             settings,
@@ -33,7 +35,8 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             stores=stores,
             door=door,
             is_draining=is_draining,
+            data=data,
         )
-        await open_rpc(settings, frame, use_cases, door=door)
+        await open_rpc(settings, frame, use_cases, door=door, data=data)
         frame.started()
         yield frame.addresses

@@ -16,8 +16,10 @@ BATCH_BUCKETS: Final = (1, 10, 100, 1000, 10_000)
 DIRECT: Final = "direct"
 """The pipeline of those that come without one."""
 
-_QUERIES: Final = frozenset({Operation.QUERY, Operation.QUERY_OLD_PATH, Operation.SEARCH})
-_FETCHES: Final = {Operation.FETCH_ONE: "single", Operation.FETCH_MANY: "batch"}
+_QUERIES: Final[frozenset[str]] = frozenset(
+    {Operation.QUERY, Operation.QUERY_OLD_PATH, Operation.SEARCH}
+)
+_FETCHES: Final[dict[str, str]] = {Operation.FETCH_ONE: "single", Operation.FETCH_MANY: "batch"}
 _CACHE_RESULTS: Final = {"hit": "hit", "miss": "miss", "miss-on-error": "error"}
 
 
@@ -34,7 +36,7 @@ class DataMetrics:
             ]
             for kind in ("query", "upsert")
         }
-        self._whole = {
+        self._whole: dict[str, Histograms] = {
             Operation.DESCRIBE: self._histogram("layer_head_duration_seconds"),
             Operation.LIST: self._histogram("layer_list_duration_seconds"),
         }
@@ -51,7 +53,7 @@ class DataMetrics:
 
     def finished(
         self,
-        operation: Operation,
+        operation: str,
         namespace: str,
         status: str,
         *,
@@ -61,12 +63,13 @@ class DataMetrics:
         """Count a request that was let in.
 
         Args:
+            operation: One of ``Operation``.
             status: ``ok``, ``tpuf_error``, ``timeout`` or ``layer_error``.
             upstream_s: The part of ``seconds`` in which the store was waited for.
         """
         if operation in _QUERIES:
             self._observe("query", namespace, status, (seconds, upstream_s))
-        elif operation is Operation.WRITE:
+        elif operation == Operation.WRITE:
             self._observe("upsert", namespace, status, (seconds, upstream_s))
         elif operation in self._whole:
             labels = (DIRECT, self._label(namespace), status)
@@ -90,7 +93,7 @@ class DataMetrics:
 
     def fetched(
         self,
-        operation: Operation,
+        operation: str,
         namespace: str,
         result: str | None,
         *,

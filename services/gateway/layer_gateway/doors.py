@@ -54,6 +54,7 @@ async def open_edge(
     stores: VectorStores,
     door: Admission,
     is_draining: Draining,
+    data: DataMetrics,
 ) -> None:
     """Listen for HTTP."""
     edge = Edge(
@@ -64,7 +65,7 @@ async def open_edge(
         health=frame.health,
         exposition=_exposition(frame),
         metrics=EdgeMetrics(frame.registry),
-        data=DataMetrics(frame.registry),
+        data=data,
     )
     frame.addresses["http"] = await frame.resources.enter_async_context(
         http_edge(
@@ -79,7 +80,12 @@ async def open_edge(
 
 
 async def open_rpc(
-    settings: GatewaySettings, frame: ServiceFrame, use_cases: UseCases, *, door: Admission
+    settings: GatewaySettings,
+    frame: ServiceFrame,
+    use_cases: UseCases,
+    *,
+    door: Admission,
+    data: DataMetrics,
 ) -> None:
     """Listen for gRPC."""
     servicer = GatewayServicer(
@@ -95,6 +101,7 @@ async def open_rpc(
         namespaces=use_cases.namespaces,
         init_namespace=use_cases.init_namespace,
         warm_jobs=use_cases.warm_jobs,
+        metrics=data,
     )
     scans = ScanServicer(
         admission=door,

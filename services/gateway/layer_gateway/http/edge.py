@@ -50,6 +50,7 @@ from layer_kit.telemetry.traces import is_exporting, server_span
 
 log = structlog.get_logger(__name__)
 
+FIRST_ERROR_STATUS: Final = 400
 KEEPALIVE_TIMEOUT_S: Final = 75.0
 PUBLIC: Final = "public"
 TRACES: Final = frozenset(name.encode() for name in TRACE_FIELDS)
@@ -126,7 +127,7 @@ class Edge:
                     _continue(request)
                     tally.admitted()
                     response = await self._table[found.operation](request, found)
-                    tally.answered(response)
+                    tally.answered(is_ok=response.status < FIRST_ERROR_STATUS)
                 finally:
                     admitted.give_back()
         except LayerError as error:

@@ -9,7 +9,9 @@ import grpc.aio
 from layer_gateway.application.admission import Admission
 from layer_gateway.application.inbound import SENT_ON
 from layer_gateway.domain.access import Scope
+from layer_gateway.outcomes import Outcome
 from layer_gateway.ports.stores import Caller
+from layer_gateway.upstream_time import upstream_time
 
 
 async def admitted(
@@ -25,6 +27,8 @@ async def admitted(
         if isinstance(value, str)
     ]
     entered = await admission.enter(dict(metadata).get("authorization"), scope)
+    if isinstance(outcome := upstream_time.get(None), Outcome):
+        outcome.admitted()
     context.add_done_callback(lambda _: entered.give_back())  # type: ignore[arg-type]  # its stub names a class
     return Caller(
         headers=[

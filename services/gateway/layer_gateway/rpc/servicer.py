@@ -31,6 +31,16 @@ from layer_gateway.domain.access import Scope
 from layer_gateway.ports.stores import Caller
 from layer_gateway.rpc.batching import batch_response, result_rows, typed_queries
 from layer_gateway.rpc.callers import admitted
+from layer_gateway.rpc.counting import (
+    DESCRIBE,
+    FETCH,
+    LIST,
+    QUERY,
+    WRITE,
+    CallMetrics,
+    counted,
+    looked_up,
+)
 from layer_gateway.rpc.federating import federated_query, federated_response, namespace_of
 from layer_gateway.rpc.namespaces import described, layer_message, list_query, list_response
 from layer_gateway.rpc.querying import query_response, typed_query
@@ -68,7 +78,9 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     namespaces: Namespaces
     init_namespace: InitNamespace
     warm_jobs: WarmJobs
+    metrics: CallMetrics
 
+    @counted(WRITE)
     async def WriteRows(
         self, request: gateway_pb2.WriteRowsRequest, context: Context
     ) -> gateway_pb2.WriteRowsResponse:
@@ -84,6 +96,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         )
         return write_response(request, accepted(answer, namespace), id_kind)
 
+    @counted(QUERY)
     async def QueryRows(
         self, request: gateway_pb2.QueryRowsRequest, context: Context
     ) -> gateway_pb2.QueryRowsResponse:
@@ -98,6 +111,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         reader = await self._reader(namespace, found.rows, caller)
         return query_response(request, found, reader)
 
+    @counted(QUERY)
     async def BatchQueryRows(
         self, request: gateway_pb2.BatchQueryRowsRequest, context: Context
     ) -> gateway_pb2.BatchQueryRowsResponse:
@@ -131,6 +145,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         }
         return federated_response(request, found, readers)
 
+    @counted(FETCH)
     async def LookupRows(
         self, request: gateway_pb2.LookupRowsRequest, context: Context
     ) -> gateway_pb2.LookupRowsResponse:
@@ -146,6 +161,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             names=asked_names(request),
             with_vectors=request.with_vectors and not request.ids_only,
         )
+        looked_up(found, len(asked.texts))
         if not request.ids_only:  # who asks what there is has opened nothing
             self.history.clicked(namespace, asked.texts, visit, found, is_batch=True)
         rows = [cached_attributes(row) for row in found.rows.values()]
@@ -175,6 +191,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             for message in values_messages(page, request.attribute_names, facts, stable_as_of_ms):
                 yield message
 
+    @counted(LIST)
     async def ListNamespaces(
         self, request: gateway_pb2.ListNamespacesRequest, context: Context
     ) -> gateway_pb2.ListNamespacesResponse:
@@ -184,6 +201,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             raise refusal(page)
         return list_response(page)
 
+    @counted(DESCRIBE)
     async def GetNamespace(
         self, request: gateway_pb2.GetNamespaceRequest, context: Context
     ) -> gateway_pb2.GetNamespaceResponse:
