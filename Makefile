@@ -53,6 +53,7 @@ bench: $(VENV)/dev.stamp $(VENV)/stubs.stamp  ## print the figures of docs/refer
 	@$(VENV)/bin/python -m layer_bench.vectorstore
 	@$(VENV)/bin/python -m layer_bench.cache
 	@$(VENV)/bin/python -m layer_bench.history
+	@$(VENV)/bin/python -m layer_bench.scans
 	@$(VENV)/bin/python -m layer_bench.functions
 	@$(VENV)/bin/python -m layer_bench.snapshots
 	@$(VENV)/bin/python -m layer_bench.queue

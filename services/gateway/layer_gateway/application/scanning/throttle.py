@@ -72,7 +72,7 @@ class Throttle:
         Args:
             pause_s: What the store asked for.
         """
-        if sent_at_s <= self._refused_at_s:
+        if sent_at_s < self._refused_at_s:
             return True
         now_s = asyncio.get_running_loop().time()
         self._refused_at_s = now_s
