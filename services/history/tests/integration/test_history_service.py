@@ -16,6 +16,7 @@ from layer_history_testing.client import MOMENT_NS, TRACE, HistoryClient, click,
 from layer_kit.errors import InvalidRequestError, NotFoundError
 from layer_testing.edge_calls import eventually
 from layer_testing.grpc_calls import is_serving, reflected_services
+from layer_testing.hostile_requests import internal_errors
 from layer_testing.processes import ServiceProcess
 
 Running = tuple[HistoryClient, ServiceProcess]
@@ -222,6 +223,13 @@ async def test_a_bad_list_is_refused(history: HistoryClient, fields: Any, reason
     with pytest.raises(InvalidRequestError) as refused:
         await history.list_queries(**fields)
     assert refused.value.reason == reason
+
+
+async def test_no_request_is_an_internal_error(history: HistoryClient, shared: Running) -> None:
+    assert await internal_errors(shared[1].addresses["grpc"], history_pb2.DESCRIPTOR) == []
+    await history.append(query())
+    assert await history.queries() == [MOMENT_NS]
+    assert "Traceback" not in shared[1].stderr
 
 
 async def test_it_is_healthy_and_reflects_its_api(shared: Running) -> None:
