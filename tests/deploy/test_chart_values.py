@@ -115,7 +115,7 @@ def test_services_differ_only_in_values_of_their_own() -> None:
         own = {"upstream", "cache", "history", "service", "ingress", "diskBytesMax", "apiKeys"}
         own |= {"flushIntervalSeconds", "objectStore", "hashKey", "exports"}
         own |= {"vectorStores", "metricsBackendUrl", "backend", "aerospike", "workers"}
-        own |= {"gateway", "snapshots", "facetFields"}
+        own |= {"gateway", "snapshots", "facetFields", "runtime", "database"}
         return set(values) - own - {"persistence", "autoscaling"}
 
     assert len({frozenset(shared(service)) for service in SERVICES}) == 1

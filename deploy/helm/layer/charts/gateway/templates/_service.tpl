@@ -35,6 +35,10 @@
 - name: LAYER_GATEWAY_CACHE_ADDRESS
   value: {{ . | quote }}
 {{- end }}
+{{- with .Values.runtime.address | default (include "layer-common.peer" (list . "runtime")) }}
+- name: LAYER_GATEWAY_RUNTIME_ADDRESS
+  value: {{ . | quote }}
+{{- end }}
 {{- with .Values.snapshots.address | default (include "layer-common.peer" (list . "snapshots")) }}
 - name: LAYER_GATEWAY_SNAPSHOTS_ADDRESS
   value: {{ . | quote }}
