@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from layer_cache.application.statistics import Figures
 from layer_kit.names import Namespace
-from layer_kit.telemetry.metrics import BoundedLabel
+from layer_kit.telemetry.metrics import SECONDS_BUCKETS, BoundedLabel
 
 PAYLOAD_BUCKETS: Final = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 
@@ -30,6 +30,12 @@ class CacheMetrics:
             "layer_cache_lookups_total",
             "Lookups, by how much of what was asked they found.",
             ["namespace", "result"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "layer_cache_lookup_seconds",
+            "Time to serve a lookup, over a stream or in a call.",
+            buckets=(0.0001, *SECONDS_BUCKETS),
             registry=registry,
         )
         self._rows = Counter(
@@ -59,9 +65,16 @@ class CacheMetrics:
         )
 
     def count_lookup(
-        self, namespace: Namespace, *, asked: int, payload: Sequence[bytes], is_suspended: bool
+        self,
+        namespace: Namespace,
+        *,
+        asked: int,
+        payload: Sequence[bytes],
+        is_suspended: bool,
+        seconds: float,
     ) -> None:
         """Count one lookup of ``asked`` rows that found ``payload``."""
+        self._seconds.observe(seconds)
         found = len(payload)
         result: LookupResult = (
             "bypass"

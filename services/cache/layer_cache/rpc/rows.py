@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -200,6 +201,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         )
 
     async def _look_up(self, request: cache_pb2.LookupRowsRequest) -> Found:
+        started_s = time.perf_counter()
         namespace, ids = parse_namespace(request.namespace), list(request.ids)
         found = await self.reads.lookup(
             namespace,
@@ -215,6 +217,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             asked=len(ids),
             payload=found.bodies,
             is_suspended=found.is_suspended,
+            seconds=time.perf_counter() - started_s,
         )
         return found
 

@@ -392,6 +392,7 @@ async def test_health_reflection_and_metrics_answer(start: Start) -> None:
         'layer_cache_lookups_total{namespace="books",result="miss"} 1.0',
         'layer_cache_backfills_total{status="stored"} 1.0',
         "layer_cache_payload_bytes_count 1.0",
+        "layer_cache_lookup_seconds_count 2.0",
         "layer_cache_entries 1.0",
         "layer_cache_suspended 0.0",
         "layer_cache_fences_expired_total 0.0",
