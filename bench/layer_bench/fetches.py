@@ -11,22 +11,22 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 from rich.table import Table
 
-from layer.cache.v1 import cache_pb2_grpc
+from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_bench.load import measure
 from layer_bench.peers import Peer
 from layer_bench.scenarios import fetch, slow_query
 from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
-from layer_gateway.adapters.joined_lookups import LookupKind
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.ports.rows import CacheLookup
 from layer_kit.clock import monotonic
 from layer_kit.names import Namespace
-from layer_kit.rpc.client import open_channel
+from layer_kit.rpc.client import invoke, open_channel
 
 TITLE: Final = "fetches and the cache"
 FETCH_COUNT: Final = 200
 LOOKUP_COUNT: Final = 100
+LOOKUP_TIMEOUT_S: Final = 5.0
 NAMESPACE: Final = Namespace("slow")
 
 
@@ -67,7 +67,7 @@ async def _joined_and_apart(cache_address: str, round_count: int) -> list[tuple[
     rows = CachedRows(
         stub,
         membership,
-        lookup_timeout_s=5.0,
+        lookup_timeout_s=LOOKUP_TIMEOUT_S,
         write_timeout_s=5.0,
         metrics=metrics,
     )
@@ -76,17 +76,19 @@ async def _joined_and_apart(cache_address: str, round_count: int) -> list[tuple[
     def joined(id_: bytes) -> Awaitable[CacheLookup]:
         return rows.lookup(NAMESPACE, [id_])
 
-    def apart(id_: bytes) -> Awaitable[CacheLookup]:
-        return rows.ask(LookupKind(NAMESPACE, None, with_vectors=False), [id_])
+    def apart(id_: bytes) -> Awaitable[cache_pb2.LookupRowsResponse]:
+        request = cache_pb2.LookupRowsRequest(namespace=NAMESPACE, ids=[id_])
+        return invoke(stub.LookupRows, request, timeout_s=LOOKUP_TIMEOUT_S)
 
     try:
         return [(await _ms(joined, ids), await _ms(apart, ids)) for _ in range(round_count + 1)][1:]
     finally:
         await membership.close()
+        await rows.close()
         await channel.close()
 
 
-async def _ms(look_up: Callable[[bytes], Awaitable[CacheLookup]], ids: list[bytes]) -> float:
+async def _ms(look_up: Callable[[bytes], Awaitable[object]], ids: list[bytes]) -> float:
     started = time.perf_counter()
     await asyncio.gather(*(look_up(id_) for id_ in ids))
     return (time.perf_counter() - started) * 1000
