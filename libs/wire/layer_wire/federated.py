@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 import msgspec
+from msgspec import structs
 
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace, parse_namespace
@@ -93,7 +94,7 @@ def top_k_of(query: Query) -> int:
 
 def _with_top_k(query: Query, top_k: int) -> Query:
     if isinstance(query, LayerQuery):
-        return replace(query, top_k=top_k)
+        return structs.replace(query, top_k=top_k)
     return with_scope(query, replace(scope_of(query), top_k=top_k))
 
 

@@ -7,7 +7,8 @@ caller's filter is innermost, then time, then the watermark, then the shard.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+
+import msgspec
 
 from layer_wire.jsontext import Raw, raw
 from layer_wire.reserved import MARKER_ID, SHARD, UPSERTED_AT
@@ -30,8 +31,7 @@ def nested(*parts: Filter | None) -> Filter | None:
     return functools.reduce(both, parts, None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(msgspec.Struct, frozen=True, kw_only=True):
     """A span of time in which rows were last written, in milliseconds since 1970."""
 
     after_ms: int | None = None

@@ -10,7 +10,6 @@ import base64
 import binascii
 import math
 import re
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import msgspec
@@ -88,8 +87,7 @@ class _CursorBody(msgspec.Struct):
 _CURSOR: Final[msgspec.json.Decoder[_CursorBody]] = msgspec.json.Decoder(_CursorBody)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cursor:
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     """Where a page of nearest rows ended."""
 
     distance: float
@@ -103,8 +101,7 @@ class Cursor:
         return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerQuery:
+class LayerQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A checked Layer query. Exactly one of vector, nearest_to_id and rank_by is set."""
 
     vector: Raw | None

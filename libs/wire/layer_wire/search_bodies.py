@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec import structs
 
 from layer_kit.errors import InvalidRequestError
 from layer_wire.jsontext import (
@@ -131,7 +132,7 @@ def parse_query(body: bytes, fields: RawObject) -> Query:
 def with_consistency(query: Query, level: Literal["eventual", "strong"]) -> Query:
     """Return ``query`` at another level of consistency."""
     if isinstance(query, LayerQuery):
-        return replace(query, consistency=level)
+        return structs.replace(query, consistency=level)
     return with_scope(query, replace(scope_of(query), consistency=level))
 
 

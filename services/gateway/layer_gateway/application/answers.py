@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from layer_gateway.domain.federation import Merge, MergeMethod
 from layer_gateway.domain.routing import Routing
 from layer_gateway.ports.stores import StoreAnswer
@@ -31,11 +33,10 @@ class HybridReport:
     """Shards that each leg asked at once; None where the namespace is in none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueryAnswer:
+class QueryAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Rows in rank order, or the store's own answer when it refused."""
 
-    rows: list[RawObject] = field(default_factory=list)
+    rows: list[RawObject] = msgspec.field(default_factory=list)
     next_cursor: str | None = None
     stable_as_of_ms: int | None = None
     """The watermark of the namespace; None while none is known."""

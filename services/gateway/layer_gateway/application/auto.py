@@ -6,7 +6,9 @@ docs/reference/http.md, "Auto" has the policy.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec import structs
 
 from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.hybrid import SearchText
@@ -57,7 +59,7 @@ class SearchAuto:
             answer = await self.search_text(
                 namespace, search.text_search, caller, semantic=search.rank_by, slots=slots
             )
-        return replace(answer, routing=routing)
+        return structs.replace(answer, routing=routing)
 
 
 def routed(search: AutoSearch) -> Routing:

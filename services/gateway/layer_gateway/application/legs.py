@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
+
+import msgspec
+from msgspec import structs
 
 from layer_gateway.application.plans import Consistency, MakePlans, Plan
 from layer_gateway.application.watermarks import Cut, Watermarks
@@ -26,8 +29,7 @@ from layer_wire.rows import query_answer, read_answer, row_id
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leg:
+class Leg(msgspec.Struct, frozen=True, kw_only=True):
     """What to ask the store for."""
 
     rank_by: Raw
@@ -40,22 +42,20 @@ class Leg:
     include_attributes: bool | Sequence[str] | None = None
     """None leaves it to the store."""
     consistency: Consistency = "eventual"
-    extra: Mapping[str, Raw] = field(default_factory=dict)
+    extra: Mapping[str, Raw] = msgspec.field(default_factory=dict)
     """Further keys of the upstream query, as they are."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LegAnswer:
+class LegAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Rows in rank order, or the store's own answer when it refused."""
 
-    rows: list[RawObject] = field(default_factory=list)
+    rows: list[RawObject] = msgspec.field(default_factory=list)
     refusal: StoreAnswer | None = None
     scatter_count: int = 1
     """How many shards were asked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
+class _Run(msgspec.Struct, frozen=True, kw_only=True):
     """One leg on its way."""
 
     namespace: Namespace
@@ -124,7 +124,7 @@ class RunLegs:
             # Another gateway has initialised the namespace meanwhile.
             self.plans.facts.forget(run.namespace)
             renewed = await self.plans(run.namespace, run.cut, run.caller)
-            return await self._answer(run, replace(renewed, has_marker=True))
+            return await self._answer(run, structs.replace(renewed, has_marker=True))
         return LegAnswer(rows=rows)
 
     async def _scattered(self, run: _Run, plan: Plan) -> LegAnswer:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Literal, TypeVar
+
+import msgspec
+from msgspec import structs
 
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.strong import StrongNamespaces
@@ -26,8 +29,7 @@ UNSTAMPED_AGE_S_MAX: Final = 1.0
 """How old the knowledge may be, while an index is behind, that rows have no stamps."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the requests to one namespace look like."""
 
     scatter_count: int = 1
@@ -118,7 +120,7 @@ class MakePlans:
         if refused is not None and blames_layer(refused):
             self.facts.forget(namespace)
             renewed = await self(namespace, cut, caller)
-            renewed = replace(renewed, is_time_refused=not renewed.is_stamped)
+            renewed = structs.replace(renewed, is_time_refused=not renewed.is_stamped)
             if renewed != plan:
                 done = await work(renewed)
         return done

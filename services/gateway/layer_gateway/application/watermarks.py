@@ -42,8 +42,7 @@ EARLY_SHARE: Final = 0.1
 """A stable namespace comes due by up to this share early, so that many do not come together."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
+class Cut(msgspec.Struct, frozen=True, kw_only=True):
     """Where the reads of one request end: taken once, and the same for every part of it."""
 
     stable_as_of_ms: int | None = None

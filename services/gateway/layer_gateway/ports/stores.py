@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from layer_kit.names import Namespace
 from layer_wire.stamping import Piece
@@ -12,8 +13,7 @@ from layer_wire.stamping import Piece
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """On whose behalf a request is sent upstream."""
 
     headers: Headers = ()
