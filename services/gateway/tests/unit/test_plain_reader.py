@@ -29,6 +29,8 @@ LEFT: Final = {
     "a tunnel": b"CONNECT gateway:443 HTTP/1.1\r\n" + HOST + b"\r\n",
     "a method we know nothing of": b"PROPFIND /a HTTP/1.1\r\n" + HOST + b"\r\n",
     "two requests": (b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n") * 2,
+    "the first byte of another": b"GET /a HTTP/1.1\r\n" + HOST + b"\r\nG",
+    "a byte too many": b"POST /a HTTP/1.1\r\n" + HOST + b"content-length: 1\r\n\r\nab",
     "a long head": b"GET /a HTTP/1.1\r\n"
     + HOST
     + b"x: "
