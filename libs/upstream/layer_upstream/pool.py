@@ -90,7 +90,7 @@ class ConnectionPool:
 
     def released(self, connection: Connection) -> None:
         """Give ``connection`` to whoever has waited longest, else keep it."""
-        if waiter := self._next_waiter():
+        if self._waiters and (waiter := self._next_waiter()):
             waiter.set_result(connection)
         else:
             self._idle.append(connection)

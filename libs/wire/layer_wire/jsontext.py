@@ -69,7 +69,7 @@ def decode_object_around_numbers(body: bytes) -> RawObject:
     then put back wherever it has come up. The list itself is looked at only at its ends, as in a
     write: what stands between is upstream's to judge. Errors as for :func:`decode`.
     """
-    found = _long_list_of_numbers(body)
+    found = _long_list_of_numbers(body) if len(body) > LONG_LIST_BYTES_MIN else None
     if found is None:
         return decode_object(body)
     start, end = found

@@ -149,7 +149,14 @@ class EdgeProtocol(web.RequestHandler):
     async def start(self) -> None:
         """Serve one request after another; aiohttp's own loop has what is not a plain request."""
         try:
-            while await self._has_message():
+            while not self._force_close:
+                if not self._messages:
+                    self._waiter = self._loop.create_future()
+                    try:
+                        await self._waiter
+                    finally:
+                        self._waiter = None
+                    continue
                 if isinstance(self._messages[0][0], _ErrInfo) or self._upgraded:
                     await super().start()
                     return
@@ -166,16 +173,6 @@ class EdgeProtocol(web.RequestHandler):
             self._task_handler = None
             if self.transport is not None:
                 self.transport.close()
-
-    async def _has_message(self) -> bool:
-        """Wait for the head of a request; False when the connection is to end without one."""
-        if not self._messages and not self._force_close:
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return bool(self._messages) and not self._force_close
 
     async def _serve_next(self) -> bool:
         """Answer a request; tell whether another may follow on this connection."""
