@@ -26,7 +26,7 @@ class EdgeRequest(web.BaseRequest):
     writer that only streamed answers use, and keeps what it gives out in a cache beside the object.
 
     Attributes:
-        body_at_hand: The whole body; None while more of it is to come.
+        body_at_hand: The whole body, empty where there is none; None while more of it is to come.
         fields: First values by name in lower case.
         head_bytes: How long its target and its headers are together.
         path_only: The path without its query string, with its escapes.
@@ -100,6 +100,15 @@ class EdgeRequest(web.BaseRequest):
     def open_writer(self, writer: AbstractStreamWriter | None = None) -> None:
         """Have something that a streamed answer can be written to."""
         self._payload_writer = writer or StreamWriter(self.protocol, self._task.get_loop())
+
+    @property
+    def body_exists(self) -> bool:
+        """Whether there is a body, or more of one to come."""
+        return self.body_at_hand != b""
+
+    async def read(self) -> bytes:
+        """Refuse: bodies are read within their bounds, by ``http/bodies.py``."""
+        raise NotImplementedError
 
     @property
     def content_length(self) -> int | None:
