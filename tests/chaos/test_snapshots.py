@@ -25,9 +25,11 @@ from layer_snapshots_testing.client import (
     running_snapshots,
 )
 from layer_snapshots_testing.gateway import RowsGateway, rows_gateway
-from layer_testing.edge_calls import eventually
+from layer_testing.edge_calls import EdgeCaller, eventually
+from layer_testing.gateway_calls import KEY, gateway_over
 from layer_testing.processes import ServiceProcess, running
 from layer_testing.s3 import S3Server, s3_server
+from layer_testing.scripted_store import answer, scripted_store
 from tests.chaos.faults import Link
 
 FIELDS = ("kind", "rating", "tags")
@@ -229,6 +231,43 @@ async def test_a_slow_object_store_makes_snapshots_late_and_no_more(world: World
 
     assert await client.newest(1) == [(WATERMARK_MS, TOOLS_SHA[:7])]
     assert len(world.gateway.requests) == 1
+
+
+async def test_the_edge_tells_which_part_is_away(world: World) -> None:
+    client, process = await world.start()
+    await client.set_policy(*FIELDS)
+    async with scripted_store() as store:
+        store.namespace("tools")
+        store.answers["GET /v2/namespaces/tools/metadata"] = answer(
+            {"schema": {}, "approx_row_count": 5, "index": {"status": "up-to-date"}}
+        )
+        settings = {"LAYER_GATEWAY_SNAPSHOTS_ADDRESS": process.addresses["grpc"]}
+        gateway = await world.stack.enter_async_context(gateway_over(store.url, **settings))
+        edge = EdgeCaller(gateway.addresses["http"], key=KEY)
+        base = "/v2/namespaces/tools"
+        asked = [
+            ("GET", f"{base}/history", b""),
+            ("GET", f"{base}/snapshots/377a8c3", b""),
+            ("GET", f"{base}/snapshot-policy", b""),
+            ("PUT", f"{base}/snapshot-policy", b'{"facetFields":["kind"]}'),
+            ("GET", f"{base}/checkpoints", b""),
+            ("POST", f"{base}/snapshots", b'{"field":"kind"}'),
+            ("GET", f"{base}/snapshot-jobs", b""),
+            ("GET", "/v2/activity/snapshots", b""),
+        ]
+        await take_away(world, is_failing=False)
+        for method, path, body in asked:
+            told = await edge(method, path, body, {"content-type": "application/json"})
+            assert (told.status, told.json["error"]) == (502, "upstream_error"), path
+            assert told.json["reason"] == "OBJECT_STORE_FAILED"
+        await process.kill()
+        for method, path, body in asked:
+            told = await edge(method, path, body, {"content-type": "application/json"})
+            assert (told.status, told.json["error"]) == (502, "upstream_error"), path
+        described = await edge("GET", f"{base}/metadata")
+        assert described.status == 200
+        layer = described.json["layer"]
+        assert (layer["indexed"], layer["index_lag_rows"]) == (None, None)
 
 
 async def take_away(world: World, *, is_failing: bool) -> None:

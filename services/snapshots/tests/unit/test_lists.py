@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore, open_object_store
 from layer_snapshots.application.activity import Activity, Event, Position
-from layer_snapshots.application.catalogue import Catalogue
+from layer_snapshots.application.catalogue import LAST, Catalogue
 from layer_snapshots.domain.keys import SnapshotName, snapshot_key
 
 NOW_MS = 1_780_000_000_000
@@ -59,8 +59,7 @@ def test_the_newest_are_those_of_sorting_all_of_them(
     names: set[SnapshotName], before: SnapshotName | None, count: int
 ) -> None:
     async def newest(catalogue: Catalogue) -> list[SnapshotName]:
-        place = {} if before is None else {"before": before}
-        return await catalogue.newest(Namespace("a"), count, **place)
+        return await catalogue.newest(Namespace("a"), count, before=before or LAST)
 
     expected = sorted((name for name in names if before is None or name < before), reverse=True)
     assert within_a_store({"a": names, "b": names}, newest) == expected[:count]
@@ -74,7 +73,8 @@ def test_pages_of_the_activity_are_all_of_it_once_and_in_order(
     since_ms = max(0, NOW_MS - age_ms)
 
     async def read(catalogue: Catalogue) -> list[Event]:
-        activity, found = Activity(catalogue=catalogue), []
+        activity = Activity(catalogue=catalogue)
+        found: list[Event] = []
         place: Position | None = None
         while True:
             page = await activity.page(page_size, namespace=None, since_ms=since_ms, after=place)
