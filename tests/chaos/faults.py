@@ -109,6 +109,17 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, valv
     raise ConnectionResetError("the other end has closed")
 
 
+@asynccontextmanager
+async def open_link(target: Callable[[], str | None]) -> AsyncIterator[Link]:
+    """Open a link for the length of the block; see :class:`Link`."""
+    link = Link(target)
+    await link.open()
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
 @dataclass(slots=True, kw_only=True)
 class CacheProcess:
     """The real cache, which can be killed, stopped for a while, and robbed of its store."""

@@ -20,6 +20,7 @@ from layer_testing.edge_calls import EdgeAnswer, EdgeCaller, eventually
 from layer_testing.gateway_calls import KEY, embedded_store, gateway_over
 from layer_testing.processes import ServiceProcess, running
 from layer_testing.scripted_store import Exchange, ScriptedStore, answer, scripted_store
+from tests.chaos.faults import Link, open_link
 
 ROWS = "/v2/namespaces/rows"
 NOWHERE = "http://127.0.0.1:9"
@@ -33,6 +34,8 @@ class Plane:
     edge: EdgeCaller
     gateway: ServiceProcess
     cache: ServiceProcess
+    link: Link
+    """Between the two."""
 
     async def write(self, **row: object) -> None:
         body = {
@@ -55,21 +58,18 @@ class Plane:
 @asynccontextmanager
 async def plane_over(folder: Path, **environment: str) -> AsyncIterator[Plane]:
     """Run the embedded store, a cache on disk and a gateway; write two rows that are cached."""
-    cache_address = f"unix:{folder / 'cache.sock'}"
     async with (
         embedded_store(folder / "store") as store_url,
         running(
             "layer_cache",
-            LAYER_CACHE_GRPC_ADDRESS=cache_address,
+            LAYER_CACHE_GRPC_ADDRESS="127.0.0.1:0",
             LAYER_CACHE_DATA_DIRECTORY=str(folder / "cache"),
         ) as cache,
-        gateway_over(
-            store_url, LAYER_GATEWAY_CACHE_ADDRESS=cache_address, **environment
-        ) as gateway,
+        open_link(lambda: cache.addresses["grpc"]) as link,
+        gateway_over(store_url, LAYER_GATEWAY_CACHE_ADDRESS=link.address, **environment) as gateway,
     ):
-        plane = Plane(
-            edge=EdgeCaller(gateway.addresses["http"], key=KEY), gateway=gateway, cache=cache
-        )
+        edge = EdgeCaller(gateway.addresses["http"], key=KEY)
+        plane = Plane(edge=edge, gateway=gateway, cache=cache, link=link)
         await plane.write(id="a", k=1)
         await plane.write(id="b", k=2)
 
@@ -127,6 +127,30 @@ async def test_cache_that_hangs_delays_and_refuses_nothing(tmp_path: Path) -> No
 
         async def is_back() -> bool:
             return await plane.fetch("a") == (4, "hit")
+
+        assert await eventually(is_back)
+
+
+async def test_a_link_to_the_cache_that_swallows_everything_costs_time_alone(
+    tmp_path: Path,
+) -> None:
+    async with plane_over(tmp_path) as plane:
+        plane.link.requests.hold()
+        plane.link.answers.hold()
+        assert await plane.fetch("a") == (1, "miss-on-error")
+        await plane.write(id="a", k=4)
+        assert (await plane.fetch("a"))[0] == 4
+        assert ids(await plane.edge("POST", f"{ROWS}/query", QUERY)) == {"a", "b"}
+        assert (await plane.edge("GET", "/ready")).status == 200
+        plane.link.requests.release()  # what was swallowed arrives after all, unanswered
+        await plane.write(id="a", k=5)
+        assert (await plane.fetch("a"))[0] == 5
+        plane.link.answers.release()
+
+        async def is_back() -> bool:
+            value, served_from = await plane.fetch("a")
+            assert value == 5
+            return served_from == "hit"
 
         assert await eventually(is_back)
 

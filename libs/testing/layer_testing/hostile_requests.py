@@ -104,7 +104,9 @@ def _value_times(field: FieldDescriptor, random: Random) -> list[Any]:
     """Return one small value very often, now and then."""
     if field.message_type is not None or random.random() > MANY_SHARE:
         return []
-    return [_value(field, Random(1))] * random.choice(COUNTS)  # noqa: S311 -- any will do
+    text = b"u1" if field.type == FieldDescriptor.TYPE_BYTES else "books"
+    is_text = field.cpp_type == FieldDescriptor.CPPTYPE_STRING
+    return [text if is_text else 1] * random.choice(COUNTS)
 
 
 def _value(field: FieldDescriptor, random: Random) -> Any:
