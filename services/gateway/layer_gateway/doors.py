@@ -115,12 +115,14 @@ async def open_rpc(
         gateway_pb2_grpc.add_ScanServiceServicer_to_server(scans, server)
 
     services = gateway_pb2.DESCRIPTOR.services_by_name
+    worker = this_worker()
+    is_first = worker is None or worker.number == 0  # a unix socket has one owner
     await frame.serve_grpc(
         settings.grpc_address,
         [services["GatewayService"], services["ScanService"]],
         add_to,
-        reuse_port=this_worker() is not None,
-        further_address=settings.beside_address,
+        reuse_port=worker is not None,
+        further_address=settings.beside_address if is_first else "",
     )
 
 

@@ -29,7 +29,7 @@ from layer_runtime.rpc.function_servicer import FunctionServicer
 from layer_runtime.settings import RuntimeSettings
 
 PUSH_INTERVAL_S: Final = 0.5
-FIGURES_INTERVAL_S: Final = 5.0
+FIGURES_INTERVAL_S: Final = 10.0
 
 
 class Databases(Protocol):

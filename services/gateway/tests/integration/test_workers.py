@@ -7,9 +7,12 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import grpc.aio
 import pytest
 import pytest_asyncio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from layer_testing.edge_calls import EdgeCaller, eventually
@@ -24,9 +27,17 @@ PASSED = "/v1/anything"
 REQUESTS = 60
 
 
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return an address that only one process at a time can listen on."""
+    return f"unix:{tmp_path_factory.mktemp('w') / 'g.sock'}"
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pool(store: ScriptedStore) -> AsyncIterator[ServiceProcess]:
-    async with gateway_over(store.url, LAYER_GATEWAY_WORKERS=str(WORKERS)) as process:
+async def pool(store: ScriptedStore, beside: str) -> AsyncIterator[ServiceProcess]:
+    async with gateway_over(
+        store.url, LAYER_GATEWAY_WORKERS=str(WORKERS), LAYER_GATEWAY_BESIDE_ADDRESS=beside
+    ) as process:
         yield process
 
 
@@ -48,6 +59,16 @@ async def metric(address: str, name: str, path: str = "/metrics", **labels: str)
         for sample in family.samples
         if sample.name == name and labels.items() <= sample.labels.items()
     )
+
+
+async def test_one_worker_of_several_is_reached_at_the_further_address(
+    pool: ServiceProcess, beside: str
+) -> None:
+    assert len(workers_of(pool)) == WORKERS
+    async with grpc.aio.insecure_channel(beside) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        found = await stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
+    assert found.status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_every_worker_shows_the_metrics_of_all(
