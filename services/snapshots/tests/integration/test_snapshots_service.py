@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -29,6 +31,9 @@ from layer_testing.edge_calls import eventually
 from layer_testing.grpc_calls import is_serving, reflected_services
 from layer_testing.s3 import S3Server
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SHORT = TOOLS_SHA[:7]
@@ -41,7 +46,8 @@ SAWS = common_pb2.Filter(
 )
 
 
-def keys_of(s3: S3Server, bucket: str, prefix: str) -> list[str]:
+@contextmanager
+def bucket_client(s3: S3Server) -> Iterator[S3Client]:
     client = boto3.session.Session().client(
         "s3",
         endpoint_url=s3.endpoint,
@@ -49,23 +55,21 @@ def keys_of(s3: S3Server, bucket: str, prefix: str) -> list[str]:
         aws_access_key_id=s3.access_key_id,
         aws_secret_access_key=s3.secret_access_key,
     )
-    listed = client.list_objects_v2(Bucket=bucket, Prefix=prefix)
-    found = [entry["Key"] for entry in listed.get("Contents", [])]
-    client.close()
-    return found
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def keys_of(s3: S3Server, bucket: str, prefix: str) -> list[str]:
+    with bucket_client(s3) as client:
+        listed = client.list_objects_v2(Bucket=bucket, Prefix=prefix)
+    return [entry["Key"] for entry in listed.get("Contents", [])]
 
 
 def body_at(s3: S3Server, bucket: str, key: str) -> Any:
-    client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=s3.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=s3.access_key_id,
-        aws_secret_access_key=s3.secret_access_key,
-    )
-    body = json.loads(client.get_object(Bucket=bucket, Key=key)["Body"].read())
-    client.close()
-    return body
+    with bucket_client(s3) as client:
+        return json.loads(client.get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
 async def take(

@@ -16,6 +16,7 @@ from layer_gateway.domain.history import HistoryPage, HistoryPolicy, HistoryWant
 from layer_gateway.domain.visits import parse_tags
 from layer_gateway.http.answers import json_answer
 from layer_gateway.http.bodies import read_json_body
+from layer_gateway.http.parameters import moment_number, page_limit, parameter_invalid
 from layer_gateway.http.requests import Handler, query_string
 from layer_gateway.http.routes import Operation, Route
 from layer_gateway.ports.history import HistoryArchive
@@ -23,14 +24,11 @@ from layer_kit.errors import InvalidRequestError
 from layer_kit.names import parse_namespace
 from layer_wire.jsontext import decode
 
-LIMIT_DEFAULT: Final = 50
-LIMIT_MAX: Final = 500
 POLICY_BYTES_MAX: Final = 64 * 1024
 NANOS_MAX: Final = 2**63 - 1
 MILLISECOND_NS: Final = 1_000_000
 
 _MOMENT: Final = re.compile(r"(.+T[0-9:]{8})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})")
-_NUMBER: Final = re.compile(r"[0-9]{1,19}")
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 
 Redaction = Literal["keep", "hash", "drop"]
@@ -108,29 +106,13 @@ def _wanted(request: web.BaseRequest) -> HistoryWanted:
         raise InvalidRequestError("TIME_RANGE_INVALID", "from is not after to.", field="from")
     trace_id = given.get("trace_id", "")
     return HistoryWanted(
-        limit=_limit(given),
-        before_ns=_nanos(given, "before"),
+        limit=page_limit(given),
+        before_ns=moment_number(given, "before", most=NANOS_MAX, unit="nanoseconds"),
         from_ns=from_ns,
         to_ns=to_ns,
         tags=parse_tags([value for name, value in pairs if name == "tag"]),
         trace_id=_trace_id(trace_id) if trace_id else "",
     )
-
-
-def _limit(given: Mapping[str, str]) -> int:
-    text = given.get("limit") or str(LIMIT_DEFAULT)
-    if _NUMBER.fullmatch(text) is None or int(text) < 1:
-        raise _invalid("limit", text, f"a number from 1 to {LIMIT_MAX}")
-    return min(int(text), LIMIT_MAX)
-
-
-def _nanos(given: Mapping[str, str], name: str) -> int | None:
-    text = given.get(name, "")
-    if not text:
-        return None
-    if _NUMBER.fullmatch(text) is None or int(text) > NANOS_MAX:
-        raise _invalid(name, text, "nanoseconds since 1970")
-    return int(text)
 
 
 def _moment(given: Mapping[str, str], name: str, *, ends_ns: int = 0) -> int | None:
@@ -144,11 +126,11 @@ def _moment(given: Mapping[str, str], name: str, *, ends_ns: int = 0) -> int | N
         return None
     what = "a moment as in RFC 3339, 2026-05-28T20:26:40Z"
     if (found := _MOMENT.fullmatch(text)) is None:
-        raise _invalid(name, text, what)
+        raise parameter_invalid(name, text, what)
     try:
         seconds = int(datetime.fromisoformat(found[1] + found[3]).timestamp())
     except (ValueError, OverflowError) as error:
-        raise _invalid(name, text, what) from error
+        raise parameter_invalid(name, text, what) from error
     fraction_ns = int((found[2] or "").ljust(9, "0"))
     if fraction_ns % MILLISECOND_NS == 0:
         fraction_ns += ends_ns
@@ -157,7 +139,7 @@ def _moment(given: Mapping[str, str], name: str, *, ends_ns: int = 0) -> int | N
 
 def _trace_id(text: str) -> str:
     if _TRACE_ID.fullmatch(text) is None:
-        raise _invalid("trace_id", text, "32 hexadecimal digits")
+        raise parameter_invalid("trace_id", text, "32 hexadecimal digits")
     return text.lower()
 
 
@@ -166,9 +148,3 @@ def _body(what: str, page: HistoryPage) -> dict[str, object]:
     if page.next_cursor is not None:
         found["next_cursor"] = page.next_cursor
     return found
-
-
-def _invalid(name: str, text: str, what: str) -> InvalidRequestError:
-    return InvalidRequestError(
-        "PARAMETER_INVALID", f"{name} {text[:64]!r} is not {what}.", field=name
-    )

@@ -15,19 +15,16 @@ from aiohttp import web
 from layer_gateway.domain.snapshots import JobWanted, SnapshotPolicy, SnapshotSource
 from layer_gateway.http.answers import json_answer
 from layer_gateway.http.bodies import read_json_body
+from layer_gateway.http.parameters import moment_number, page_limit, parameter_invalid
 from layer_gateway.http.requests import Handler, caller_of, query_string
 from layer_gateway.http.routes import Operation, Route
 from layer_gateway.ports.snapshots import SnapshotArchive
-from layer_kit.errors import InvalidRequestError
 from layer_kit.names import parse_namespace
 from layer_wire.jsontext import decode
 
-LIMIT_DEFAULT: Final = 50
-LIMIT_MAX: Final = 500
 BODY_BYTES_MAX: Final = 1024 * 1024
 MILLISECONDS_MAX: Final = 10**13 - 1
 
-_NUMBER: Final = re.compile(r"[0-9]{1,19}")
 _ACTIVITY_CURSOR: Final = re.compile(r"[0-9]{13}~[A-Za-z0-9\-_.]{1,128}~[0-9a-f]{7}")
 _CHECKPOINT_CURSOR: Final = re.compile(r"[0-9]{13}~[A-Za-z0-9\-_.]{1,128}")
 _LAST_LABEL: Final = "z" * 128
@@ -112,7 +109,7 @@ class SnapshotHandlers:
         name = parse_namespace(route.namespace)
         given = _given(request)
         before_ms = _milliseconds(given, "before")
-        return json_answer(await self.archive.history(name, _limit(given), before_ms))
+        return json_answer(await self.archive.history(name, page_limit(given), before_ms))
 
     async def snapshot(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         name = parse_namespace(route.namespace)
@@ -127,9 +124,9 @@ class SnapshotHandlers:
         given = _given(request)
         cursor = given.get("cursor", "")
         if cursor and _ACTIVITY_CURSOR.fullmatch(cursor) is None:
-            raise _invalid("cursor", cursor, "one of an earlier page")
+            raise parameter_invalid("cursor", cursor, "one of an earlier page")
         page = await self.archive.activity(
-            _limit(given),
+            page_limit(given),
             namespace=parse_namespace(given["namespace"]) if given.get("namespace") else None,
             since_ms=_milliseconds(given, "since"),
             cursor=cursor,
@@ -162,7 +159,7 @@ class SnapshotHandlers:
     async def checkpoints(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         name = parse_namespace(route.namespace)
         given = _given(request)
-        page = await self.archive.checkpoints(name, _limit(given), _checkpoint_cursor(given))
+        page = await self.archive.checkpoints(name, page_limit(given), _checkpoint_cursor(given))
         found: dict[str, object] = {"checkpoints": page.entries}
         if page.next_cursor is not None:
             found["next_cursor"] = page.next_cursor
@@ -177,20 +174,8 @@ def _given(request: web.BaseRequest) -> Mapping[str, str]:
     return dict(parse_qsl(query_string(request), keep_blank_values=True))
 
 
-def _limit(given: Mapping[str, str]) -> int:
-    text = given.get("limit") or str(LIMIT_DEFAULT)
-    if _NUMBER.fullmatch(text) is None or int(text) < 1:
-        raise _invalid("limit", text, f"a number from 1 to {LIMIT_MAX}")
-    return min(int(text), LIMIT_MAX)
-
-
 def _milliseconds(given: Mapping[str, str], name: str) -> int | None:
-    text = given.get(name, "")
-    if not text:
-        return None
-    if _NUMBER.fullmatch(text) is None or int(text) > MILLISECONDS_MAX:
-        raise _invalid(name, text, "milliseconds since 1970")
-    return int(text)
+    return moment_number(given, name, most=MILLISECONDS_MAX, unit="milliseconds")
 
 
 def _checkpoint_cursor(given: Mapping[str, str]) -> str:
@@ -205,11 +190,5 @@ def _checkpoint_cursor(given: Mapping[str, str]) -> str:
 def _span(text: str | None, name: str, *, default: str) -> str:
     """Return a span as it was given; one that is left out is not one that is empty."""
     if text == "":
-        raise _invalid(name, text, "a span such as 5m")
+        raise parameter_invalid(name, text, "a span such as 5m")
     return default if text is None else text
-
-
-def _invalid(name: str, text: str, what: str) -> InvalidRequestError:
-    return InvalidRequestError(
-        "PARAMETER_INVALID", f"{name} {text[:64]!r} is not {what}.", field=name
-    )
