@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from layer_testing.children import start_child
+from layer_kit.children import start_child
 from layer_testing.postgres import database_folder
 from layer_testing.processes import ServiceProcess, child_environment, launch, running
 

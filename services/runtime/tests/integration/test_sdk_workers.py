@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 from hevlayer import PermanentError as OfficialPermanentError
 
+from layer_kit.children import Child, start_child
 from layer_sdk import TransientError, run_worker, udf
-from layer_testing.children import Child, start_child
 from layer_testing.edge_calls import eventually
 from layer_testing.function_system import FunctionSystem, function_system
 from layer_testing.gateway_calls import KEY
