@@ -21,6 +21,9 @@ SERVER_OPTIONS: Final[ChannelOptions] = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # On a machine without time to spare pings come late and together; closing the connection for
+    # that would end every call on it.
+    ("grpc.http2.max_ping_strikes", 0),
 )
 CLIENT_OPTIONS: Final[ChannelOptions] = (
     *TRANSPORT_OPTIONS,

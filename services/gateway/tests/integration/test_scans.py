@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from layer_testing.edge_calls import EdgeAnswer, EdgeCaller, eventually
 from layer_testing.gateway_calls import KEY, embedded_store, gateway_over
@@ -72,6 +74,52 @@ FILTERS: dict[str, tuple[Any, Test]] = {
     "only the store knows": (["kind", "Glob", "s*"], lambda row: row["kind"].startswith("s")),
     "nothing": (["n", "Gt", 10**6], lambda _: False),
 }
+
+
+def leaf(name: str, operator: str, operand: Any, test: Callable[[Any], bool]) -> tuple[Any, Test]:
+    return [name, operator, operand], lambda row: test(row.get(name))
+
+
+@st.composite
+def conditions(draw: st.DrawFn) -> tuple[Any, Test]:
+    """Draw a comparison, and what it means for a row: a missing value is below all others."""
+    number = draw(st.integers(-1, ROWS_COUNT))
+    half = draw(st.integers(0, 6)) / 2
+    kind = draw(st.sampled_from([*KINDS, "hoe"]))
+    numbers = draw(st.lists(st.integers(0, 40), max_size=4))
+    tag = draw(st.sampled_from(["t1", "t6", "all", "none"]))
+    drawn: tuple[Any, Test] = draw(
+        st.sampled_from(
+            [
+                leaf("n", "Lt", number, lambda n: n < number),
+                leaf("n", "Gte", number, lambda n: n >= number),
+                leaf("n", "In", numbers, lambda n: n in numbers),
+                leaf("n", "NotIn", numbers, lambda n: n not in numbers),
+                leaf("kind", "Eq", kind, lambda found: found == kind),
+                leaf("kind", "NotEq", kind, lambda found: found != kind),
+                leaf("rating", "Eq", None, lambda found: found is None),
+                leaf("rating", "Lte", half, lambda found: found is None or found <= half),
+                leaf("rating", "Gt", half, lambda found: found is not None and found > half),
+                leaf("tags", "In", [tag], lambda found: tag in found),
+            ]
+        )
+    )
+    return drawn
+
+
+def joined(operator: str, parts: list[tuple[Any, Test]]) -> tuple[Any, Test]:
+    rule = all if operator == "And" else any
+    return [operator, [part for part, _ in parts]], lambda row: rule(t(row) for _, t in parts)
+
+
+CONDITIONS = st.recursive(
+    conditions(),
+    lambda inner: st.one_of(
+        st.builds(joined, st.sampled_from(["And", "Or"]), st.lists(inner, min_size=1, max_size=3)),
+        inner.map(lambda part: (["Not", part[0]], lambda row: not part[1](row))),
+    ),
+    max_leaves=5,
+)
 
 
 @dataclass
@@ -205,6 +253,35 @@ async def test_every_source_counts_what_looking_at_every_row_counts(
     assert origin["threads"] == (4 if name == "sharded" else 8)
     assert (origin["bounded"], origin["timed_out"], origin["shards_saturated"]) == (False, False, 0)
     assert not {"watermark_ms", "snapshot_sha", "approximate"} & origin.keys()
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    condition=CONDITIONS,
+    page_size=st.sampled_from([7, 150, 1000]),
+    place=st.sampled_from([("plain", "auto"), ("plain", "origin"), ("sharded", "origin")]),
+)
+async def test_whatever_the_filter_every_source_finds_the_same_rows(
+    system: System, condition: tuple[Any, Test], page_size: int, place: tuple[str, str]
+) -> None:
+    filters, test = condition
+    name, source = place
+    matching = [row for row in ROWS if test(row)]
+    body = {"source": source, "filters": filters, "page_size": page_size}
+
+    counted = await count(system.edge, path(name), **body)
+    ids = await completed(system.edge, path(name), mode="ids", **body)
+    values = await completed(system.edge, path(name), mode="values", field="tags", **body)
+
+    served_by = "cache" if source == "auto" else "origin"
+    assert (counted["count"], counted["served_by"]) == (len(matching), served_by)
+    assert ids["effective_source"] == values["effective_source"] == served_by
+    found = await results(system.edge, path(name), ids, "?limit=10000")
+    assert found["ids"] == [row["id"] for row in matching]
+    found = await results(system.edge, path(name), values, "?limit=10000")
+    assert found["values"] == values_of(matching, "tags")
 
 
 @pytest.mark.parametrize(
