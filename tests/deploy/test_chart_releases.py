@@ -89,6 +89,27 @@ def test_gateway_and_snapshots_find_each_other_and_share_a_bucket() -> None:
     assert "LAYER_SNAPSHOTS_OBJECTS_DIRECTORY" not in snapshots
 
 
+def test_gateway_and_runtime_find_each_other_and_the_database_is_a_secret() -> None:
+    bucket = {"objectStore": {"bucket": "layer", "region": "eu-west-1", "endpoint": ""}}
+    database = {"existingSecret": "postgres", "key": "url"}
+    key = {"existingSecret": "admin", "key": "api-key"}
+    values = {
+        "gateway": {"upstream": {"url": URL}},
+        "runtime": {"database": database, "gateway": {"apiKey": key}, **bucket},
+    }
+    release = render(values, name="blue")
+
+    runtime = release.environment("blue-runtime")
+    gateway = release.environment("blue-gateway")
+    assert gateway["LAYER_GATEWAY_RUNTIME_ADDRESS"] == "dns:///blue-runtime:7104"
+    assert runtime["LAYER_RUNTIME_GATEWAY_ADDRESS"] == "dns:///blue-gateway-grpc:7100"
+    assert runtime["LAYER_RUNTIME_CACHE_ADDRESS"] == "dns:///blue-cache:7101"
+    assert runtime["S3_BUCKET"] == "layer"
+    for variable, name in (("DATABASE_URL", "url"), ("GATEWAY_API_KEY", "api-key")):
+        file = runtime[f"LAYER_RUNTIME_{variable}_FILE"]
+        assert file == f"/etc/layer/secrets/LAYER_RUNTIME_{variable}/{name}"
+
+
 def test_the_gateway_runs_as_many_workers_as_it_is_told() -> None:
     alone, several = (
         render_service("gateway", required_values("gateway") | values).environment("gateway")
@@ -101,7 +122,7 @@ def test_the_gateway_runs_as_many_workers_as_it_is_told() -> None:
 def test_the_gateway_knows_every_pod_of_several_caches() -> None:
     knows = {"cache": {"replicas": 3}}
     gateway = {"upstream": {"url": URL}, **knows}
-    values = {"gateway": gateway, "history": knows, "snapshots": knows}
+    values = {"gateway": gateway, "history": knows, "snapshots": knows, "runtime": knows}
     release = render({**values, "cache": {"replicaCount": 3}})
     addresses = release.environment("layer-gateway")["LAYER_GATEWAY_CACHE_ADDRESS"].split(",")
     assert addresses == [f"dns:///layer-cache-{number}.layer-cache:7101" for number in range(3)]

@@ -7,6 +7,10 @@
 - name: LAYER_RUNTIME_GATEWAY_ADDRESS
   value: {{ . | quote }}
 {{- end }}
+{{- with .Values.cache.address | default (include "layer-common.cache-addresses" .) }}
+- name: LAYER_RUNTIME_CACHE_ADDRESS
+  value: {{ . | quote }}
+{{- end }}
 {{- with .Values.objectStore }}
 {{- if .bucket }}
 - name: S3_BUCKET
