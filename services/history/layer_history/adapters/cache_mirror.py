@@ -85,7 +85,7 @@ class CacheMirror:
         self._told: dict[Stream, list[Event]] = {}
         self._told_bytes = 0
         self._second = self._now_s()
-        """That of the last put; none is used twice, which would replace the first one's lines."""
+        """That of the last put. None is used twice, which would replace the first one's lines."""
         self._others: list[str] = []
         self._look_around_at_s = 0.0
         self._read_again_at_s = 0.0
@@ -136,7 +136,10 @@ class CacheMirror:
         told, self._told, self._told_bytes = self._told, {}, 0
         if not told:
             return
-        self._second = max(self._second + 1, self._now_s())
+        now_s = self._now_s()
+        self._second = max(self._second + 1, now_s)
+        if self._second > now_s + CLOCKS_DIFFER_S:  # the clock was put back: nobody looks there
+            self._second = now_s
         turns = asyncio.Semaphore(PUTS_AT_ONCE_MAX)
         await asyncio.gather(*(self._put(one, events, turns) for one, events in told.items()))
 
@@ -201,8 +204,8 @@ class CacheMirror:
         except grpc.aio.AioRpcError as error:
             log.debug("mirror_away", reason=from_rpc_error(error).reason)
         else:
-            keys = [key.decode() for page in pages for key in page.keys if key != own]
-            self._others = keys[:REPLICAS_MAX]
+            others = [key for page in pages for key in page.keys if key != own]
+            self._others = [key.decode(errors="replace") for key in others[:REPLICAS_MAX]]
 
     def _stub_of(self, scope: str) -> cache_pb2_grpc.RecordServiceStub:
         """Return the replica of the cache that has a scope's records (rendezvous hashing)."""

@@ -164,6 +164,11 @@ async def test_a_clock_that_goes_back_replaces_nothing(
         await a.step(seconds)
     await b.step()
     assert await b.sees(stream) == [1, 2, 3]
+    a.now_s -= 3600
+    b.now_s -= 3600
+    a.mirror.tell(stream, events(stream, 4))
+    await a.step()
+    assert await b.sees(stream) == [4]
 
 
 async def test_of_too_much_the_latest_is_shown_and_the_rest_counted(
