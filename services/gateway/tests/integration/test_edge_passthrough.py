@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import http.client
+import re
 
 import pytest
 
@@ -95,6 +96,42 @@ async def test_a_chunked_body_reaches_the_store_whole(
     await edge.send(head + b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nx-trailer: 1\r\n\r\n", method="POST")
     assert only(store).body == b"abcde"
     assert only(store).header(b"transfer-encoding") is None
+
+
+async def test_requests_of_every_form_follow_one_another_on_a_connection(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    def posted(number: int, body: bytes, **headers: str) -> bytes:
+        return edge.request("POST", f"/v1/unknown/{number}", body, {"connection": "", **headers})
+
+    body = b"b" * 300_000
+    late, large = posted(1, b"late"), posted(2, body)
+    chunked = posted(7, b"", **{"transfer-encoding": "chunked"}) + b"3\r\nabc\r\n0\r\n\r\n"
+    pieces = [
+        [posted(0, b"plain")],
+        [late[:-4], late[-4:]],
+        [large[:100_000], large[100_000:]],
+        [posted(3, b"")],
+        [posted(4, b"one") + posted(5, b"two") + posted(6, b"three")[:-2], b"ee"],
+        [chunked],
+        [posted(8, b"plain again")],
+    ]
+    reader, writer = await edge.connect()
+    for parts in pieces:
+        answers_count = sum(part.count(b" HTTP/1.1\r\n") for part in parts)
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        for _ in range(answers_count):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 404 ")
+            (length,) = re.findall(rb"content-length: (\d+)", head)
+            await reader.readexactly(int(length))
+    writer.close()
+    sent = [b"plain", b"late", body, b"", b"one", b"two", b"three", b"abc", b"plain again"]
+    assert [(request.target, request.body) for request in store.requests] == [
+        (b"/v1/unknown/%d" % number, one) for number, one in enumerate(sent)
+    ]
 
 
 async def test_status_headers_and_body_come_back_byte_for_byte(
