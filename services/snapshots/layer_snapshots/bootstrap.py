@@ -27,6 +27,7 @@ from layer_snapshots.application.activity import Activity
 from layer_snapshots.application.bodies import Bodies
 from layer_snapshots.application.catalogue import Catalogue
 from layer_snapshots.application.checkpoints import Checkpoints
+from layer_snapshots.application.count_field import CountField
 from layer_snapshots.application.counting_jobs import CountingJobs
 from layer_snapshots.application.jobs import Jobs
 from layer_snapshots.application.latest import Latest
@@ -167,8 +168,7 @@ def _build(settings: SnapshotsSettings, frame: ServiceFrame) -> _Parts:
     counting_jobs = CountingJobs(
         jobs=jobs,
         rows=rows,
-        bodies=bodies,
-        latest=latest,
+        count_field=CountField(rows=rows, bodies=bodies, latest=latest, now_ms=epoch_milliseconds),
         now_ms=epoch_milliseconds,
         ended=metrics.job_ended,
         keep_interval_s=settings.lease_ms / RENEWALS_PER_LEASE / 1000,

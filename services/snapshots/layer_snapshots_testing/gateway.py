@@ -36,12 +36,15 @@ class RowsGateway(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.Scan
         """Set once a stream has waited at the gate."""
         self.failures: list[LayerError] = []
         """Each ends a stream, or keeps it from beginning, in their order."""
+        self.refusals: list[LayerError] = []
+        """Each refuses a call that is no stream, in their order."""
         self.requests: list[gateway_pb2.StreamValuesRequest] = []
         self.authorizations: list[str] = []
 
     async def GetNamespace(
         self, request: gateway_pb2.GetNamespaceRequest, context: Any
     ) -> gateway_pb2.GetNamespaceResponse:
+        await self._refuse(context)
         rows = await self._rows(request.namespace, context)
         return gateway_pb2.GetNamespaceResponse(
             namespace=gateway_pb2.Namespace(
@@ -74,6 +77,7 @@ class RowsGateway(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.Scan
     async def CountCachedValues(
         self, request: gateway_pb2.CountCachedValuesRequest, context: Any
     ) -> gateway_pb2.CountCachedValuesResponse:
+        await self._refuse(context)
         if self.cached is None:
             await _abort(PreconditionError("CACHE_NOT_WHOLE", "It is not warm."), context)
         counts = self.cached or {}
@@ -83,6 +87,10 @@ class RowsGateway(gateway_pb2_grpc.GatewayServiceServicer, gateway_pb2_grpc.Scan
             distinct_count=len(counts),
             warmed_through_ms=self.watermark_ms or 0,
         )
+
+    async def _refuse(self, context: Any) -> None:
+        if self.refusals:
+            await _abort(self.refusals.pop(0), context)
 
     async def _rows(self, namespace: str, context: Any) -> Sequence[Row]:
         if namespace not in self.namespaces:
