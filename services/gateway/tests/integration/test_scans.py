@@ -256,7 +256,7 @@ async def test_every_source_counts_what_looking_at_every_row_counts(
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     condition=CONDITIONS,
@@ -435,6 +435,17 @@ async def test_a_count_that_takes_too_long_says_how_far_it_came(system: System) 
     assert found["timed_out"] is found["bounded"] is True
     assert 0 < found["count"] < ROWS_COUNT
     assert found["elapsed_ms"] >= 900
+
+
+async def test_a_job_that_is_given_a_time_ends_with_what_it_has_found(system: System) -> None:
+    job = await completed(
+        system.bare, path("plain"), source="origin", timeout_seconds=1, page_size=1, threads=1
+    )
+
+    assert job["bounded"] is True
+    found = await results(system.bare, path("plain"), job, "?limit=10000")
+    assert 0 < found["total"] == job["documents_scanned"] < ROWS_COUNT
+    assert found["ids"] == [row["id"] for row in ROWS[: found["total"]]]
 
 
 @pytest.mark.parametrize(

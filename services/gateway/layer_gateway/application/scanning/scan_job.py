@@ -32,6 +32,7 @@ def fill(job: ScanJob, report: ScanReport) -> None:
     job.effective_source = report.served_by
     job.snapshot_sha = report.snapshot_sha
     job.watermark_ms = report.watermark_ms
+    job.bounded = report.is_bounded or None
     if report.served_by is ServedBy.ORIGIN:
         job.threads = report.threads
         job.bounded = report.is_bounded

@@ -202,7 +202,11 @@ class ScanJobs:
         job = await self._jobs.begin(
             request.namespace, mode=scan.mode, source=scan.source, field=scan.field or None
         )
-        await self._results.objects.put(request_key(job), body, content_type="application/json")
+        try:
+            await self._results.objects.put(request_key(job), body, content_type="application/json")
+        except LayerError as error:
+            await self._jobs.end(job, error=error.message)
+            raise
         return job
 
     async def _answered(
@@ -212,8 +216,12 @@ class ScanJobs:
         watch = Watch(request, self._observer, self._monotonic)
         job = await self._begin(request)
         writer = self._results.writer(result_prefix(job))
-        await writer.add(values)
-        job.unique_values = await writer.finish()
+        try:
+            await writer.add(values)
+            job.unique_values = await writer.finish()
+        except LayerError as error:
+            await self._jobs.end(job, error=error.message)
+            raise
         job.truncated = False
         job.documents_scanned = sum(count for _, count in values)
         fill(job, report)

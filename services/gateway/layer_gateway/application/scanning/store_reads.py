@@ -17,7 +17,7 @@ from layer_gateway.application.scanning.requests import ScanRequest
 from layer_gateway.application.scanning.throttle import Throttle
 from layer_gateway.application.watermarks import Cut
 from layer_gateway.ports.stores import Store, StoreAnswer
-from layer_kit.errors import UpstreamError
+from layer_kit.errors import DeadlineError, UnavailableError, UpstreamError
 from layer_wire import filters
 from layer_wire.filters import Filter
 from layer_wire.jsontext import Raw, encode, raw
@@ -84,7 +84,7 @@ class StoreReads:
             async with self.throttle.slot() as sent_at_s:
                 try:
                     answer = await self.store.query(request.namespace, body, request.caller)
-                except UpstreamError:
+                except (UpstreamError, DeadlineError, UnavailableError):
                     faults_count += 1
                     if faults_count > self.faults_max:
                         raise
