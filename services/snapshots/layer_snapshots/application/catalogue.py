@@ -25,9 +25,8 @@ from layer_snapshots.domain.keys import (
     snapshot_name,
 )
 
-WINDOW_MS: Final = 24 * 3600 * 1000
+WINDOW_MS: Final = 3600 * 1000
 WINDOW_GROWTH: Final = 8
-PAGE_NAMES_MAX: Final = 1_000
 
 LAST: Final = SnapshotName(WATERMARK_MS_MAX, "g")
 """After every name there can be."""
@@ -86,17 +85,18 @@ class Catalogue:
             if name.short_sha == short:
                 yield name
 
-    async def namespaces(self, *, after: Namespace | None = None) -> AsyncIterator[Namespace]:
+    async def namespaces(self) -> AsyncIterator[Namespace]:
         """Yield the namespaces that have snapshots, by one listing of a single key each."""
-        # "0" follows "/": past everything in the folder.
-        position = "" if after is None else folder(SNAPSHOTS, after)[:-1] + "0"
+        position = ""
         while True:
             page = await self.objects.list(f"{SNAPSHOTS}/", after=position, limit=1)
             if not page.objects:
                 return
             namespace = namespace_in(SNAPSHOTS, page.objects[0].key)
             yield namespace
-            position = folder(SNAPSHOTS, namespace)[:-1] + "0"
+            position = (
+                folder(SNAPSHOTS, namespace)[:-1] + "0"
+            )  # past the folder, as "0" follows "/"
 
     async def labels(self, namespace: Namespace) -> list[str]:
         """Return the labels of a namespace's checkpoints, by name."""
