@@ -200,6 +200,30 @@ async def test_refusals_for_load_are_waited_out(
     assert len(pages(store, name)) == 5
 
 
+async def test_refusals_in_the_midst_of_a_fan_out_cost_no_row(
+    edge: EdgeCaller, store: ScriptedStore, name: str
+) -> None:
+    refusals_left = 6
+
+    def respond(body: dict[str, Any]) -> bytes:
+        nonlocal refusals_left
+        filters = body.get("filters")
+        if filters is None or filters[0] == "id":
+            at = 0 if filters is None else int(filters[2][2:])
+            return rows(f"r-{at + 1}", f"r-{at + 2}")
+        if refusals_left:
+            refusals_left -= 1
+            return answer({"error": "slow down"}, 429, retry_after_ms="1")
+        return rows(f"s-{filters[1][1]}")
+
+    serve(store, name, respond, _hevlayer_shard="int", _hevlayer_upserted_at="int")
+
+    found = await scan(edge, name, mode="count", source="origin", page_size=1, threads=32)
+
+    assert (found["count"], found["bounded"], found["threads"]) == (4 + 17, False, 32)
+    assert len(pages(store, name)) == 4 + 17 + 6
+
+
 @pytest.mark.parametrize(("status", "becomes"), [(500, 502), (503, 502), (400, 422), (403, 403)])
 async def test_other_refusals_end_a_count(
     edge: EdgeCaller, store: ScriptedStore, name: str, status: int, becomes: int
