@@ -6,6 +6,7 @@ before the queue, or without an answer. Leases run out when the test says so, by
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import secrets
@@ -113,6 +114,9 @@ class MemoryRows:
         if self.fault == "dies after":
             raise Died
         self._maybe("lost")  # applied, and nobody hears of it
+        if self.fault == "lost once":
+            self.fault = ""
+            raise UnavailableError("GATEWAY_DOWN", "The answer is lost.")
         return written
 
     async def erase(self, namespace: str, names: Sequence[str], where: Condition) -> None:
@@ -125,7 +129,10 @@ class MemoryRows:
     def _row(self, id_: str, scalars: Sequence[str]) -> Row:
         row = self.rows[id_]
         found: dict[str, Scalar] = {name: row.get(name) for name in scalars}
-        return Row(id=id_, attributes={"n": str(row["n"]).encode()}, scalars=found)
+        values: dict[str, bytes] = {
+            name: str(row[name]).encode() for name in ("n", "out") if name in row
+        }
+        return Row(id=id_, attributes=values, scalars=found)
 
 
 def _holds(condition: object, id_: str, row: Mapping[str, Any]) -> bool:
@@ -155,7 +162,7 @@ class World:
     functions: PostgresFunctions
     items: PostgresItems
     held: dict[str, list[Claim]] = field(default_factory=dict)
-    completed_count: int = 0
+    accepted_count: int = 0
 
     @property
     def claim_items(self) -> ClaimItems:
@@ -195,7 +202,7 @@ class World:
         if not results:
             return
         try:
-            self.completed_count += await self.complete_items(ID, worker, results)
+            self.accepted_count += await self.complete_items(ID, worker, results)
         except UnavailableError:
             return  # it tries again later, with the same
         except Died:
@@ -230,6 +237,9 @@ class World:
 
     async def write(self) -> None:
         id_ = f"r{self.rng.randrange(ROWS):02}"
+        held = sorted(claim.key.id for claims in self.held.values() for claim in claims)
+        if held and self.rng.random() < 0.6:
+            id_ = self.rng.choice(held)  # that is where it hurts
         match self.rng.randrange(4):
             case 0:
                 self.rows.put(id_, n=self.rng.randrange(100))
@@ -244,6 +254,14 @@ class World:
                 self.rows.rows.pop(id_, None)
             case _:
                 pass
+
+    async def write_meanwhile(self) -> None:
+        """Somebody writes while a worker claims or completes."""
+        work = self.rng.choice([self.claim, self.complete])
+        outcomes = await asyncio.gather(work(), self.write(), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, UnavailableError):
+                raise outcome
 
     async def told(self, id_: str, *, is_partial: bool, names: Sequence[str]) -> None:
         written = Written(namespace=NAME, ids=[id_], is_partial=is_partial, names=names)
@@ -283,9 +301,10 @@ class World:
 
     async def step(self) -> None:
         actions = [
-            *(self.claim,) * 6,
-            *(self.complete,) * 6,
-            *(self.write,) * 4,
+            *(self.claim,) * 5,
+            *(self.complete,) * 3,
+            *(self.write,) * 8,
+            *(self.write_meanwhile,) * 4,
             self.fail,
             self.die,
             self.be_late,
@@ -352,7 +371,28 @@ async def test_every_row_is_done_or_given_up_whatever_dies(
     figures = await items.figures(function.number, window_s=600)
     assert (figures.pending_count, figures.processing_count) == (0, 0)
     assert figures.failed_count == len(failed)
-    assert figures.completed_count >= world.completed_count > 0
+    assert figures.completed_count
+    assert world.accepted_count
     for id_, row in world.rows.rows.items():
         if id_ not in failed:
             assert (row.get(MARKER), row.get("out")) == ("v1", f"of {row['n']}"), id_
+
+
+async def test_a_function_that_changes_its_own_input_does_so_once_though_the_answer_is_lost(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrying, "PAUSE_S_FIRST", 0.0)
+    rng = random.Random(0)  # noqa: S311
+    functions, items = PostgresFunctions(database), PostgresItems(database)
+    spec = FunctionSpec(target_namespaces=(NAME,), inputs=("n",))
+    function = await functions.create(ID, spec, is_paused=False)
+    world = World(database, rng, MemoryRows(rng), function, functions, items)
+    world.rows.put("r00", n=20)
+    await world.sweep()
+    (claim,) = await world.claim_items(ID, "w", limit=1)
+    world.rows.fault = "lost once"
+    result = Result(item=Reference(claim.key, claim.lease), attributes={"n": b"21"})
+    assert await world.complete_items(ID, "w", [result]) == 1
+    assert world.rows.rows["r00"]["n"] == "21"
+    await world.sweep()
+    assert not await world.claim_items(ID, "w", limit=1)
