@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import asyncpg
 import procrastinate
+import structlog
 from pgqueuer import PgQueuer
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.domain.types import QueueExecutionMode
@@ -26,6 +27,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.table import Table
 
+from layer_bench.load import cpu_ns
 from layer_bench.vectorstore import Figure
 from layer_runtime.adapters.postgres.database import Database, Limits, open_database
 from layer_runtime.adapters.postgres.document_queue import PostgresDocuments
@@ -50,6 +52,8 @@ LIMITS: Final = Limits(
 )
 PARTS_COUNT: Final = 50
 BYTES_PER_MIB: Final = 1024 * 1024
+US: Final = "CPU µs"
+BACKENDS: Final = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
 TABLES: Final = (
     "SELECT pg_total_relation_size('layer.document_queue'), "
     "pg_total_relation_size('layer.document_settled')"
@@ -85,6 +89,11 @@ class Ours:
             prefix="",
         )
         return list(claimed.document_ids)
+
+    async def cpu_us(self) -> float:
+        """Return the CPU time that the connections of this database have taken, in microseconds."""
+        rows = await self.database.fetch("backends", BACKENDS)
+        return cpu_ns(tuple(row["pid"] for row in rows)) / 1000
 
     async def _work(self, worker: str) -> None:
         while taken := await self.claim(worker, BATCH_COUNT):
@@ -161,9 +170,14 @@ async def beside_others(server: PostgresServer, count: int) -> list[Figure]:
         await app.schema_manager.apply_schema_async()
         slow = Procrastinate(app)
         rates: dict[str, list[float]] = {"enqueue": [], "ours": [], "pgqueuer": [], "slow": []}
+        costs_us: dict[str, list[float]] = {"enqueue": [], "ours": []}
         for _ in range(ROUNDS_COUNT):
+            begun_us = await ours.cpu_us()
             rates["enqueue"].append(await _rate(lambda: ours.enqueue(count), count))
+            enqueued_us = await ours.cpu_us()
             rates["ours"].append(await _rate(ours.drain, count))
+            costs_us["enqueue"].append((enqueued_us - begun_us) / count)
+            costs_us["ours"].append((await ours.cpu_us() - enqueued_us) / count)
             await pgqueuer.enqueue(count)
             rates["pgqueuer"].append(await _rate(pgqueuer.drain, count))
             await slow.enqueue(count // SLOW_SHARE)
@@ -171,7 +185,9 @@ async def beside_others(server: PostgresServer, count: int) -> list[Figure]:
     median = {name: statistics.median(found) for name, found in rates.items()}
     return [
         Figure("enqueue", median["enqueue"], "ids/s", ">= 100,000"),
+        Figure("the same, of the database", statistics.median(costs_us["enqueue"]), US, "<= 10"),
         Figure("claim and complete, batches of 100", median["ours"], "documents/s", ""),
+        Figure("the same, of the database", statistics.median(costs_us["ours"]), US, ""),
         Figure("pgqueuer", median["pgqueuer"], "jobs/s", ""),
         Figure("procrastinate", median["slow"], "jobs/s", ""),
         Figure("ours / pgqueuer", _ratio(rates, "pgqueuer"), "x", ">= 2.5"),
@@ -273,6 +289,7 @@ def main() -> None:
     parser.add_argument("--pending", type=int, default=1_000_000, help="in the long queue")
     parser.add_argument("--completed", type=int, default=200_000, help="before tables are weighed")
     options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     logging.disable(logging.WARNING)  # procrastinate tells of each job
     table = Table("queue", "measured", "", "goal")
     for figure in asyncio.run(_run(options)):

@@ -93,7 +93,8 @@ class Documents(RuleBasedStateMachine):
             assert one not in self.holder
             self.stage[one] = EMBEDDING
             self.holder[one] = worker, claimed.lease
-        self.claims.setdefault(worker, []).append(claimed.lease)
+        if claimed.document_ids:
+            self.claims.setdefault(worker, []).append(claimed.lease)
 
     @rule(worker=WORKERS, documents=SETS, is_late=st.booleans())
     def settle(self, worker: str, documents: list[str], is_late: bool) -> None:  # noqa: FBT001
@@ -143,6 +144,16 @@ class Documents(RuleBasedStateMachine):
         assert self.run(self.queue.expire(self.number)) == len(dead)
         for one in dead:
             self._count_attempt(one)
+
+    @rule(worker=WORKERS, documents=SETS, document=IDS)
+    def come_late(self, worker: str, documents: list[str], document: str) -> None:
+        """Claim again what an earlier claim of the same worker has lost, and go on as that one."""
+        self.claim(worker, 5)
+        self.die(worker)
+        self.claim(worker, 5)
+        self.heartbeat(worker, documents, is_late=True)
+        self.fail_attempt(worker, document, is_late=True)
+        self.settle(worker, documents, is_late=True)
 
     @rule(documents=SETS)
     def retry_failed(self, documents: list[str]) -> None:

@@ -24,7 +24,7 @@ LIMITS = Limits(connections_max=2, statement_timeout_s=60, idle_in_transaction_m
 IDS = [f"document-{number:06}" for number in range(100)]
 ANYONE = (None, None, None)
 KEY, WAITING, LEASED = "document_queue_pkey", "document_queue_waiting", "document_queue_leased"
-CLAIM = (1, "pending", 100, "embedding", "w", 60, 1)
+CLAIM = (1, "pending", 100, "embedding", "w", 60, None)
 STATEMENTS: dict[str, tuple[tuple[Any, ...], set[str]]] = {
     "claim": (CLAIM, {WAITING}),
     "claim_prefix": ((*CLAIM, "document-0", "document-0\U0010ffff"), {KEY}),

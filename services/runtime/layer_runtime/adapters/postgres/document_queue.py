@@ -97,30 +97,32 @@ class PostgresDocuments:
         lease_s: int,
         prefix: str,
     ) -> Claimed:
+        lease: int | None = None
+        ids: list[str] = []
+        waited_s: list[float] = []
         async with self._database.connection("claim_documents") as connection:
-            lease: int = await connection.fetchval(SQL["next_lease"])
 
-            async def take(limit: int) -> list[tuple[str, float]]:
-                asked = (number, stage, limit, claim_stage, worker, lease_s, lease)
+            async def take() -> None:
+                nonlocal lease
+                asked = (number, stage, limit - len(ids), claim_stage, worker, lease_s, lease)
                 if prefix:
                     bounds = (prefix, prefix + AFTER_ALL)
                     rows = await connection.fetch(SQL["claim_prefix"], *asked, *bounds)
                 else:
                     rows = await connection.fetch(SQL["claim"], *asked)
-                return [(row["document"], row["stage_s"]) for row in rows]
+                for row in rows:
+                    lease = row["lease"]
+                    ids.append(row["document"])
+                    waited_s.append(row["stage_s"])
 
             if stage in SETTLED:
                 await connection.fetch(SQL["reopen_some"], number, stage, limit, prefix)
-            taken = await take(limit)
-            if len(taken) < limit and await connection.fetch(
+            await take()
+            if len(ids) < limit and await connection.fetch(
                 SQL["expire"], number, self._attempts_max, EXPIRED_PER_STATEMENT
             ):
-                taken += await take(limit - len(taken))
-        return Claimed(
-            lease=lease,
-            document_ids=[document for document, _ in taken],
-            waited_s=[seconds for _, seconds in taken],
-        )
+                await take()
+        return Claimed(lease=lease or 0, document_ids=ids, waited_s=waited_s)
 
     async def heartbeat(self, number: int, ids: Sequence[str], guard: Guard) -> int:
         rows = await self._database.fetch(

@@ -10,9 +10,6 @@ SELECT payload FROM layer.document_queue WHERE pipeline = $1 AND document = $2 F
 -- name: held
 SELECT true FROM layer.document_queue WHERE pipeline = $1 AND document = $2 AND lease = $3
 
--- name: next_lease
-SELECT nextval('layer.document_leases')
-
 -- name: failed
 SELECT document, reason, attempts, settled_at FROM layer.document_settled
 WHERE pipeline = $1 AND stage = 'failed' AND document > $2
@@ -78,8 +75,11 @@ RETURNING queue.document
 
 -- name: claim
 -- The oldest waiting documents that nobody else is taking at this moment.
--- $1 pipeline, $2 stage, $3 limit, $4 stage to move to, $5 worker, $6 seconds, $7 token
-WITH picked AS (
+-- $1 pipeline, $2 stage, $3 limit, $4 stage to move to, $5 worker, $6 seconds, $7 token (NULL = a new
+-- one)
+WITH token AS MATERIALIZED (
+    SELECT coalesce($7::bigint, nextval('layer.document_leases')) AS number
+), picked AS (
     SELECT ctid AS place, due_at, entered_at
     FROM layer.document_queue
     WHERE pipeline = $1 AND stage = $2 AND lease IS NULL AND due_at <= now()
@@ -89,18 +89,21 @@ WITH picked AS (
 ), claimed AS (
     -- By place: a row that changed since the snapshot is left for the next claim.
     UPDATE layer.document_queue AS queue
-    SET stage = $4, claimed_from = $2, worker = $5, lease_s = $6::integer, lease = $7,
+    SET stage = $4, claimed_from = $2, worker = $5, lease_s = $6::integer,
+        lease = (SELECT number FROM token),
         due_at = now() + $6::integer * interval '1 second', entered_at = now()
     FROM picked
     WHERE queue.ctid = picked.place
-    RETURNING queue.document, queue.payload, queue.attempts, picked.due_at AS order_at,
+    RETURNING queue.document, queue.lease, picked.due_at AS order_at,
         extract(epoch FROM now() - picked.entered_at)::float8 AS stage_s
 )
-SELECT document, payload, attempts, stage_s FROM claimed ORDER BY order_at, document
+SELECT document, lease, stage_s FROM claimed ORDER BY order_at, document
 
 -- name: claim_prefix
 -- As `claim`, of the documents whose ids start with $8 and are below $9, in the order of their ids.
-WITH picked AS (
+WITH token AS MATERIALIZED (
+    SELECT coalesce($7::bigint, nextval('layer.document_leases')) AS number
+), picked AS (
     SELECT ctid AS place, entered_at
     FROM layer.document_queue
     WHERE pipeline = $1 AND document >= $8 AND document < $9
@@ -110,14 +113,15 @@ WITH picked AS (
     FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE layer.document_queue AS queue
-    SET stage = $4, claimed_from = $2, worker = $5, lease_s = $6::integer, lease = $7,
+    SET stage = $4, claimed_from = $2, worker = $5, lease_s = $6::integer,
+        lease = (SELECT number FROM token),
         due_at = now() + $6::integer * interval '1 second', entered_at = now()
     FROM picked
     WHERE queue.ctid = picked.place
-    RETURNING queue.document, queue.payload, queue.attempts,
+    RETURNING queue.document, queue.lease,
         extract(epoch FROM now() - picked.entered_at)::float8 AS stage_s
 )
-SELECT document, payload, attempts, stage_s FROM claimed ORDER BY document
+SELECT document, lease, stage_s FROM claimed ORDER BY document
 
 -- name: expire
 -- Documents whose lease has run out go back to where they were claimed from, or are given up when
