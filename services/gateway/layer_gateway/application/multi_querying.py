@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.examples import RankByExample
@@ -25,12 +26,15 @@ from layer_wire.jsontext import Raw, RawObject, encode
 from layer_wire.multi_queries import MultiQuery, QueryLeg, leg_json, of_leg
 from layer_wire.queries import VECTOR_ATTRIBUTE
 from layer_wire.ranking import RankKind, parse_ranking
+from layer_wire.reserved import MARKER_ID
 from layer_wire.rows import RANK_KEY
 
 REQUESTS_AT_ONCE_MAX: Final = 32
 """Requests that one multi-query over shards has under way."""
 
 SCORE_KEY: Final = "$score"
+MARKER: Final = f'"{MARKER_ID}"'.encode()
+"""The marker's id as JSON; in a value of some row it costs one request more, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +158,11 @@ class QueryLegs:
         answer = await self._at_once(asked, plan)
         if answer.status != HTTPStatus.OK:
             return MultiQueryAnswer(relay=answer)
+        if not plan.has_marker and MARKER in answer.body:
+            # Another gateway has initialised the namespace meanwhile.
+            self.plans.facts.forget(asked.namespace)
+            renewed = await self.plans(asked.namespace, asked.cut, asked.caller)
+            return await self._answer(asked, structs.replace(renewed, has_marker=True))
         self.watermarks.seen(asked.namespace, asked.caller)
         return MultiQueryAnswer(relay=answer, stable_as_of_ms=asked.cut.stable_as_of_ms)
 

@@ -83,6 +83,21 @@ async def test_rows_that_are_stamped_by_what_was_true_before_are_found(
         assert await replicas.ids(at, name) == sorted(before + after)
 
 
+async def test_queries_together_show_no_marker_that_was_written_meanwhile(
+    replicas: Replicas,
+) -> None:
+    await replicas.write(0, "together", ["a", "b"])
+    await replicas.write(1, "together", ["c"])
+    await replicas.init(0, "together", 2)
+    leg = {"rank_by": ["id", "asc"], "top_k": 3}
+    received = await replicas.edges[1](
+        "POST", "/v2/namespaces/together/query", {"queries": [leg, leg | {"top_k": 1}]}
+    )
+    assert received.status == 200, received.body
+    found = [[row["id"] for row in result["rows"]] for result in received.json["results"]]
+    assert found == [["a", "b", "c"], ["a"]]
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_whatever_comes_between_every_acknowledged_row_is_found_by_all(
     replicas: Replicas, seed: int
