@@ -128,6 +128,8 @@ async def test_a_cache_that_holds_all_of_a_namespace_counts_for_the_store(
         return bool(found.status == "completed")
 
     async def is_whole() -> bool:
+        # Has the index looked at again, which is otherwise left alone for a minute once stable.
+        await layer.write_namespace(tools, {"deletes": ["nothing"]})
         job = await layer.warm_namespace(tools)
         await eventually(lambda: is_warm(job))
         found = await layer.create_scan(tools, {"mode": "count"})
