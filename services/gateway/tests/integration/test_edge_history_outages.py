@@ -19,6 +19,9 @@ from layer_testing.scripted_store import ScriptedStore
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+HASTE = {"LAYER_GATEWAY_SHUTDOWN_GRACE_S": "1"}
+"""For a gateway whose history stays away, which would try to deliver until its stop has to end."""
+
 Start = Callable[..., AbstractAsyncContextManager[ServiceProcess]]
 
 
@@ -85,7 +88,7 @@ async def test_events_of_an_outage_are_delivered_in_order_and_once(
 async def test_what_was_spooled_outlives_the_gateway(
     history: Start, told_gateway: Any, tmp_path: Path
 ) -> None:
-    async with told_gateway() as edge:
+    async with told_gateway(**HASTE) as edge:
         await search(edge, 1)
         await spooled(tmp_path, at_least=1)
         await search(edge, 2)
@@ -118,7 +121,7 @@ async def test_each_worker_has_a_spool_of_its_own(
 async def test_workers_that_are_no_more_leave_their_spool_to_the_first(
     history: Start, told_gateway: Any, tmp_path: Path
 ) -> None:
-    async with told_gateway(LAYER_GATEWAY_WORKERS="3") as edge:
+    async with told_gateway(LAYER_GATEWAY_WORKERS="3", **HASTE) as edge:
         for n in range(12):
             await search(edge, n)
         await spooled(tmp_path, at_least=1)
@@ -130,7 +133,7 @@ async def test_workers_that_are_no_more_leave_their_spool_to_the_first(
 
 
 async def test_a_spool_without_room_drops_and_counts(told_gateway: Any, tmp_path: Path) -> None:
-    async with told_gateway(LAYER_GATEWAY_HISTORY_SPOOL_BYTES_MAX="300") as edge:
+    async with told_gateway(LAYER_GATEWAY_HISTORY_SPOOL_BYTES_MAX="300", **HASTE) as edge:
         for n in range(3):
             await search(edge, n)
             await asyncio.sleep(0)
