@@ -4,7 +4,7 @@ Rows are counted to be in shards only once none is outside: one that a shard-by-
 not find must not exist. So what is known runs out after a while and is looked up again, since a
 write that goes around layer brings rows without a shard. A gateway that does not know yet of a
 marker stamps rows by what was true before; until none of them can, queries ask for the rest too
-(docs/decisions/0026-shards-that-settle.md).
+(docs/decisions/0032-shards-that-settle.md).
 """
 
 from __future__ import annotations
