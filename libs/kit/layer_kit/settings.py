@@ -23,6 +23,8 @@ from layer_kit.telemetry.logs import LogFormat, LogLevel
 
 CONFIG_FILE_VARIABLE: Final = "LAYER_CONFIG_FILE"
 FILE_SUFFIX: Final = "_FILE"
+CLIENTS_VARIABLES: Final = ("LAYER_GATEWAY_API_KEY", "LAYER_GATEWAY_URL")
+"""Told to workers and tools, often in the environment that also starts the system."""
 
 
 def contract_name(*names: str, field: str) -> AliasChoices:
@@ -144,7 +146,7 @@ def _refuse_unknown(
     settings_class: type[ServiceSettings], known: list[Variable], environment: Mapping[str, str]
 ) -> None:
     names = {name for variable in known for name in (*variable.names, *variable.file_names)}
-    for name in sorted(environment):
+    for name in sorted(environment.keys() - set(CLIENTS_VARIABLES)):
         if name.startswith(prefix_of(settings_class)) and name not in names:
             raise ConfigurationError(f"{name} is not a setting{did_you_mean(name, sorted(names))}")
 

@@ -72,6 +72,14 @@ def test_variables_of_other_services_are_nobodys_business() -> None:
     load_settings(ShelfSettings, {"LAYER_CACHE_NONSENSE": "1", "SHELF": "2"})
 
 
+def test_what_clients_of_the_gateway_read_may_stand_in_the_same_environment() -> None:
+    class GatewaySettings(ServiceSettings):
+        service: ClassVar[str] = "gateway"
+
+    names = ("LAYER_GATEWAY_API_KEY", "LAYER_GATEWAY_URL")
+    assert load_settings(GatewaySettings, dict.fromkeys(names, "x")) == GatewaySettings()
+
+
 @pytest.mark.parametrize("value", ["0", "many", ""])
 def test_a_bad_value_names_its_variable(value: str) -> None:
     assert refusal({"LAYER_SHELF_BOOKS_COUNT_MAX": value}).startswith(

@@ -85,6 +85,8 @@ class Watched:
     is_polling: bool = False
     failures_count: int = 0
     writes_count: int = 0
+    written_at_ms: int = 0
+    """When the latest write through this process ended."""
     authorization: bytes | None = field(default=None, repr=False)
     """The key that last worked here, maybe an empty one; None once it was refused."""
 
@@ -156,6 +158,7 @@ class Watermarks:
         watched.used_at_s = now_s
         watched.authorization = caller.authorization
         watched.writes_count += 1
+        watched.written_at_ms = self._stamps.now_ms()
         watched.due_at_s = now_s
 
     def forget(self, namespace: Namespace) -> None:
@@ -299,7 +302,9 @@ class Watermarks:
             self._advanced(namespace, watermark_ms, watched.authorization or b"")
 
     def _interval_s(self, watched: Watched) -> float:
-        if watched.status is not IndexStatus.UP_TO_DATE:
+        # The safety margin keeps the first watermark after a write before that write.
+        is_behind = (watched.watermark_ms or 0) < watched.written_at_ms
+        if is_behind or watched.status is not IndexStatus.UP_TO_DATE:
             return self._settings.interval_s
         early = EARLY_SHARE * self._random_share()
         return self._settings.stable_interval_s * (1 - early)

@@ -206,6 +206,17 @@ async def test_an_index_is_looked_at_as_often_as_it_needs() -> None:
     assert await world.polls_after(0) == 1
 
 
+async def test_an_index_is_looked_at_until_its_watermark_has_passed_the_latest_write() -> None:
+    world = World()
+    world.watermarks.written(TOOLS, ANN)
+    written_ms = world.wall_ms
+    await world.poll()
+    assert (world.stable_as_of() or 0) < written_ms
+    assert [await world.polls_after(0.5), await world.polls_after(0.5)] == [0, 1]
+    assert (world.stable_as_of() or 0) >= written_ms
+    assert [await world.polls_after(2), await world.polls_after(58)] == [0, 1]
+
+
 async def test_a_write_during_a_poll_makes_another_one_due() -> None:
     world = World()
     world.watermarks.seen(TOOLS, ANN)
