@@ -10,6 +10,7 @@ from layer.history.v1 import history_pb2_grpc
 from layer.runtime.v1 import runtime_pb2_grpc
 from layer.snapshots.v1 import snapshots_pb2_grpc
 from layer_gateway.adapters.caches import Caches, open_caches
+from layer_gateway.adapters.facet_policies import FacetPolicies
 from layer_gateway.adapters.functions_service import FunctionsService
 from layer_gateway.adapters.history_archive import HistoryArchiveService
 from layer_gateway.adapters.history_queue import HistoryQueue
@@ -41,7 +42,7 @@ from layer_gateway.ports.functions import Functions
 from layer_gateway.ports.history import HistoryArchive, HistoryRecorder
 from layer_gateway.ports.pipelines import Pipelines
 from layer_gateway.ports.scanning import LatestSnapshots
-from layer_gateway.ports.snapshots import SnapshotArchive, WatermarkReports
+from layer_gateway.ports.snapshots import FacetNamespaces, SnapshotArchive, WatermarkReports
 from layer_gateway.ports.triggers import WriteTriggers
 from layer_gateway.settings import GatewaySettings
 from layer_kit.clock import epoch_milliseconds, monotonic
@@ -73,6 +74,7 @@ class Rim:
     snapshots: SnapshotArchive
     watermark_reports: WatermarkReports
     latest_snapshots: LatestSnapshots
+    facets: FacetNamespaces | None
     functions: Functions
     pipelines: Pipelines
     triggers: WriteTriggers
@@ -85,7 +87,7 @@ async def open_rim(settings: GatewaySettings, declared: VectorStore, frame: Serv
     cache = await _open_cache(settings, frame)
     objects = _open_objects(settings, frame)
     recorder, archive = _open_history(settings, frame)
-    snapshots, watermark_reports, latest_snapshots = _open_snapshots(settings, frame)
+    snapshots, watermark_reports, latest_snapshots, facets = _open_snapshots(settings, frame)
     functions, pipelines, triggers = _open_runtime(settings, frame)
     return Rim(
         store=store,
@@ -97,6 +99,7 @@ async def open_rim(settings: GatewaySettings, declared: VectorStore, frame: Serv
         snapshots=snapshots,
         watermark_reports=watermark_reports,
         latest_snapshots=latest_snapshots,
+        facets=facets,
         functions=functions,
         pipelines=pipelines,
         triggers=triggers,
@@ -189,10 +192,10 @@ def _open_runtime(
 
 def _open_snapshots(
     settings: GatewaySettings, frame: ServiceFrame
-) -> tuple[SnapshotArchive, WatermarkReports, LatestSnapshots]:
+) -> tuple[SnapshotArchive, WatermarkReports, LatestSnapshots, FacetNamespaces | None]:
     if not settings.snapshots_address:
         none = NoSnapshots()
-        return none, none, none
+        return none, none, none, None
     channel = open_channel(settings.snapshots_address)
     frame.resources.push_async_callback(channel.close)
     stub = snapshots_pb2_grpc.SnapshotsServiceStub(channel)
@@ -200,7 +203,9 @@ def _open_snapshots(
     frame.loops.every(WATERMARKS_PAUSE_S, batches.send, name="watermark_reports")
     latest = LatestSnapshotsClient(stub, monotonic=monotonic)
     frame.resources.push_async_callback(latest.aclose)
-    return SnapshotArchiveService(stub, timeout_s=settings.snapshots_timeout_s), batches, latest
+    timeout_s = settings.snapshots_timeout_s
+    archive = SnapshotArchiveService(stub, timeout_s=timeout_s)
+    return archive, batches, latest, FacetPolicies(stub, timeout_s=timeout_s)
 
 
 def _open_spool(settings: GatewaySettings) -> Spool:

@@ -27,6 +27,7 @@ from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.streaming import StreamRows
 from layer_gateway.application.warm_jobs import WarmJobs
 from layer_gateway.application.warming import WarmNamespace
+from layer_gateway.application.watching_facets import WATCH_FACETS_INTERVAL_S, WatchFacets
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.metrics import WarmMetrics, WatermarkMetrics
@@ -216,6 +217,10 @@ def _compose_watermarks(
     )
     frame.resources.push_async_callback(watermarks.aclose)
     frame.loops.every(interval_s, watermarks.poll, name="watermarks")
+    # One process of a pool is enough: the others read what it learns.
+    if rim.facets is not None and rim.store.has_own_key and (worker is None or worker.number == 0):
+        watch_facets = WatchFacets(facets=rim.facets, watermarks=watermarks)
+        frame.loops.every(WATCH_FACETS_INTERVAL_S, watch_facets, name="facets_watched")
     return watermarks
 
 

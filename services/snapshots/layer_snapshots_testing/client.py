@@ -85,6 +85,10 @@ class SnapshotsClient:
         answer: snapshots_pb2.GetSnapshotPolicyResponse = await self._call("GetSnapshotPolicy")
         return answer.policy
 
+    async def policies(self, **fields: Any) -> snapshots_pb2.ListSnapshotPoliciesResponse:
+        request = snapshots_pb2.ListSnapshotPoliciesRequest(**fields)
+        return await self.call(self.stub.ListSnapshotPolicies, request)
+
     async def snapshot(self, sha: str = "", **fields: Any) -> snapshots_pb2.Snapshot:
         answer: snapshots_pb2.GetSnapshotResponse = await self._call(
             "GetSnapshot", sha=sha, **fields

@@ -34,6 +34,11 @@ class HttpStore:
         self._last_seen = last_seen
         self._authorization = b"Bearer " + api_key if api_key else b""
 
+    @property
+    def has_own_key(self) -> bool:
+        """Tell whether the store can be asked on nobody's behalf."""
+        return bool(self._authorization)
+
     async def write(
         self, namespace: Namespace, body: Sequence[Piece], caller: Caller
     ) -> StoreAnswer:

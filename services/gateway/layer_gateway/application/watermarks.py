@@ -36,7 +36,8 @@ POLLS_AT_ONCE_MAX: Final = 16
 POLL_TIMEOUT_S: Final = 10.0
 BACKOFF_S_MAX: Final = 60.0
 IDLE_S: Final = 3600.0
-"""A namespace that nobody asked for in this time is not polled until somebody does."""
+"""A namespace that nobody asked for in this time is not polled until somebody does;
+one that is registered again and again is."""
 
 EARLY_SHARE: Final = 0.1
 """A stable namespace comes due by up to this share early, so that many do not come together."""
@@ -92,7 +93,7 @@ class Watched:
 
 
 class Watermarks:
-    """Polls the namespaces that were used and remembers how far each is stable.
+    """Polls the namespaces that were used, or registered, and remembers how far each is stable.
 
     Args:
         polled: Told how each poll went, by one word.
@@ -160,6 +161,20 @@ class Watermarks:
         watched.writes_count += 1
         watched.written_at_ms = self._stamps.now_ms()
         watched.due_at_s = now_s
+
+    def registered(self, namespace: Namespace) -> None:
+        """Watch a namespace though nobody uses it, with the store's own key.
+
+        It takes the place of none that is used, and not that of a key that works.
+        """
+        if namespace not in self._watched and len(self._watched) >= NAMESPACES_WATCHED_MAX:
+            return
+        self._hear_of(namespace)
+        now_s = self._monotonic()
+        watched = self._watched.get(namespace) or self._watch(namespace, now_s)
+        watched.used_at_s = now_s
+        if watched.authorization is None:
+            watched.authorization = b""
 
     def forget(self, namespace: Namespace) -> None:
         """Forget a namespace that was deleted."""

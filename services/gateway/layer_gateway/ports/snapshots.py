@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from layer_gateway.domain.snapshots import JobWanted, SnapshotPolicy, SnapshotsPage
@@ -123,4 +124,16 @@ class WatermarkReports(Protocol):
 
     def advanced(self, namespace: Namespace, watermark_ms: int, authorization: bytes) -> None:
         """Take a watermark, found with a key that may be empty. Neither waits nor raises."""
+        ...
+
+
+class FacetNamespaces(Protocol):
+    """Tells which namespaces have facet fields."""
+
+    def namespaces(self) -> AsyncIterator[Namespace]:
+        """Yield each of them.
+
+        Raises:
+            LayerError: When the service is away.
+        """
         ...

@@ -156,6 +156,42 @@ async def test_the_worked_example() -> None:
     ]
 
 
+async def test_a_registered_namespace_is_looked_at_though_nobody_uses_it() -> None:
+    world = World()
+    world.watermarks.registered(TOOLS)
+    await world.poll()
+    assert world.asked == [(TOOLS, [])]
+    assert world.advanced == [(TOOLS, 1_779_999_999_500, b"")]
+    for _ in range(2):  # longer than namespaces are looked at that are not registered again
+        world.watermarks.registered(TOOLS)
+        assert await world.polls_after(3000) == 1
+    assert await world.polls_after(3000) == 0
+
+
+async def test_a_registered_namespace_keeps_its_key_until_that_is_refused() -> None:
+    world = World()
+    world.watermarks.seen(TOOLS, ANN)
+    world.watermarks.registered(TOOLS)
+    world.status = 403
+    await world.poll()
+    assert world.asked[-1][1] == [(b"authorization", b"Bearer ann")]
+    world.status = 200
+    world.watermarks.registered(TOOLS)
+    assert await world.polls_after(1) == 1
+    assert world.asked[-1][1] == []
+
+
+async def test_a_registered_namespace_takes_the_place_of_none_that_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "NAMESPACES_WATCHED_MAX", 1)
+    world = World()
+    world.watermarks.seen(TOOLS, ANN)
+    world.watermarks.registered(Namespace("other"))
+    await world.poll()
+    assert [namespace for namespace, _ in world.asked] == [TOOLS]
+
+
 async def test_nothing_is_known_before_the_first_stable_poll() -> None:
     world = World(metadata_body=UPDATING)
     assert world.watermarks.cut(TOOLS) == Cut()

@@ -7,6 +7,7 @@ another replica was told is noticed at the next refresh; a refresh that fails ch
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,7 +18,7 @@ import structlog
 from layer_kit.errors import InvalidRequestError, NotFoundError
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore
-from layer_snapshots.domain.keys import POLICIES, namespace_of_policy, policy_key
+from layer_snapshots.domain.keys import POLICIES, is_policy_key, namespace_of_policy, policy_key
 from layer_snapshots.domain.policy import Policy, check_policy
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,12 @@ class Policies:
         found = {**self.declared, **self._stored}
         spans = {namespace: policy.retention_ms for namespace, policy in found.items()}
         return {namespace: span for namespace, span in spans.items() if span is not None}
+
+    def page(self, count: int, *, after: str) -> list[tuple[Namespace, Policy]]:
+        """Return the policies of up to ``count`` namespaces past a name, by namespace."""
+        found = {**self.declared, **self._stored}
+        names = heapq.nsmallest(count, (namespace for namespace in found if namespace > after))
+        return [(namespace, found[namespace]) for namespace in names]
 
     async def read(self, namespace: Namespace) -> Policy:
         """Return the policy as it is stored.
@@ -93,7 +100,8 @@ class Policies:
             after: str | None = ""
             while after is not None:
                 page = await self.objects.list(f"{POLICIES}/", after=after)
-                listed.update((info.key, info.etag) for info in page.objects)
+                ours = [info for info in page.objects if is_policy_key(info.key)]
+                listed.update((info.key, info.etag) for info in ours)
                 after = page.next_after
             for key in listed.keys() | self._etags.keys():
                 if self._etags.get(key) != listed.get(key):

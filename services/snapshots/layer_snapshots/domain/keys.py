@@ -21,6 +21,7 @@ WATERMARK_MS_MAX: Final = 10**13 - 1
 """13 digits, until the year 2286; more would end the order of keys."""
 
 _FILE: Final = re.compile(r"([0-9]{13})-([0-9a-f]{7})\.json")
+_POLICY: Final = re.compile(rf"{POLICIES}/(?:[A-Za-z0-9\-_.]{{1,128}}|(?:%2E){{1,2}})\.json")
 _SHA: Final = re.compile(r"[0-9a-f]{64}|[0-9a-f]{7}")
 
 
@@ -74,6 +75,11 @@ def snapshot_name(key: str) -> SnapshotName | None:
 def namespace_in(place: str, key: str) -> Namespace:
     """Return the namespace in whose folder of ``place`` a key is."""
     return _namespace(key.removeprefix(f"{place}/").partition("/")[0])
+
+
+def is_policy_key(key: str) -> bool:
+    """Tell whether a key among the policies is one of ours."""
+    return _POLICY.fullmatch(key) is not None
 
 
 def namespace_of_policy(key: str) -> Namespace:

@@ -31,6 +31,7 @@ SOURCES: Final = {
 }
 _NAME: Final = re.compile(r"([0-9]{13})-([0-9a-f]{7})")
 _POSITION: Final = re.compile(r"([0-9]{13})~([A-Za-z0-9\-_.]{1,128})~([0-9a-f]{7})")
+_NAMESPACE: Final = re.compile(r"[A-Za-z0-9\-_.]{1,128}")
 _AGE: Final = re.compile(r"([0-9]{13})~([A-Za-z0-9\-_.]{1,128})")
 
 
@@ -148,6 +149,12 @@ def parse_position(token: str) -> Position:
     if found is None:
         raise _token_invalid()
     return Position(int(found[1]), parse_namespace(found[2]), found[3])
+
+
+def parse_namespace_token(token: str) -> Namespace:
+    if _NAMESPACE.fullmatch(token) is None:
+        raise _token_invalid()
+    return parse_namespace(token)
 
 
 def checkpoint_token(checkpoint: Checkpoint) -> str:

@@ -77,6 +77,10 @@ def policy_message(policy: Policy) -> snapshots_pb2.SnapshotPolicy:
     )
 
 
+def namespace_policy_message(namespace: Namespace, policy: Policy) -> snapshots_pb2.NamespacePolicy:
+    return snapshots_pb2.NamespacePolicy(namespace=namespace, policy=policy_message(policy))
+
+
 def checkpoint_message(found: Checkpoint) -> snapshots_pb2.Checkpoint:
     return snapshots_pb2.Checkpoint(
         namespace=found.namespace,

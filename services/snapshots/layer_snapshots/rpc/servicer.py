@@ -40,6 +40,7 @@ from layer_snapshots.rpc.rendering import (
     checkpoint_message,
     difference_message,
     job_message,
+    namespace_policy_message,
     policy_message,
     summary,
 )
@@ -190,6 +191,18 @@ class SnapshotsServicer(snapshots_pb2_grpc.SnapshotsServiceServicer):
         await self.policies.update(namespace, policy)
         self.taking.soon(namespace)
         return snapshots_pb2.UpdateSnapshotPolicyResponse(policy=policy_message(policy))
+
+    async def ListSnapshotPolicies(
+        self, request: snapshots_pb2.ListSnapshotPoliciesRequest, context: Context
+    ) -> snapshots_pb2.ListSnapshotPoliciesResponse:
+        count = parsing.page_size(request.page_size, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+        token = request.page_token
+        after = parsing.parse_namespace_token(token) if token else ""
+        found = self.policies.page(count + 1, after=after)
+        return snapshots_pb2.ListSnapshotPoliciesResponse(
+            policies=[namespace_policy_message(*one) for one in found[:count]],
+            next_page_token=found[count - 1][0] if len(found) > count else "",
+        )
 
     async def CreateCheckpoint(
         self, request: snapshots_pb2.CreateCheckpointRequest, context: Context

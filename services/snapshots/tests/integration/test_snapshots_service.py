@@ -198,6 +198,28 @@ async def test_a_policy_is_kept_and_shown_as_it_was_set(
     assert (await one.policy()).interval_text == "90s"
 
 
+async def test_policies_are_listed_page_by_page(
+    replicas: list[SnapshotsClient], namespace: str
+) -> None:
+    client = replicas[0]
+    names = [f"{namespace}-{number}" for number in range(3)]
+    for name in reversed(names):
+        await SnapshotsClient(client.channel, name).set_policy("kind", interval="90s")
+
+    first = await client.policies(page_size=2, page_token=f"{namespace}-")
+    assert [one.namespace for one in first.policies] == names[:2]
+    assert list(first.policies[0].policy.facet_fields) == ["kind"]
+    assert first.policies[0].policy.interval_text == "90s"
+    second = await client.policies(page_size=2, page_token=first.next_page_token)
+    assert second.policies[0].namespace == names[2]
+    everything = await client.policies(page_size=500)
+    assert {one.namespace for one in everything.policies} >= set(names)
+    assert everything.next_page_token == ""
+    with pytest.raises(InvalidRequestError) as refused:
+        await client.policies(page_token="not a name")
+    assert refused.value.reason == "PAGE_TOKEN_INVALID"
+
+
 async def test_a_policy_that_another_replica_was_told_is_kept_to(
     replicas: list[SnapshotsClient], gateway: RowsGateway, namespace: str
 ) -> None:

@@ -11,6 +11,7 @@ from layer_snapshots.domain.differences import ValueChange, difference
 from layer_snapshots.domain.keys import (
     SNAPSHOTS,
     SnapshotName,
+    is_policy_key,
     namespace_in,
     namespace_of_policy,
     parse_sha,
@@ -51,6 +52,12 @@ def test_every_namespace_has_a_folder_and_a_file(name: str) -> None:
     assert "/./" not in key
     assert "/../" not in key
     assert policy_key(Namespace(name)).count("/") == 1
+    assert is_policy_key(policy_key(Namespace(name)))
+
+
+@pytest.mark.parametrize("name", ["a b.json", "a/b.json", "tools.txt", ".json", "%2F.json"])
+def test_what_is_no_policy_of_ours_is_left_alone(name: str) -> None:
+    assert not is_policy_key(f"snapshot-policies/{name}")
 
 
 @pytest.mark.parametrize(
