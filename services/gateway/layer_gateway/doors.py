@@ -12,6 +12,7 @@ from layer_gateway.adapters.draining import Draining
 from layer_gateway.application.admission import Admission
 from layer_gateway.data_metrics import DataMetrics
 from layer_gateway.domain.vectorstores import VectorStores
+from layer_gateway.entrance import configured_services
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge import Edge, http_edge
 from layer_gateway.http.handlers.blobs import BlobHandlers
@@ -177,7 +178,9 @@ def _handlers(
         BlobHandlers(blobs=use_cases.blobs),
         HistoryHandlers(archive=use_cases.archive),
         SnapshotHandlers(archive=rim.snapshots),
-        VectorStoreHandlers(stores=stores, reachability=rim.last_seen),
+        VectorStoreHandlers(
+            stores=stores, reachability=rim.last_seen, configured=configured_services(settings)
+        ),
         MetricHandlers(source=open_metrics_backend(settings, frame)),
         FunctionHandlers(functions=rim.functions, body_bytes_max=settings.body_bytes_max),
         PipelineHandlers(pipelines=rim.pipelines, body_bytes_max=settings.body_bytes_max),

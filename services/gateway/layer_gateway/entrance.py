@@ -13,6 +13,7 @@ from layer_gateway.adapters.secrets import EnvironmentSecrets
 from layer_gateway.application.admission import Admission
 from layer_gateway.application.inbound import InboundAuth
 from layer_gateway.application.limits import Limits, LimitSettings
+from layer_gateway.domain.capabilities import Service
 from layer_gateway.domain.vectorstores import (
     InboundMode,
     InboundPolicy,
@@ -59,6 +60,16 @@ def declared_stores(
         inbound=InboundPolicy(mode=InboundMode(settings.inbound_auth)),
     )
     return VectorStores([default])
+
+
+def configured_services(settings: GatewaySettings) -> set[Service]:
+    """Return which services the gateway was told of."""
+    addresses: dict[Service, str] = {
+        "snapshots": settings.snapshots_address,
+        "history": settings.history_address,
+        "runtime": settings.runtime_address,
+    }
+    return {service for service, address in addresses.items() if address}
 
 
 def draining(settings: GatewaySettings, health: Health) -> Draining:

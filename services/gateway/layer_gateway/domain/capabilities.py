@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final
+from typing import Final, Literal
+
+Service = Literal["snapshots", "history", "runtime"]
+"""What may stand beside the gateway."""
 
 
 class Support(Enum):
@@ -90,7 +93,6 @@ TURBOPUFFER: Final = Capabilities(
         ),
         Feature("stable_reads", "Stable reads", _PAGE, _YES, "by the time of each row's write"),
         Feature("cache_warm", "Warming", _PAGE, _YES, "of the store's cache and of layer's"),
-        Feature("functions", "Functions over rows", "guides/functions", _YES, "by layer's runtime"),
         Feature("recall", "Measuring recall", _PAGE, _YES, "by the store"),
         Feature(
             "import", "Import of Arrow streams", _PAGE, Support.UNSUPPORTED, "write rows instead"
@@ -110,3 +112,36 @@ TURBOPUFFER: Final = Capabilities(
 )
 
 BY_KIND: Final = {"turbopuffer": TURBOPUFFER}
+
+_OF_SERVICES: Final[Mapping[Service, Sequence[Feature]]] = {
+    "snapshots": [
+        Feature(
+            "snapshots", "Facet snapshots", "guides/snapshots", _YES, "values and their counts"
+        ),
+        Feature("checkpoints", "Checkpoints", "guides/snapshots", _YES, "names of snapshots"),
+    ],
+    "history": [
+        Feature("history", "Search history", "guides/history", _YES, "searches, and what was read"),
+    ],
+    "runtime": [
+        Feature("functions", "Functions over rows", "guides/functions", _YES, "by layer's runtime"),
+        Feature("pipelines", "Pipelines", "guides/pipelines", _YES, "documents, stage by stage"),
+    ],
+}
+
+
+def capabilities(kind: str, configured: Collection[Service]) -> Capabilities:
+    """Return what a kind of store can do, with the services that the gateway was told of."""
+    found = BY_KIND[kind]
+    added = [
+        feature if service in configured else _without(feature, service)
+        for service, features in _OF_SERVICES.items()
+        for feature in features
+    ]
+    return replace(found, features=[*found.features, *added])
+
+
+def _without(feature: Feature, service: Service) -> Feature:
+    return replace(
+        feature, support=Support.UNSUPPORTED, note=f"this gateway runs without {service}"
+    )

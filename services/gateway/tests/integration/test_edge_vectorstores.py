@@ -92,6 +92,7 @@ async def test_capabilities_are_those_of_the_kind(layer: Client) -> None:
     assert len(by_id) == len(found.features)
     assert by_id["vector_search"] == "supported"
     assert by_id["import"] == "unsupported"
+    assert by_id["snapshots"] == "unsupported"  # of a service that this gateway runs without
     assert {hybrid.feature for hybrid in found.hybrid_routes} <= by_id.keys()
     assert {hybrid.route for hybrid in found.hybrid_routes} == {"hybrid_text", "semantic", "fused"}
     assert await layer.get_namespace_capabilities("any") == found

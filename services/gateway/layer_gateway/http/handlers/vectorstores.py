@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 
 from aiohttp import web
 
-from layer_gateway.domain.capabilities import BY_KIND
+from layer_gateway.domain.capabilities import Service, capabilities
 from layer_gateway.domain.vectorstores import VectorStore, VectorStores
 from layer_gateway.http.answers import json_answer
 from layer_gateway.http.requests import Handler
@@ -25,6 +25,7 @@ class VectorStoreHandlers:
     stores: VectorStores
     reachability: Reachability
     """Of the default store, the only one that is asked anything."""
+    configured: Collection[Service]
 
     def table(self) -> Mapping[Operation, Handler]:
         return {
@@ -45,7 +46,7 @@ class VectorStoreHandlers:
 
     async def capabilities(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         try:
-            return json_answer(_report(self.stores.named(route.names["name"])))
+            return json_answer(self._report(self.stores.named(route.names["name"])))
         except NotFoundError as error:
             return _not_found(error)
 
@@ -53,7 +54,17 @@ class VectorStoreHandlers:
         self, request: web.BaseRequest, route: Route
     ) -> web.StreamResponse:
         parse_namespace(route.namespace)
-        return json_answer(_report(self.stores.default))
+        return json_answer(self._report(self.stores.default))
+
+    def _report(self, store: VectorStore) -> dict[str, object]:
+        found = capabilities(store.kind, self.configured)
+        return {
+            "store": {"name": store.name, "kind": store.kind},
+            "declared": True,
+            "features": found.features,
+            "hybrid_routes": found.hybrid_routes,
+            "schema_limits": found.schema_limits,
+        }
 
     def _shown(self, store: VectorStore) -> dict[str, object]:
         shown: dict[str, object] = {
@@ -89,14 +100,3 @@ def _not_found(error: NotFoundError) -> web.StreamResponse:
         status=HTTPStatus.NOT_FOUND,
         headers={"x-should-retry": "false"},
     )
-
-
-def _report(store: VectorStore) -> dict[str, object]:
-    found = BY_KIND[store.kind]
-    return {
-        "store": {"name": store.name, "kind": store.kind},
-        "declared": True,
-        "features": found.features,
-        "hybrid_routes": found.hybrid_routes,
-        "schema_limits": found.schema_limits,
-    }
