@@ -19,6 +19,7 @@ from layer_kit.errors import (
 )
 from layer_kit.rpc.context import outgoing_metadata
 from layer_kit.rpc.errors import from_rpc_error
+from layer_messages.filter_folding import fold_filter, is_foldable
 from layer_messages.filter_parsing import parse_filter
 from layer_messages.ids import UUID
 from layer_messages.values import SIGNED_MAX
@@ -57,6 +58,9 @@ class GatewayRows:
         known = self._types.get(namespace)
         if known is not None and self.monotonic() - known[0] < TYPES_TTL_S:
             return known[1]
+        return await self._learnt_types(namespace)
+
+    async def _learnt_types(self, namespace: str) -> Mapping[str, str]:
         request = gateway_pb2.GetNamespaceRequest(namespace=namespace)
         found = (await self._call(self.stub.GetNamespace, request)).namespace
         types = {name: attribute.type for name, attribute in found.schema.items()}
@@ -111,9 +115,12 @@ class GatewayRows:
         after: str | None = None,
         page_size: int,
     ) -> AsyncGenerator[Sequence[Row]]:
+        own = await self._folded(namespace, own_filter)
+        if own is False:
+            return
         request = gateway_pb2.StreamRowsRequest(
             namespace=namespace,
-            filter=_joined(own_filter, condition),
+            filter=_joined(None if own is True else own, condition),
             attribute_names=names,
             ids_only=not names,
             page_size=page_size,
@@ -173,6 +180,17 @@ class GatewayRows:
         while (await self._call(self.stub.WriteRows, request)).has_remaining:
             pass
 
+    async def _folded(self, namespace: str, own_filter: bytes) -> common_pb2.Filter | bool:
+        """Return a user's filter as the namespace can be asked by it; True where there is none."""
+        if not own_filter:
+            return True
+        tree = common_pb2.Filter.FromString(own_filter)
+        types = await self.types(namespace)
+        if is_foldable(tree, types.keys()):
+            # The write that brings an attribute may be the very one that made its rows due.
+            types = await self._learnt_types(namespace)
+        return fold_filter(tree, types.keys())
+
     async def _ids(self, namespace: str, ids: Sequence[str]) -> list[common_pb2.DocumentId]:
         kind = await self._id_kind(namespace)
         return [common_pb2.DocumentId(kind=kind, text=_text(id_, kind)) for id_ in ids]
@@ -204,8 +222,8 @@ def _told(error: LayerError) -> LayerError:
     )
 
 
-def _joined(own: bytes, condition: Condition | None) -> common_pb2.Filter | None:
-    parts = [common_pb2.Filter.FromString(own)] if own else []
+def _joined(own: common_pb2.Filter | None, condition: Condition | None) -> common_pb2.Filter | None:
+    parts = [] if own is None else [own]
     if condition is not None:
         parts.append(parse_filter(condition, "condition"))
     if len(parts) > 1:

@@ -9,7 +9,7 @@ from typing import Final
 
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import InvalidRequestError, LayerError, NotFoundError
-from layer_runtime.domain.functions import parse_function_id
+from layer_runtime.domain.functions import Trigger, parse_function_id
 from layer_runtime.domain.items import (
     LEASE_S_MAX,
     Claim,
@@ -127,8 +127,9 @@ class ClaimItems:
     async def _outside(
         self, function: Function, namespace: str, claimed: Sequence[Claimed]
     ) -> set[str]:
-        """Return those that a write has made due although the function is not about them."""
-        ids = [item.key.id for item in claimed if item.is_forced]
+        """Return those that a write has enqueued although the function is not about them."""
+        is_triggered = Trigger.WRITE in function.spec.triggers
+        ids = [item.key.id for item in claimed if item.is_forced or is_triggered]
         if not ids or not function.spec.filter:
             return set()
         types = await self.rows.types(namespace)

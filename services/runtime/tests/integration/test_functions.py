@@ -332,11 +332,59 @@ async def test_writes_trigger_but_not_those_of_functions(
     # Of what follows, only a change of an input makes work.
     await layer.write(tools, patch_rows=[{"id": "new", "more": 2}])
     await layer.write(tools, upsert_rows=[{"id": "d", "vector": [1, 1], "kind": "drill"}])
+    await layer.write(tools, patch_rows=[{"id": "t-3", "more": 2}])  # another drill
     await layer.write(tools, patch_rows=[{"id": "new", "kind": "spokeshave"}])
     again = await eventually(lambda: layer.claim(tag))
     assert [(one["id"], one["input"]) for one in again] == [("new", {"kind": "spokeshave"})]
     assert await layer.complete(tag, [result]) == 1
     assert (await layer.status(tag))["counts"] == {}
+
+
+async def test_a_filter_can_ask_for_rows_without_an_output_that_no_row_has_yet(
+    layer: FunctionSystem, tools: str, tag: str
+) -> None:
+    await layer.put(
+        tag,
+        target_namespaces=[tools],
+        inputs=["kind"],
+        filter=["And", [["summary", "Eq", None], ["Not", ["kind", "Eq", "drill"]]]],
+        triggers=["discovery", "write"],
+    )
+    assert (await layer.discover(tag))["enqueued"] == 2
+    assert keys(await layer.claim(tag)) == ["t-1", "t-2"]
+    results = [
+        {"namespace": tools, "id": id_, "attributes": {"summary": id_}} for id_ in ("t-1", "t-2")
+    ]
+    assert await layer.complete(tag, results) == 2
+
+    # From now on the schema has it, and the store decides.
+    await layer.put(
+        tag,
+        target_namespaces=[tools],
+        inputs=["kind"],
+        filter=["summary", "Eq", None],
+        version="v2",
+    )
+    assert (await layer.discover(tag))["enqueued"] == 1
+    assert keys(await layer.claim(tag)) == ["t-3"]
+
+
+async def test_a_write_that_brings_the_attribute_of_a_filter_triggers(
+    layer: FunctionSystem, tools: str, tag: str
+) -> None:
+    either = ["Or", [["kind", "Eq", "plane"], ["colour", "Eq", "red"]]]
+    await layer.put(
+        tag, target_namespaces=[tools], inputs=["colour"], filter=either, triggers=["write"]
+    )
+
+    async def written() -> list[Any]:
+        await layer.write(tools, upsert_rows=[{"id": "new", "vector": [1, 1], "kind": "plane"}])
+        return await layer.claim(tag)
+
+    assert keys(await eventually(written)) == ["new"]
+    # Writes are heard of now, and the schema is known, which it then is for a while.
+    await layer.write(tools, patch_rows=[{"id": "t-1", "colour": "red"}])
+    assert keys(await eventually(lambda: layer.claim(tag))) == ["t-1"]
 
 
 async def test_a_sweep_can_be_made_in_parts(layer: FunctionSystem, tools: str, tag: str) -> None:
@@ -414,6 +462,14 @@ async def test_a_function_is_registered_once_listed_and_deleted(
         ({"worker": {}, "retry": {"max_attempts": 0}}, "max_attempts"),
         ({"worker": {}, "triggers": ["cron"]}, "triggers"),
         ({"worker": {}, "index_selector": {"matchExpressions": []}}, "matchExpressions"),
+        (
+            {
+                "worker": {},
+                "index_selector": {"matchLabels": {"team": "x"}},
+                "triggers": ["discovery", "write"],
+            },
+            "spec.triggers",
+        ),
         ({"worker": {}, "group_by_parent": True}, "group_by_parent"),
         ({"worker": {"url": "ftp://x"}}, "spec.worker.url"),
     ],
