@@ -146,6 +146,9 @@ def check_spec(function_id: FunctionId, spec: FunctionSpec) -> None:
     _check_range("filter", len(spec.filter), 0, FILTER_BYTES_MAX, "bytes")
     _check_range("index_selector", len(spec.index_labels), 0, LABELS_COUNT_MAX, "labels")
     _check_range("triggers", len(spec.triggers), 1, len(Trigger), "triggers")
+    if Trigger.WRITE in spec.triggers and spec.index_labels and not spec.target_namespaces:
+        # Nothing on the way of a write knows labels.
+        raise _invalid("triggers", "write needs target_namespaces; index_selector is for sweeps")
     _check_range("invalidates", len(spec.invalidates), 0, INVALIDATES_COUNT_MAX, "functions")
     for other in spec.invalidates:
         try:

@@ -15,6 +15,7 @@ from layer_runtime.domain.functions import (
     FunctionSpec,
     Retry,
     Schedule,
+    Trigger,
     Worker,
     candidate_id,
     check_outputs,
@@ -58,6 +59,8 @@ def test_the_longest_marker_is_a_name_that_the_store_takes() -> None:
         (FunctionSpec(version=""), "version"),
         (FunctionSpec(version="v" * 65), "version"),
         (FunctionSpec(triggers=()), "triggers"),
+        (FunctionSpec(index_labels={"team": "x"}, triggers=(Trigger.WRITE,)), "triggers"),
+        (FunctionSpec(index_labels={"team": "x"}, triggers=tuple(Trigger)), "triggers"),
         (FunctionSpec(invalidates=("tag-size",)), "invalidates"),
         (FunctionSpec(invalidates=("no id",)), "invalidates"),
         (FunctionSpec(worker=Worker(batch_size=0)), "worker.batch_size"),
@@ -87,6 +90,13 @@ def test_a_refused_specification_names_its_field(spec: FunctionSpec, field: str)
 def test_the_defaults_are_a_valid_specification() -> None:
     check_spec(TAG_SIZE, FunctionSpec())
     check_spec(TAG_SIZE, replace(FunctionSpec(), inputs=("id", "vector"), invalidates=("price",)))
+
+
+def test_labels_select_for_sweeps_and_writes_trigger_where_namespaces_are_named() -> None:
+    check_spec(TAG_SIZE, FunctionSpec(index_labels={"team": "x"}))
+    named = FunctionSpec(target_namespaces=("n",), triggers=(Trigger.WRITE,))
+    check_spec(TAG_SIZE, named)
+    check_spec(TAG_SIZE, replace(named, index_labels={"team": "x"}))
 
 
 @pytest.mark.parametrize(
