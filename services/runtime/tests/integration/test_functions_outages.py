@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import asyncpg
 import grpc.aio
 import pytest
 import pytest_asyncio
+from aiohttp import ClientSession, web
 
 from layer.common.v1 import common_pb2
 from layer.runtime.v1 import runtime_pb2, runtime_pb2_grpc
@@ -64,6 +65,44 @@ class Parts:
 async def parts(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Parts]:
     async with embedded_store(tmp_path / "store") as store_url:
         yield Parts(folder=tmp_path, store_url=store_url, database_url=postgres.new_database())
+
+
+@asynccontextmanager
+async def refusing_results(store_url: str, statuses: Sequence[int]) -> AsyncIterator[str]:
+    """Stand before a store, answering the first writes of results with these; yield the URL."""
+    left = list(statuses)
+
+    async def handle(request: web.Request) -> web.Response:
+        body = await request.read()
+        is_write = request.method == "POST" and request.path == f"/v2/namespaces/{NAME}"
+        if is_write and left and b"_hevlayer_udf_" in body:
+            return web.json_response({"status": "error", "error": "full"}, status=left.pop(0))
+        headers = {
+            name: request.headers[name]
+            for name in ("authorization", "content-type")
+            if name in request.headers
+        }
+        async with session.request(
+            request.method, store_url + request.path_qs, data=body, headers=headers
+        ) as answer:
+            return web.Response(
+                status=answer.status,
+                body=await answer.read(),
+                content_type=answer.content_type,
+            )
+
+    application = web.Application(client_max_size=2**20)
+    application.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    async with ClientSession() as session:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+    assert not left, "fewer writes came than were to be refused"
 
 
 async def claimed(stub: Any, worker: str) -> list[Any]:
@@ -155,3 +194,17 @@ async def test_results_wait_for_a_gateway_that_is_away(parts: Parts) -> None:
             assert await eventually(accepted)
             assert await outputs(gateway) == ["a by w1", "b by w1"]
             assert await counts(stub) == {}
+
+
+async def test_a_store_that_is_full_or_away_for_a_while_loses_no_result(parts: Parts) -> None:
+    async with (
+        refusing_results(parts.store_url, [429, 503]) as store_url,
+        replace(parts, store_url=store_url).gateway() as gateway,
+        parts.runtime() as (_, stub),
+    ):
+        await begun(stub, gateway)
+        assert len(await claimed(stub, "w1")) == 2
+        done = await stub.CompleteItems(results("w1"), timeout=60)
+        assert done.updated_count == 2
+        assert await outputs(gateway) == ["a by w1", "b by w1"]
+        assert await counts(stub) == {}
