@@ -70,6 +70,9 @@ class Identity:
         prefix = [setpriv, "--pdeathsig=INT"]
         if os.geteuid() == ROOT:
             prefix += [
+                # Without this bit access(2), by which initdb looks for its neighbours, takes the
+                # capability for gone.
+                "--securebits=+no_setuid_fixup",
                 f"--reuid={self.uid}",
                 f"--regid={self.gid}",
                 "--clear-groups",

@@ -9,12 +9,14 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from layer_kit.children import start_child
+from layer_postgres.installation import PACKAGE
 from layer_testing.postgres import database_folder
 from layer_testing.processes import ServiceProcess, child_environment, launch, running
 
@@ -46,6 +48,10 @@ async def connected(service: ServiceProcess) -> AsyncIterator[asyncpg.Connection
 
 def server_pid(folder: Path) -> int:
     return int((folder / "data/data/postmaster.pid").read_text().split()[0])
+
+
+def command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 async def ended(pid: int) -> None:
@@ -92,6 +98,24 @@ async def test_whoever_dies_first_the_other_ends_too(folder: Path) -> None:
         assert await connection.fetchval("SELECT 1") == 1
 
 
+async def test_binaries_may_lie_where_only_we_may_look(folder: Path) -> None:
+    private = folder / "private"
+    private.mkdir(mode=0o700)
+    spec = find_spec(PACKAGE)
+    assert spec is not None
+    assert spec.origin is not None
+    package = Path(spec.origin).parent
+    for source in (package, *package.parent.glob(f"{PACKAGE}.libs")):
+        shutil.copytree(source, private / source.name)
+    paths = f"{private}{os.pathsep}{child_environment({})['PYTHONPATH']}"
+    async with (
+        running(MODULE, PYTHONPATH=paths, **environment(folder)) as service,
+        connected(service) as connection,
+    ):
+        assert command_line(server_pid(folder)).startswith(str(private))
+        assert await connection.fetchval("SELECT 1") == 1
+
+
 async def test_a_start_that_was_cut_short_is_made_good(folder: Path) -> None:
     half = folder / "data" / "data.new" / "base"
     half.mkdir(parents=True)
@@ -114,7 +138,8 @@ async def test_an_ordinary_user_runs_it_as_root_does(folder: Path) -> None:
     shutil.chown(folder, "nobody", "nogroup")
     # The capability only lets it read the interpreter, wherever that is.
     user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-    reading = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    reading = ["--securebits=+no_setuid_fixup"]
+    reading += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     child = await start_child(
         *(*user, *reading, "--", sys.executable, "-P", "-m", MODULE),
         env=child_environment(environment(folder)),
