@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
@@ -54,7 +55,8 @@ class WithoutFilter(MakePlans):
     """Tells the watermark and does not cut there."""
 
     async def __call__(self, namespace: Namespace, cut: Cut, caller: Caller) -> Plan:
-        return replace(await super().__call__(namespace, cut, caller), is_stamped=False)
+        plan = await super().__call__(namespace, cut, caller)
+        return msgspec.structs.replace(plan, is_stamped=False)
 
 
 class CutPerLeg(QueryLegs):

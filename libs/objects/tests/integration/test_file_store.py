@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from layer_kit.children import PIPE, Child, start_child
 from layer_kit.configuration import ConfigurationError
 from layer_kit.errors import InvalidRequestError, UpstreamError
 from layer_objects import open_object_store
 from layer_objects.file_store import ABANDONED_AFTER_S
-from layer_kit.children import PIPE, Child, start_child
 from layer_testing.processes import child_environment
 
 WRITER = """
