@@ -88,6 +88,8 @@ async def test_an_import_is_refused_by_the_store(layer: Client, name: str) -> No
 
 
 async def test_stores_and_what_they_can_do_are_described(layer: Client, tools: str) -> None:
+    for _ in range(max(GATEWAY_COUNTS)):  # requests go in turn: each gateway has met the store
+        await layer.list_namespaces()
     stores = (await layer.list_vectorstores()).vectorstores
     assert [store.default for store in stores] == [True]
     store = await layer.get_vectorstore(stores[0].name)
