@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -242,7 +243,11 @@ async def test_a_database_that_is_killed_costs_no_document(
         failed = [task for task in workers if task.done()]
         assert not failed, failed
         body = {"ids": documents, "include_attributes": ["id"]}
-        found = await layer.fetch_documents(f"{pipeline}-rows", body)
+        try:
+            found = await layer.fetch_documents(f"{pipeline}-rows", body)
+        except HevlayerError as error:  # nothing is written yet
+            assert error.status_code == HTTPStatus.NOT_FOUND
+            return False
         return len(found.documents) == len(documents)
 
     await eventually(all_indexed)

@@ -165,14 +165,17 @@ class FetchRows:
         async def look_up() -> CacheLookup:
             return await self.cache.lookup(namespace, keys, names=names, with_vectors=with_vectors)
 
+        # Some may end while the lookup is on its way, and what they brought has not been seen then.
+        earlier = self.reads.under_way(namespace, keys)
         lookup = await look_up()
         if len(lookup.hits) == len(keys):
             return Fetched(
                 rows=dict(lookup.hits), cached=frozenset(lookup.hits), result=CacheResult.HIT
             )
         missed = {key: ids[at] for at, key in enumerate(keys) if at not in lookup.hits}
-        if self.reads.is_under_way(namespace, missed):
-            await self.reads.ended(namespace, missed)
+        reads = earlier | self.reads.under_way(namespace, missed)
+        if followed := [reads[key] for key in missed if key in reads]:
+            await self.reads.ended(followed)
             if lookup.is_available:  # what that read has brought is there now, and coherent
                 lookup = await look_up()
                 missed = {key: ids[at] for at, key in enumerate(keys) if at not in lookup.hits}

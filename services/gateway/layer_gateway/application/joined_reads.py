@@ -8,7 +8,8 @@ began before the follower's own request, and in between a write may have been ac
 or by another gateway, of which the answer knows nothing. The follower waits instead until that
 read has ended and its rows were offered to the cache, and looks the row up once more. The cache
 then answers by its own order: it has taken the row only if no write was fenced since the read's
-token was handed out, and every write acknowledged since has fenced the row. What is a miss still
+token was handed out, and every write acknowledged since has fenced the row. The same goes for a read
+that ends while the lookup is on its way. What is a miss still
 (the row does not exist, or was refused as it may be old) is read by all followers together.
 
 So a thousand concurrent misses of one row cost one request upstream, and never a stale answer.
@@ -89,17 +90,18 @@ class JoinedReads:
         self._gathering: dict[ReadKind, _Batch] = {}
         self._under_way: dict[tuple[Namespace, bytes], asyncio.Future[ReadRows]] = {}
 
-    def is_under_way(self, namespace: Namespace, keys: Iterable[bytes]) -> bool:
-        """Tell whether one of ``keys`` is being read."""
-        return any((namespace, key) in self._under_way for key in keys)
+    def under_way(
+        self, namespace: Namespace, keys: Iterable[bytes]
+    ) -> dict[bytes, asyncio.Future[ReadRows]]:
+        """Return the reads of ``keys`` that are under way, by key."""
+        if not self._under_way:
+            return {}
+        reads = self._under_way
+        return {key: read for key in keys if (read := reads.get((namespace, key))) is not None}
 
-    async def ended(self, namespace: Namespace, keys: Iterable[bytes]) -> None:
-        """Wait until the reads of ``keys`` that are under way have ended, well or not."""
-        reads = {
-            read for key in keys if (read := self._under_way.get((namespace, key))) is not None
-        }
-        if reads:
-            await asyncio.wait(reads, timeout=FOLLOW_S_MAX)
+    async def ended(self, reads: Iterable[asyncio.Future[ReadRows]]) -> None:
+        """Wait until reads have ended, well or not."""
+        await asyncio.wait(set(reads), timeout=FOLLOW_S_MAX)
 
     async def __call__(
         self,

@@ -84,6 +84,10 @@ class Cache(NoCache):
     tokens_count: int = 0
     refused_below: int = 0
     backfills: list[list[bytes]] = field(default_factory=list)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.may_answer.set()
 
     async def lookup(
         self,
@@ -97,7 +101,9 @@ class Cache(NoCache):
             return CacheLookup(is_available=False)
         self.tokens_count += 1
         hits = {at: self.rows[id_] for at, id_ in enumerate(ids) if id_ in self.rows}
-        return CacheLookup(hits=hits, read_token=b"%d" % self.tokens_count)
+        read_token = b"%d" % self.tokens_count
+        await self.may_answer.wait()
+        return CacheLookup(hits=hits, read_token=read_token)
 
     def join_tokens(self, earlier: bytes, later: bytes) -> bytes:
         return later or earlier
@@ -172,6 +178,20 @@ async def test_a_thousand_misses_of_one_row_cost_one_request(world: World) -> No
     assert world.store.reads == [["a"]]
     assert all(version(one) == 1 for one in found)
     assert found[-1].result is CacheResult.HIT
+
+
+async def test_a_miss_that_is_told_once_the_read_has_ended_follows_it_too(world: World) -> None:
+    world.store.may_answer.clear()
+    first = world.start("a")
+    await world.settle()
+    world.cache.may_answer.clear()
+    late = world.start("a")
+    await world.settle()
+    world.store.may_answer.set()
+    await first
+    world.cache.may_answer.set()
+    assert (await late).result is CacheResult.HIT
+    assert world.store.reads == [["a"]]
 
 
 async def test_a_follower_never_gets_what_was_read_before_an_acknowledged_write(

