@@ -246,7 +246,8 @@ async def test_a_database_that_is_killed_costs_no_document(
         try:
             found = await layer.fetch_documents(f"{pipeline}-rows", body)
         except HevlayerError as error:  # nothing is written yet
-            assert error.status_code == HTTPStatus.NOT_FOUND
+            if error.status_code != HTTPStatus.NOT_FOUND:
+                raise
             return False
         return len(found.documents) == len(documents)
 

@@ -6,11 +6,11 @@ them was looked up, so it is as good as a request of one's own.
 *Following*: whoever misses a row that is being read already may not have that read's answer: it
 began before the follower's own request, and in between a write may have been acknowledged, here
 or by another gateway, of which the answer knows nothing. The follower waits instead until that
-read has ended and its rows were offered to the cache, and looks the row up once more. The cache
-then answers by its own order: it has taken the row only if no write was fenced since the read's
-token was handed out, and every write acknowledged since has fenced the row. The same goes for a read
-that ends while the lookup is on its way. What is a miss still
-(the row does not exist, or was refused as it may be old) is read by all followers together.
+read has ended and its rows were offered to the cache, and looks the row up once more. The same
+goes for a read that ends while the follower's lookup is on its way. The cache then answers by its
+own order: it has taken the row only if no write was fenced since the read's token was handed out,
+and every write acknowledged since has fenced the row. What is a miss still (the row does not
+exist, or was refused as it may be old) is read by all followers together.
 
 So a thousand concurrent misses of one row cost one request upstream, and never a stale answer.
 """
