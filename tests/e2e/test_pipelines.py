@@ -213,6 +213,20 @@ async def test_rows_without_vectors_are_written_by_a_route_of_their_own(
     assert row.attributes["n"] == 7
 
 
+async def work(layer: Client, pipeline: str, worker: str) -> None:
+    """Write one row for each document that can be claimed, whatever is away meanwhile."""
+    while True:
+        try:
+            body = {"worker_id": worker, "limit": 2, "lease_seconds": 2}
+            for document in (await layer.claim_documents(pipeline, body)).documents:
+                row = {"id": document, "vector": [1.0, 0.0]}
+                await layer.put_pipeline_document_vectors(pipeline, document, {"vectors": [row]})
+        except HevlayerError as error:
+            if error.status_code < 500:
+                raise
+        await asyncio.sleep(0.05)
+
+
 async def test_a_database_that_is_killed_costs_no_document(
     system: LocalSystem, layer: Client, pipeline: str
 ) -> None:
@@ -220,21 +234,7 @@ async def test_a_database_that_is_killed_costs_no_document(
     for document in documents:
         await layer.put_pipeline_document_chunks(pipeline, document, {"chunks": CHUNKS[:1]})
 
-    async def work(worker: str) -> None:
-        while True:
-            try:
-                body = {"worker_id": worker, "limit": 2, "lease_seconds": 2}
-                for document in (await layer.claim_documents(pipeline, body)).documents:
-                    row = {"id": document, "vector": [1.0, 0.0]}
-                    await layer.put_pipeline_document_vectors(
-                        pipeline, document, {"vectors": [row]}
-                    )
-            except HevlayerError as error:
-                if error.status_code < 500:
-                    raise
-            await asyncio.sleep(0.05)
-
-    workers = [asyncio.create_task(work(f"w{number}")) for number in range(2)]
+    workers = [asyncio.create_task(work(layer, pipeline, f"w{number}")) for number in range(2)]
     system.kill("postgres")
     await asyncio.to_thread(system.wait_restarted, "postgres", restart_count=1)
     system.kill("runtime")

@@ -137,12 +137,13 @@ class MigrateNamespace:
                 assigned=count,
             )
         assert state.shard_count is not None
-        manifest = await self._read(namespace, state.shard_count)
-        manifest.documents_migrated += moved_count
-        if state.init_state == "ready":
-            manifest.completed_at = manifest.completed_at or rfc3339(self.now_ms())
-        else:
-            manifest.completed_at = None
+        before = await self._read(namespace, state.shard_count)
+        is_done = state.init_state == "ready"
+        manifest = msgspec.structs.replace(
+            before,
+            documents_migrated=before.documents_migrated + moved_count,
+            completed_at=(before.completed_at or rfc3339(self.now_ms())) if is_done else None,
+        )
         await self._keep(namespace, manifest)
         return manifest
 
@@ -162,7 +163,8 @@ class MigrateNamespace:
         return manifest if manifest.shard_count == shard_count else fresh
 
     async def _keep(self, namespace: Namespace, manifest: Manifest) -> None:
-        self._known[namespace] = manifest
+        # Whoever follows hears that it is done once that is kept.
+        self._known[namespace] = msgspec.structs.replace(manifest, completed_at=None)
         if self.objects is not None:
             await self.objects.put(
                 manifest_key(namespace),
