@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from layer_kit.errors import UpstreamError
@@ -85,7 +85,6 @@ def test_a_body_is_stored_with_two_spaces_and_in_the_order_of_the_contract() -> 
     assert read_body(text).body.sha == TOOLS_SHA
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])  # the first text makes tables of characters
 @given(ROWS)
 def test_counts_are_those_of_counting_by_hand(rows: list[dict[str, Any]]) -> None:
     content = counted(rows, "a", "b", page_size=7)
