@@ -129,7 +129,7 @@ class BackfillingUnderFreshTokens(CachedRows):
 class TakingTheAnswerUnderWay(JoinedReads):
     """Answers with a read that began before the request did."""
 
-    async def ended(self, namespace: Namespace, keys: Iterable[bytes]) -> None:
+    async def ended(self, reads: Iterable[asyncio.Future[ReadRows]]) -> None:
         return
 
     async def __call__(
