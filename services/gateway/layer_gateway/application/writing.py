@@ -128,6 +128,10 @@ class WriteRows:
         if answer.status == HTTPStatus.OK:
             self.watermarks.written(namespace, caller)
             self.facts.stamped(namespace)
+            if _is_remade(stamped, id_kind):
+                # Whoever knows the old kind still would ask the cache for rows of before.
+                self.facts.forget(namespace)
+                await self.cache.invalidate(namespace)
         if not facts.exists:
             self.listings.forget()
         if not facts.exists or not declared.items() <= facts.types.items():
@@ -231,6 +235,13 @@ def _id_kind(facts: NamespaceFacts, declared: dict[str, str]) -> IdKind | None:
     if facts.id_kind is None and declared.get("id") == "uuid":
         return IdKind.UUID
     return facts.id_kind
+
+
+def _is_remade(stamped: StampedWrite, id_kind: IdKind | None) -> bool:
+    """Tell whether the store took ids of another kind than those of the namespace that we know."""
+    if id_kind is None or not stamped.ids:
+        return False
+    return not stamped.ids[0].startswith(id_kind.encode())
 
 
 def _applied(

@@ -176,3 +176,18 @@ async def test_a_gateway_starts_without_its_cache_and_finds_it_later(
         async with cache_at(tmp_path):
             await wait_connected(edge, connected=True)
             await wait_hit(edge, 1)
+
+
+async def test_a_namespace_made_anew_with_ids_of_another_kind_shows_nothing_of_the_old(
+    store_url: str, tmp_path: Path
+) -> None:
+    rows = "/v2/namespaces/remade"
+    store = EdgeCaller(store_url.removeprefix("http://"), key=KEY)
+    async with cache_at(tmp_path), member_of(tmp_path, store_url) as edge:
+        for number, id_ in enumerate([2, "2", 2]):
+            # Straight at the store, as if another gateway had not come to its end yet.
+            await store("DELETE", rows)
+            body = {"upsert_rows": [{"id": id_, "version": number}]}
+            assert (await edge("POST", rows, body)).status == 200
+            found = await edge("GET", f"{rows}/documents/2")
+            assert found.json["attributes"]["version"] == number
