@@ -187,7 +187,8 @@ class CompleteItems:
             stamp_ms = stamp_of(row)
             if stamp_ms != work.held.stamp_ms and self._is_written(task.function, work, row):
                 # By us, who did not hear of it. What is written may well be an input.
-                task.outcome.done.append(work.held)
+                outcome = task.outcome
+                (outcome.changed if work.held.was_written else outcome.done).append(work.held)
                 continue
             if stamp_ms != work.held.stamp_ms and not _has_same_inputs(work.held, row, inputs):
                 task.outcome.changed.append(work.held)

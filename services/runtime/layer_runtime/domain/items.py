@@ -68,6 +68,8 @@ class Held:
     lease: int
     attempts: int
     generation: int
+    was_written: bool
+    """Whether a write of its row was told of since it was claimed."""
     version: str
     stamp_ms: int | None
     digest: bytes

@@ -188,6 +188,7 @@ def _held(row: asyncpg.Record) -> Held:
         lease=row["lease"],
         attempts=row["attempts"],
         generation=row["generation"],
+        was_written=row["generation"] > row["claimed_generation"],
         version=row["version"] or "",
         stamp_ms=row["stamp_ms"],
         digest=row["digest"] or b"",

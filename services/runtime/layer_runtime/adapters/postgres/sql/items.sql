@@ -40,14 +40,16 @@ WITH picked AS MATERIALIZED (
     SELECT nextval('layer.function_leases') AS lease
 )
 UPDATE layer.function_items i
-SET lease = t.lease, worker = $2, lease_s = $4::integer, due_at = now() + make_interval(secs => $4::integer)
+SET lease = t.lease, worker = $2, lease_s = $4::integer, due_at = now() + make_interval(secs => $4::integer),
+    claimed_generation = i.generation
 FROM picked p, token t
 WHERE i.function = $1 AND i.namespace = p.namespace AND i.id = p.id
 RETURNING i.namespace, i.id, i.lease, i.generation, i.is_forced, i.done_digest
 
 -- name: remember
+-- From now on a result may be written of which the queue never hears.
 UPDATE layer.function_items i
-SET version = $3, stamp_ms = g.stamp_ms, digest = g.digest
+SET version = $3, stamp_ms = g.stamp_ms, digest = g.digest, done_digest = NULL
 FROM unnest($4::text[], $5::text[], $6::bigint[], $7::bytea[]) AS g (namespace, id, stamp_ms, digest)
 WHERE i.function = $1 AND i.namespace = g.namespace AND i.id = g.id AND i.lease = $2
 
