@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from layer_kit.health import Health
 from layer_kit.loops import Loops, background_loops
+from layer_kit.lost_errors import lost_errors_counted
 from layer_kit.ops import ops_server
 from layer_kit.rpc.server import grpc_server
 from layer_kit.settings import ServiceSettings
@@ -80,19 +81,20 @@ async def service_frame(settings: ServiceSettings) -> AsyncIterator[ServiceFrame
     """Open the operations port and yield the frame; drain and close everything on exit."""
     health, registry = Health(), new_registry()
     health.require(START)
-    async with (
-        ops_server(
-            settings.ops_address, health=health, exposition=exposition_of(registry)
-        ) as ops_address,
-        background_loops(registry) as loops,
-        AsyncExitStack() as resources,
-    ):
-        frame = ServiceFrame(
-            settings, health=health, registry=registry, loops=loops, resources=resources
-        )
-        frame.addresses["ops"] = ops_address
-        try:
-            yield frame
-        finally:
-            health.drain()
-            frame.draining.set()
+    with lost_errors_counted(registry):
+        async with (
+            ops_server(
+                settings.ops_address, health=health, exposition=exposition_of(registry)
+            ) as ops_address,
+            background_loops(registry) as loops,
+            AsyncExitStack() as resources,
+        ):
+            frame = ServiceFrame(
+                settings, health=health, registry=registry, loops=loops, resources=resources
+            )
+            frame.addresses["ops"] = ops_address
+            try:
+                yield frame
+            finally:
+                health.drain()
+                frame.draining.set()

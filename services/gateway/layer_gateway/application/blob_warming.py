@@ -16,6 +16,7 @@ from layer_gateway.application.facts import Facts
 from layer_gateway.application.streaming import RowStream, StreamRows
 from layer_gateway.ports.stores import Caller
 from layer_kit.errors import CacheColdError, InvalidRequestError, LayerError, NotFoundError
+from layer_kit.lost_errors import report_lost
 from layer_kit.names import Namespace
 from layer_wire.jsontext import RawObject
 
@@ -121,6 +122,8 @@ class WarmBlobs:
         self._running.pop(namespace, None)
         if not task.cancelled() and isinstance(error := task.exception(), LayerError):
             log.info("blobs_not_warmed", namespace=namespace, reason=error.reason)
+        else:
+            report_lost(task)
 
     async def _run(
         self, namespace: Namespace, caller: Caller, done: WarmedBlobs, page_size: int

@@ -18,6 +18,7 @@ from layer_gateway.application.sharding import SHARD_COUNT_MAX, manifest_key
 from layer_gateway.ports.stores import Caller
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import LayerError, UpstreamError
+from layer_kit.lost_errors import report_lost
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore
 from layer_wire.moments import rfc3339
@@ -179,3 +180,5 @@ class MigrateNamespace:
         self._known.pop(namespace, None)
         if not task.cancelled() and isinstance(error := task.exception(), LayerError):
             log.warning("migration_stopped", namespace=namespace, reason=error.reason)
+        else:
+            report_lost(task)

@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from layer_kit.errors import LayerError, UnavailableError
+from layer_kit.lost_errors import report_lost
 from layer_runtime.application.claiming import ClaimItems
 from layer_runtime.application.completing import CompleteItems
 from layer_runtime.application.holding import HoldItems
@@ -59,6 +60,7 @@ class PushBatches:
                 task = asyncio.create_task(self._slot(function), name=f"push {function.id}")
                 slots.add(task)
                 task.add_done_callback(slots.discard)
+                task.add_done_callback(report_lost)
 
     async def aclose(self) -> None:
         """Give back what is on its way."""

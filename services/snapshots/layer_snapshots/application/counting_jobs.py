@@ -13,6 +13,7 @@ import structlog
 
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import LayerError, QuotaExceededError
+from layer_kit.lost_errors import report_lost
 from layer_kit.names import Namespace
 from layer_snapshots.application.count_field import CountField
 from layer_snapshots.application.jobs import HeldJob, JobLostError, Jobs
@@ -124,6 +125,7 @@ class CountingJobs:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(report_lost)
 
     async def _resume(self, held: HeldJob) -> None:
         if held.job.attempts > JOB_ATTEMPTS_MAX:

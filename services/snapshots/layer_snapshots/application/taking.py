@@ -20,6 +20,7 @@ import structlog
 
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import LayerError
+from layer_kit.lost_errors import report_lost
 from layer_kit.names import Namespace
 from layer_snapshots.application.bodies import Bodies
 from layer_snapshots.application.latest import Latest
@@ -125,6 +126,7 @@ class Taking:
 
     def _ran(self, namespace: Namespace, task: asyncio.Task[None]) -> None:
         del self._running[namespace]
+        report_lost(task)
 
     async def _attend(self, namespace: Namespace, waiting: _Waiting, policy: Policy) -> None:
         """Take a snapshot if one is due; nothing that fails goes further."""

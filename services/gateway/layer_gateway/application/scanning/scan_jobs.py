@@ -40,6 +40,7 @@ from layer_kit.errors import (
     PayloadTooLargeError,
     QuotaExceededError,
 )
+from layer_kit.lost_errors import report_lost
 from layer_kit.names import Namespace
 from layer_wire.scans import Scan, ScanMode, ScanSource, parse_scan, scan_body
 
@@ -232,6 +233,8 @@ class ScanJobs:
     async def _taken_up(self, job: ScanJob, caller: Caller) -> ScanJob | None:
         if job.status is not JobStatus.RUNNING or job.id in self._tasks or self._is_closing:
             return None
+        if len(self._tasks) >= RUNNING_MAX + WAITING_MAX:
+            return None  # another gateway may have room, or this one later
         taken = await self._jobs.take_up(job)
         if taken is None:
             return None
@@ -250,6 +253,7 @@ class ScanJobs:
         task = asyncio.create_task(self._run(job, request))
         self._tasks[job.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
+        task.add_done_callback(report_lost)
 
     async def _run(self, job: ScanJob, request: ScanRequest) -> None:
         """Do the work of a job and record how it went; nothing that fails goes further."""
