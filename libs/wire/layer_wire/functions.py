@@ -22,6 +22,7 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 WorkerId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+LeaseToken = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Trigger = Literal["discovery", "write"]
 Kind = Literal["transient", "permanent", "released"]
 
@@ -80,7 +81,7 @@ class CreateUdf(msgspec.Struct):
 
     id: str
     spec: UdfSpec
-    paused: bool = False
+    paused: bool | None = None
 
 
 class UpdateUdf(msgspec.Struct):
@@ -93,7 +94,7 @@ class Discover(msgspec.Struct):
     """A sweep: of everything, or from where an earlier one ended."""
 
     namespaces: list[str] | None = None
-    page_size: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = PAGE_SIZE_DEFAULT
+    page_size: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
     max_pages: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
     cursor: str | None = None
 
@@ -102,7 +103,7 @@ class Claim(msgspec.Struct):
     """Items that a worker wants."""
 
     worker_id: WorkerId
-    limit: Annotated[int, msgspec.Meta(ge=1)] = CLAIM_LIMIT_DEFAULT
+    limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
     lease_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] | None = None
 
 
@@ -111,7 +112,7 @@ class ItemRef(msgspec.Struct):
 
     namespace: Name
     id: Name
-    lease_token: int = 0
+    lease_token: LeaseToken | None = None
 
 
 class CompletedItem(ItemRef):
@@ -164,7 +165,7 @@ class CreateCandidate(msgspec.Struct, forbid_unknown_fields=True):
 class PromoteCandidate(msgspec.Struct, forbid_unknown_fields=True):
     """A candidate that takes the place of its function."""
 
-    allow_partial: bool = False
+    allow_partial: bool | None = None
     namespaces: list[str] | None = None
 
 

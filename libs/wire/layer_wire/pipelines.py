@@ -20,6 +20,7 @@ CHUNKS_COUNT_MAX: Final = 10_000
 Stage = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9\-_.]+$")]
 WorkerId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 DocumentIds = Annotated[list[str], msgspec.Meta(max_length=IDS_COUNT_MAX)]
+LeaseToken = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Distance = Literal["cosine_distance", "euclidean_squared"]
 
 
@@ -62,7 +63,7 @@ class HeartbeatDocuments(msgspec.Struct):
     document_ids: DocumentIds
     worker_id: WorkerId
     stage: Stage | None = None
-    lease_token: int | None = None
+    lease_token: LeaseToken | None = None
 
 
 class MoveDocuments(msgspec.Struct):
@@ -73,7 +74,7 @@ class MoveDocuments(msgspec.Struct):
     from_stage: Stage | None = None
     worker_id: WorkerId | None = None
     create_missing: bool | None = None
-    lease_token: int | None = None
+    lease_token: LeaseToken | None = None
 
 
 class Vector(msgspec.Struct):
@@ -89,11 +90,11 @@ class WriteVectors(msgspec.Struct):
     """The rows of a document, each with its vector."""
 
     vectors: Annotated[list[Vector], msgspec.Meta(min_length=1, max_length=ROWS_COUNT_MAX)]
-    lease_token: int | None = None
+    lease_token: LeaseToken | None = None
 
 
 class WriteRows(msgspec.Struct):
     """The rows of a document as a write has them: attributes beside the id."""
 
     rows: Annotated[list[dict[str, Raw]], msgspec.Meta(min_length=1, max_length=ROWS_COUNT_MAX)]
-    lease_token: int | None = None
+    lease_token: LeaseToken | None = None

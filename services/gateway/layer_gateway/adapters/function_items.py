@@ -7,8 +7,9 @@ from typing import Final
 
 from layer.common.v1 import common_pb2
 from layer.runtime.v1 import runtime_pb2
+from layer_gateway.adapters.given_values import fill_given
 from layer_kit.errors import InvalidRequestError
-from layer_messages.values import fill_value, plain_json, value_json
+from layer_messages.values import plain_json, value_json
 from layer_wire import functions as wire
 from layer_wire.jsontext import Raw, is_null
 from layer_wire.reserved import RESERVED_PREFIX, VECTOR_KEYS
@@ -28,7 +29,7 @@ def reference(item: wire.ItemRef) -> runtime_pb2.ItemReference:
     return runtime_pb2.ItemReference(
         namespace=item.namespace,
         id=common_pb2.DocumentId(text=item.id),
-        lease_token=item.lease_token,
+        lease_token=item.lease_token or 0,
     )
 
 
@@ -94,12 +95,12 @@ def _fill_attributes(
             raise InvalidRequestError(
                 "ATTRIBUTE_RESERVED", f"{place}: {name} stands beside attributes.", field=place
             )
-        fill_value(message.attributes[name], text, "")
+        fill_given(message.attributes[name], text, place)
 
 
 def _vector(text: Raw, type_: str, kind: str, where: str) -> common_pb2.Value:
     value = common_pb2.Value()
-    fill_value(value, text, type_)
+    fill_given(value, text, where, type_)
     if value.WhichOneof("kind") != kind:
         raise _invalid(where, "is not made of numbers, or not of base64 of 32-bit floats")
     try:

@@ -48,7 +48,7 @@ class FunctionsService:
 
     async def create(self, body: wire.CreateUdf) -> Json:
         request = runtime_pb2.CreateFunctionRequest(
-            function_id=body.id, spec=spec_message(body.spec), is_paused=body.paused
+            function_id=body.id, spec=spec_message(body.spec), is_paused=bool(body.paused)
         )
         return function_json((await self._call(self._stub.CreateFunction, request)).function)
 
@@ -121,7 +121,7 @@ class FunctionsService:
         request = runtime_pb2.DiscoverItemsRequest(
             function_id=function_id,
             namespaces=body.namespaces or (),
-            scan_page_size=body.page_size,
+            scan_page_size=body.page_size or wire.PAGE_SIZE_DEFAULT,
             scan_page_count_max=(body.max_pages or 0) if is_in_parts else ALL_PAGES,
             cursor=body.cursor or "",
         )
@@ -139,7 +139,7 @@ class FunctionsService:
         request = runtime_pb2.ClaimItemsRequest(
             function_id=function_id,
             worker_id=body.worker_id,
-            limit=min(body.limit, CLAIM_LIMIT_MAX),
+            limit=min(body.limit or wire.CLAIM_LIMIT_DEFAULT, CLAIM_LIMIT_MAX),
             lease_s=body.lease_seconds or 0,
         )
         found = await self._call(self._stub.ClaimItems, request)
@@ -207,7 +207,7 @@ class FunctionsService:
     async def promote_candidate(self, function_id: str, body: wire.PromoteCandidate) -> Json:
         request = runtime_pb2.PromoteCandidateRequest(
             function_id=function_id,
-            is_partial_allowed=body.allow_partial,
+            is_partial_allowed=bool(body.allow_partial),
             namespaces=body.namespaces or (),
         )
         try:

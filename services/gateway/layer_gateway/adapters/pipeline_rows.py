@@ -9,8 +9,8 @@ import msgspec
 
 from layer.common.v1 import common_pb2
 from layer.runtime.v1 import runtime_pb2
+from layer_gateway.adapters.given_values import fill_given
 from layer_kit.errors import InvalidRequestError
-from layer_messages.values import fill_value
 from layer_wire import pipelines as wire
 from layer_wire.jsontext import ABSENT, Raw, is_null
 from layer_wire.reserved import RESERVED_PREFIX, VECTOR_KEYS
@@ -66,18 +66,18 @@ def _message(
         found = _vector(vector.vectors, "vector_list_value", f"{where}.vectors")
         message.vectors.CopyFrom(found.vector_list_value)
     for name, text in attributes.items():
+        place = f"{where}.attributes.{name[:64]}"
         if name.startswith(RESERVED_PREFIX) or name in VECTOR_KEYS or name == "id":
-            place = f"{where}.attributes.{name[:64]}"
             raise InvalidRequestError(
                 "ATTRIBUTE_RESERVED", f"{place} is not a name for an attribute.", field=place
             )
-        fill_value(message.attributes[name], text, "")
+        fill_given(message.attributes[name], text, place)
     return message
 
 
 def _vector(text: Raw, kind: str, where: str) -> common_pb2.Value:
     value = common_pb2.Value()
-    fill_value(value, text, _TYPES[kind])
+    fill_given(value, text, where, _TYPES[kind])
     if value.WhichOneof("kind") != kind:
         raise _invalid(where, "is not made of numbers, or not of base64 of 32-bit floats")
     return value

@@ -17,10 +17,10 @@ from layer_runtime.domain.items import (
     Given,
     Row,
     Scalar,
-    check_worker_id,
     input_digest,
 )
 from layer_runtime.domain.markers import STAMP, Condition, Markers, is_due, markers_of
+from layer_runtime.domain.names import parse_worker_id
 from layer_runtime.ports.functions import Function, FunctionStore, ItemQueue, Rows
 
 LIMIT_DEFAULT: Final = 32
@@ -52,7 +52,7 @@ class ClaimItems:
             NotFoundError: ``FUNCTION_NOT_FOUND``.
             UnavailableError: ``GATEWAY_DOWN``; nothing is claimed then.
         """
-        check_worker_id(worker_id)
+        parse_worker_id(worker_id)
         if not 0 <= lease_s <= LEASE_S_MAX:
             raise InvalidRequestError(
                 "LEASE_OUT_OF_RANGE",

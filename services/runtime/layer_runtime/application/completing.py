@@ -31,7 +31,6 @@ from layer_runtime.domain.items import (
     Scalar,
     Verdict,
     check_count,
-    check_worker_id,
     input_digest,
 )
 from layer_runtime.domain.markers import (
@@ -40,6 +39,7 @@ from layer_runtime.domain.markers import (
     candidate_output,
     markers_of,
 )
+from layer_runtime.domain.names import parse_worker_id
 from layer_runtime.ports.functions import Function, FunctionStore, ItemQueue, Rows, RowWrite
 
 log = structlog.get_logger(__name__)
@@ -108,7 +108,7 @@ class CompleteItems:
             NotFoundError: ``FUNCTION_NOT_FOUND``.
             UnavailableError: ``GATEWAY_DOWN``; send the same again while the lease lasts.
         """
-        check_worker_id(worker_id)
+        parse_worker_id(worker_id)
         check_count(results)
         function = await self.functions.get(parse_function_id(function_id))
         _check_outputs(function, results)

@@ -15,8 +15,8 @@ from layer_runtime.domain.items import (
     Reference,
     Verdict,
     check_count,
-    check_worker_id,
 )
+from layer_runtime.domain.names import parse_worker_id
 from layer_runtime.ports.functions import FunctionStore, ItemQueue
 
 JITTER: Final = 0.1
@@ -38,7 +38,7 @@ class HoldItems:
             InvalidRequestError: ``TOO_MANY_ITEMS`` or ``WORKER_ID_INVALID``.
             NotFoundError: ``FUNCTION_NOT_FOUND``.
         """
-        check_worker_id(worker_id)
+        parse_worker_id(worker_id)
         check_count(items)
         function = await self.functions.get(parse_function_id(function_id))
         return await self.items.heartbeat(function.number, worker_id, items)
@@ -48,7 +48,7 @@ class HoldItems:
 
         Errors as for :meth:`heartbeat`.
         """
-        check_worker_id(worker_id)
+        parse_worker_id(worker_id)
         check_count(failures)
         function = await self.functions.get(parse_function_id(function_id))
         by_key = {failure.item.key: failure for failure in failures}

@@ -10,6 +10,7 @@ from typing import Final, NewType
 
 from layer_kit.errors import InvalidRequestError, LayerError
 from layer_kit.names import parse_namespace
+from layer_runtime.domain.names import has_control_characters
 
 FunctionId = NewType("FunctionId", str)
 """An id that passed :func:`parse_function_id`."""
@@ -30,6 +31,7 @@ TEXT_LENGTH_MAX: Final = 2048
 DAY_S: Final = 86_400
 
 _ID: Final = re.compile(r"[A-Za-z0-9\-_.]+")
+_URL: Final = re.compile(r"https?://[^\s\0-\x1f\x7f/?#]+[^\s\0-\x1f\x7f]*")
 
 
 class Trigger(StrEnum):
@@ -143,6 +145,8 @@ def check_spec(function_id: FunctionId, spec: FunctionSpec) -> None:
     _check_namespaces(spec.target_namespaces)
     _check_names("inputs", spec.inputs)
     _check_range("version", len(spec.version), 1, VERSION_LENGTH_MAX, "characters")
+    if has_control_characters(spec.version):
+        raise _invalid("version", "has no control characters")
     _check_range("filter", len(spec.filter), 0, FILTER_BYTES_MAX, "bytes")
     _check_range("index_selector", len(spec.index_labels), 0, LABELS_COUNT_MAX, "labels")
     _check_range("triggers", len(spec.triggers), 1, len(Trigger), "triggers")
@@ -180,8 +184,8 @@ def _check_worker(worker: Worker) -> None:
     _check_range("worker.pod_spec", len(worker.pod_spec), 0, POD_SPEC_BYTES_MAX, "bytes")
     for name, text in (("image", worker.image), ("url", worker.url)):
         _check_range(f"worker.{name}", len(text), 0, TEXT_LENGTH_MAX, "characters")
-    if worker.url and not worker.url.startswith(("http://", "https://")):
-        raise _invalid("worker.url", "starts with http:// or https://")
+    if worker.url and _URL.fullmatch(worker.url) is None:
+        raise _invalid("worker.url", "is http:// or https:// and a host, without spaces")
 
 
 def _check_namespaces(names: Sequence[str]) -> None:
@@ -225,4 +229,5 @@ def _check_range(where: str, value: int, least: int, most: int, what: str = "") 
 
 
 def _invalid(where: str, rule: str) -> InvalidRequestError:
-    return InvalidRequestError("SPEC_INVALID", f"spec.{where} {rule}.", field=f"spec.{where}")
+    sentence = f"spec.{where}: {rule.removesuffix('.')}."
+    return InvalidRequestError("SPEC_INVALID", sentence, field=f"spec.{where}")

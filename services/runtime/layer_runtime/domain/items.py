@@ -11,7 +11,6 @@ from layer_kit.errors import InvalidRequestError
 
 ITEMS_PER_CALL_MAX: Final = 1000
 MESSAGE_LENGTH_MAX: Final = 1024
-WORKER_ID_LENGTH_MAX: Final = 128
 LEASE_S_MAX: Final = 86_400
 LEASE_LOST: Final = "its worker went silent"
 
@@ -147,20 +146,6 @@ def input_digest(inputs: Mapping[str, Value]) -> bytes:
             digest.update(len(part).to_bytes(8, "little"))
             digest.update(part)
     return digest.digest()
-
-
-def check_worker_id(worker_id: str) -> None:
-    """Check the name of a worker.
-
-    Raises:
-        InvalidRequestError: ``WORKER_ID_INVALID``.
-    """
-    if not 1 <= len(worker_id) <= WORKER_ID_LENGTH_MAX:
-        raise InvalidRequestError(
-            "WORKER_ID_INVALID",
-            f"worker_id has 1 to {WORKER_ID_LENGTH_MAX} characters.",
-            field="worker_id",
-        )
 
 
 def check_count(items: Sequence[object]) -> None:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final, NewType
 
 from layer_kit.errors import InvalidRequestError, NotFoundError
+from layer_runtime.domain.names import has_control_characters
 
 PipelineId = NewType("PipelineId", str)
 """An id that passed :func:`parse_pipeline_id`."""
@@ -34,12 +35,10 @@ CLAIM_LIMIT_DEFAULT: Final = 100
 CLAIM_LIMIT_MAX: Final = 1000
 IDS_MAX: Final = 1000
 DOCUMENT_ID_BYTES_MAX: Final = 512
-WORKER_ID_LENGTH_MAX: Final = 128
 RATE_WINDOW_S: Final = 60
 
 _NAME: Final = re.compile(r"[A-Za-z0-9\-_.]{1,128}")
 _STAGE: Final = re.compile(r"[A-Za-z0-9\-_.]{1,64}")
-_CONTROL: Final = re.compile("[\0-\x1f\x7f]")
 
 
 class Distance(StrEnum):
@@ -153,13 +152,28 @@ def parse_stage(text: str, field_name: str) -> str:
     return text
 
 
+def parse_claimed_stage(text: str, field_name: str) -> str:
+    """Check the name of a stage that documents are claimed from, or into.
+
+    Raises:
+        InvalidRequestError: ``STAGE_INVALID``.
+    """
+    if text in SETTLED:
+        raise InvalidRequestError(
+            "STAGE_INVALID",
+            f"{field_name} {text!r} is where documents end; move them to another stage first.",
+            field=field_name,
+        )
+    return parse_stage(text, field_name)
+
+
 def parse_document_id(text: str) -> str:
     """Check the id of a document: 1 to 512 bytes without control characters.
 
     Raises:
         InvalidRequestError: ``DOCUMENT_ID_INVALID``.
     """
-    if not 1 <= len(text.encode()) <= DOCUMENT_ID_BYTES_MAX or _CONTROL.search(text):
+    if not 1 <= len(text.encode()) <= DOCUMENT_ID_BYTES_MAX or has_control_characters(text):
         raise InvalidRequestError(
             "DOCUMENT_ID_INVALID",
             f"Document id {text[:64]!r} is not 1 to {DOCUMENT_ID_BYTES_MAX} bytes without control "
@@ -180,21 +194,6 @@ def parse_document_ids(ids: Sequence[str]) -> list[str]:
             "TOO_MANY_IDS", f"document_ids are 1 to {IDS_MAX}, not {len(ids)}.", count=len(ids)
         )
     return sorted({parse_document_id(text) for text in ids}, key=str.encode)
-
-
-def parse_worker_id(text: str) -> str:
-    """Check the id of a worker.
-
-    Raises:
-        InvalidRequestError: ``WORKER_ID_INVALID``.
-    """
-    if not 1 <= len(text) <= WORKER_ID_LENGTH_MAX or _CONTROL.search(text):
-        raise InvalidRequestError(
-            "WORKER_ID_INVALID",
-            f"worker_id {text[:64]!r} is not 1 to {WORKER_ID_LENGTH_MAX} characters.",
-            field="worker_id",
-        )
-    return text
 
 
 def pipeline_not_found(pipeline_id: str) -> NotFoundError:

@@ -15,6 +15,9 @@ from layer_runtime.application.enqueuing import Written
 from layer_runtime.domain.items import Claim, Failure, ItemKey, Reference, Result
 
 RESERVED_PREFIX: Final = "_hevlayer_"
+NAME_LENGTH_MAX: Final = 128
+"""Of namespaces, and more than ids of rows have."""
+
 PLACES: Final = frozenset({"id", "vector", "vectors"})
 """What stands beside the attributes of a result and not among them."""
 
@@ -28,9 +31,13 @@ _KINDS: Final = frozenset(
 )
 
 
-def parse_reference(message: runtime_pb2.ItemReference) -> Reference:
-    """Return which item is meant; its kind of id is that of its namespace, whatever it says."""
-    return Reference(ItemKey(message.namespace, message.id.text), message.lease_token)
+def parse_references(messages: Iterable[runtime_pb2.ItemReference]) -> list[Reference]:
+    """Return which items are meant.
+
+    Raises:
+        InvalidRequestError: ``ITEM_INVALID``.
+    """
+    return [_reference(message, f"items[{at}]") for at, message in enumerate(messages)]
 
 
 def parse_results(messages: Iterable[runtime_pb2.CompletedItem]) -> list[Result]:
@@ -56,7 +63,7 @@ def parse_failures(messages: Iterable[runtime_pb2.ItemFailure]) -> list[Failure]
             )
         found.append(
             Failure(
-                parse_reference(message.item),
+                _reference(message.item, f"items[{at}]"),
                 message.kind == runtime_pb2.FAILURE_KIND_PERMANENT,
                 message.message,
                 message.kind == runtime_pb2.FAILURE_KIND_RELEASED,
@@ -93,6 +100,18 @@ def reference_message(key: ItemKey, lease: int = 0) -> runtime_pb2.ItemReference
     )
 
 
+def _reference(message: runtime_pb2.ItemReference, where: str) -> Reference:
+    """Return which item is meant; its kind of id is that of its namespace, whatever it says."""
+    for name, text in (("namespace", message.namespace), ("id", message.id.text)):
+        if not 1 <= len(text) <= NAME_LENGTH_MAX or "\0" in text:
+            raise InvalidRequestError(
+                "ITEM_INVALID",
+                f"{where}.{name} is not 1 to {NAME_LENGTH_MAX} characters without NUL.",
+                field=f"{where}.{name}",
+            )
+    return Reference(ItemKey(message.namespace, message.id.text), message.lease_token)
+
+
 def _result(message: runtime_pb2.CompletedItem, where: str) -> Result:
     attributes = {}
     for name, value in message.attributes.items():
@@ -113,7 +132,10 @@ def _result(message: runtime_pb2.CompletedItem, where: str) -> Result:
         case _:
             pass
     return Result(
-        item=parse_reference(message.item), attributes=attributes, vector=vector, vectors=vectors
+        item=_reference(message.item, where),
+        attributes=attributes,
+        vector=vector,
+        vectors=vectors,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -25,7 +25,7 @@ from layer_runtime.rpc.function_candidates import candidate_message, comparison_
 from layer_runtime.rpc.function_items import (
     claimed_message,
     parse_failures,
-    parse_reference,
+    parse_references,
     parse_results,
     parse_written,
     reference_message,
@@ -41,7 +41,8 @@ from layer_runtime.rpc.function_specs import (
 
 PAGE_SIZE_DEFAULT: Final = 100
 PAGE_SIZE_MAX: Final = 1000
-_KEY: Final[msgspec.json.Decoder[tuple[str, str]]] = msgspec.json.Decoder(tuple[str, str])
+_Text = Annotated[str, msgspec.Meta(pattern=r"^[^\0]*$")]
+_KEY: Final[msgspec.json.Decoder[tuple[_Text, _Text]]] = msgspec.json.Decoder(tuple[_Text, _Text])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,8 @@ class FunctionServicer(runtime_pb2_grpc.FunctionServiceServicer):
         self, request: runtime_pb2.ListFunctionsRequest, context: object
     ) -> runtime_pb2.ListFunctionsResponse:
         size = _page_size(request.page_size)
+        if "\0" in request.page_token:
+            raise _token_invalid()
         found = await self.registry.page(request.page_token, size + 1)
         return runtime_pb2.ListFunctionsResponse(
             functions=[function_message(function) for function in found[:size]],
@@ -171,7 +174,7 @@ class FunctionServicer(runtime_pb2_grpc.FunctionServiceServicer):
         self, request: runtime_pb2.HeartbeatItemsRequest, context: object
     ) -> runtime_pb2.HeartbeatItemsResponse:
         count = await self.hold_items.heartbeat(
-            request.function_id, request.worker_id, [*map(parse_reference, request.items)]
+            request.function_id, request.worker_id, parse_references(request.items)
         )
         return runtime_pb2.HeartbeatItemsResponse(updated_count=count)
 
@@ -258,6 +261,10 @@ def _read_token(text: str) -> ItemKey | None:
     try:
         return ItemKey(*_KEY.decode(base64.urlsafe_b64decode(text)))
     except (binascii.Error, ValueError, msgspec.DecodeError) as error:
-        raise InvalidRequestError(
-            "PAGE_TOKEN_INVALID", "The page token is none that was given.", field="page_token"
-        ) from error
+        raise _token_invalid() from error
+
+
+def _token_invalid() -> InvalidRequestError:
+    return InvalidRequestError(
+        "PAGE_TOKEN_INVALID", "The page token is none that an answer has given.", field="page_token"
+    )

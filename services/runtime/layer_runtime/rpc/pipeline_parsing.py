@@ -38,7 +38,7 @@ _DISTANCES: Final = {
     common_pb2.DISTANCE_METRIC_COSINE_DISTANCE: Distance.COSINE,
     common_pb2.DISTANCE_METRIC_EUCLIDEAN_SQUARED: Distance.EUCLIDEAN,
 }
-_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_OBJECT: Final = msgspec.json.Decoder(dict[str, object])
 
 
 def parse_distance(value: common_pb2.DistanceMetric.ValueType) -> Distance:
@@ -101,11 +101,16 @@ def page_token(after: str) -> str:
 def parse_page_token(token: str) -> str:
     """Read what a page comes after; errors: ``PAGE_TOKEN_INVALID``."""
     try:
-        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError) as error:
+        after = base64.b64decode(token, altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        after = "\0"  # which no token has
+    if "\0" in after:
         raise InvalidRequestError(
-            "PAGE_TOKEN_INVALID", "page_token is not one of an answer."
-        ) from error
+            "PAGE_TOKEN_INVALID",
+            "The page token is none that an answer has given.",
+            field="page_token",
+        )
+    return after
 
 
 def parse_rows(vectors: Sequence[runtime_pb2.ChunkVector]) -> list[bytes]:
@@ -135,8 +140,8 @@ def _chunk(chunk: runtime_pb2.Chunk, where: str, known: set[str]) -> Chunk:
         raise _chunk_invalid(f"{where}.metadata", f"is over {METADATA_BYTES_MAX} bytes")
     if metadata:
         try:
-            _OBJECT.decode(metadata)
-        except msgspec.DecodeError as error:
+            _OBJECT.decode(metadata)  # all of it, since it is given to workers as it came
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _chunk_invalid(f"{where}.metadata", "is not a JSON object") from error
     text = chunk.text if chunk.HasField("text") else None
     return Chunk(id=chunk.chunk_id, text=text, metadata=metadata)

@@ -12,14 +12,15 @@ from layer_kit.errors import InvalidRequestError
 from layer_kit.names import parse_namespace
 from layer_runtime.application.documents import PipelineDocuments
 from layer_runtime.application.pipeline_registry import PipelineRegistry
+from layer_runtime.domain.names import parse_worker_id
 from layer_runtime.domain.pipelines import (
     EMBEDDING,
     PENDING,
     Guard,
+    parse_claimed_stage,
     parse_document_id,
     parse_document_ids,
     parse_stage,
-    parse_worker_id,
 )
 from layer_runtime.rpc.pipeline_parsing import (
     page_token,
@@ -128,8 +129,8 @@ class PipelineServicer(runtime_pb2_grpc.PipelineServiceServicer):
             )
         claimed = await self.documents.claim(
             request.pipeline_id,
-            stage=parse_stage(request.stage or PENDING, "stage"),
-            claim_stage=parse_stage(request.claim_stage or EMBEDDING, "claim_stage"),
+            stage=parse_claimed_stage(request.stage or PENDING, "stage"),
+            claim_stage=parse_claimed_stage(request.claim_stage or EMBEDDING, "claim_stage"),
             limit=parse_limit(request.limit),
             worker=parse_worker_id(request.worker_id),
             lease_s=parse_lease_s(request.lease_s),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -336,5 +337,9 @@ async def test_a_deleted_pipeline_takes_its_chunks_with_it(
 
 def _bodies(system: System, replica: Replica) -> list[Path]:
     """Return the objects that hold chunks of the pipeline of a replica."""
-    found = (system.folder / "objects").rglob("*.json*")
-    return [path for path in found if replica.pipeline in str(path)]
+    return [
+        Path(folder) / name
+        for folder, _, names in os.walk(system.folder / "objects")  # of which some may go meanwhile
+        for name in names
+        if ".json" in name and replica.pipeline in folder
+    ]

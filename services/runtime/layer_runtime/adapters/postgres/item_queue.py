@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
+import structlog
 
 from layer_runtime.adapters.postgres.database import Connection, Database
 from layer_runtime.adapters.postgres.function_store import epoch_ms
@@ -22,8 +23,12 @@ from layer_runtime.domain.items import (
 )
 from layer_runtime.ports.functions import QueueFigures
 
+log = structlog.get_logger(__name__)
+
 SQL: Final = load_statements("items.sql")
 IDS_PER_STATEMENT: Final = 10_000
+NUL: Final = "\0"
+"""What no text of PostgreSQL has."""
 
 
 class PostgresItems:
@@ -34,7 +39,7 @@ class PostgresItems:
 
     async def enqueue(self, number: int, namespace: str, ids: Sequence[str]) -> int:
         new_count = 0
-        for part in _parts(sorted(set(ids))):
+        for part in _parts(_kept(namespace, ids)):
             async with self._database.transaction("enqueue_items") as connection:
                 if not await connection.fetchval(SQL["known"], number):
                     break  # deleted meanwhile
@@ -44,7 +49,7 @@ class PostgresItems:
 
     async def force(self, number: int, namespace: str, ids: Sequence[str]) -> int:
         new_count = 0
-        for part in _parts(sorted(set(ids))):
+        for part in _parts(_kept(namespace, ids)):
             async with self._database.transaction("force_items") as connection:
                 if not await connection.fetchval(SQL["known"], number):
                     break
@@ -130,7 +135,7 @@ class PostgresItems:
             [verdict.lease for verdict in verdicts],
             [verdict.attempts for verdict in verdicts],
             [verdict.pause_s for verdict in verdicts],
-            [verdict.message for verdict in verdicts],
+            [_text(verdict.message) for verdict in verdicts],
         )
         return len(rows)
 
@@ -211,6 +216,18 @@ def _references(items: Sequence[Reference]) -> tuple[list[str], list[str], list[
 
 def _parts(ids: list[str]) -> Iterable[list[str]]:
     return (ids[at : at + IDS_PER_STATEMENT] for at in range(0, len(ids), IDS_PER_STATEMENT))
+
+
+def _kept(namespace: str, ids: Sequence[str]) -> list[str]:
+    """Return ids in the order in which rows are locked, but those that no column holds."""
+    found = {id_ for id_ in ids if NUL not in id_}
+    if left_out_count := sum(NUL in id_ for id_ in ids):
+        log.warning("rows_left_out", namespace=namespace, count=left_out_count)
+    return sorted(found)
+
+
+def _text(message: str | None) -> str | None:
+    return None if message is None else message.replace(NUL, "\N{REPLACEMENT CHARACTER}")
 
 
 def _count(outcome: Any) -> int:
