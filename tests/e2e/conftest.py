@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import httpx2
 import pytest
 import turbopuffer
+from hevlayer import AsyncHevlayer
 
-from layer_testing.round_robin import in_turn
+from layer_testing.round_robin import asynchronously_in_turn, in_turn
 from layer_testing.system import LocalSystem, local_system
 
 
@@ -36,6 +38,17 @@ def client(system: LocalSystem) -> Iterator[turbopuffer.Turbopuffer]:
     """The official client, whose requests go to each gateway in turn."""
     with httpx2.Client(event_hooks={"request": [in_turn(system.urls)]}) as http:
         yield turbopuffer.Turbopuffer(api_key="any", base_url=system.url, http_client=http)
+
+
+@pytest.fixture
+async def layer(system: LocalSystem) -> AsyncIterator[AsyncHevlayer]:
+    """The official client of what layer adds, whose requests go to each gateway in turn."""
+    hooks = {"request": [asynchronously_in_turn(system.urls)]}
+    async with (
+        httpx.AsyncClient(base_url=system.url, event_hooks=hooks, timeout=30) as http,
+        AsyncHevlayer(api_key="any", base_url=system.url, http_client=http) as client,
+    ):
+        yield client
 
 
 @pytest.fixture

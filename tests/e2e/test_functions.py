@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from hevlayer import (
-    AsyncHevlayer,
     HevlayerError,
     PermanentError,
     TpufClient,
@@ -28,12 +26,6 @@ ROWS = [
     {"id": "t-2", "vector": [0.0, 1.0], "kind": "drill", "rating": 3},
     {"id": "t-3", "vector": [0.7, 0.7], "kind": "glue", "rating": 1},
 ]
-
-
-@pytest.fixture
-async def layer(system: LocalSystem) -> AsyncIterator[Client]:
-    async with AsyncHevlayer(api_key="any", base_url=system.url) as client:
-        yield client
 
 
 @pytest.fixture

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 from hevlayer import AsyncHevlayer, HevlayerError, LayerResponse
 
 from layer_testing.edge_calls import eventually
-from layer_testing.round_robin import asynchronously_in_turn
 from layer_testing.system import LocalSystem
 
 GATEWAY_COUNTS = (1, 3)
@@ -23,16 +20,6 @@ ROWS = [
     {"id": "t-2", "vector": [0.0, 1.0], "kind": "saw"},
     {"id": "t-3", "vector": [0.7, 0.7], "kind": "drill"},
 ]
-
-
-@pytest.fixture
-async def layer(system: LocalSystem) -> AsyncIterator[Client]:
-    hooks = {"request": [asynchronously_in_turn(system.urls)]}
-    async with (
-        httpx.AsyncClient(base_url=system.url, event_hooks=hooks) as http,
-        AsyncHevlayer(api_key="any", base_url=system.url, http_client=http) as client,
-    ):
-        yield client
 
 
 @pytest.fixture

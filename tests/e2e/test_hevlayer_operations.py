@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
-from hevlayer import AsyncHevlayer, HevlayerError
+from hevlayer import HevlayerError
 
 from layer_testing.edge_calls import eventually
-from layer_testing.round_robin import asynchronously_in_turn
-from layer_testing.system import LocalSystem
 
 GATEWAY_COUNTS = (3,)
 
@@ -23,16 +19,6 @@ ROWS = [
     {"id": f"t-{at}", "vector": [1.0, at / 10], "kind": "saw" if at % 2 else "drill"}
     for at in range(20)
 ]
-
-
-@pytest.fixture
-async def layer(system: LocalSystem) -> AsyncIterator[Client]:
-    hooks = {"request": [asynchronously_in_turn(system.urls)]}
-    async with (
-        httpx.AsyncClient(base_url=system.url, event_hooks=hooks) as http,
-        AsyncHevlayer(api_key="any", base_url=system.url, http_client=http) as client,
-    ):
-        yield client
 
 
 @pytest.fixture

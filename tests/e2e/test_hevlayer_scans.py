@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
-from hevlayer import AsyncHevlayer, HevlayerError
+from hevlayer import HevlayerError
 from hevlayer.models import ScanCountResponse, ScanIdsResponse, ScanJob, ScanValuesResponse
 
 from layer_testing.edge_calls import eventually
-from layer_testing.round_robin import asynchronously_in_turn
-from layer_testing.system import LocalSystem
 
 GATEWAY_COUNTS = (1, 3)
 
@@ -29,16 +25,6 @@ ROWS: list[dict[str, Any]] = [
 TEXTS = ["hand hammer", "hand saw hand tool", "drill", "rasp", "by hand"]
 SCHEMA = {"text": {"type": "string", "full_text_search": True, "fuzzy": True}}
 SHA_LENGTH = 64
-
-
-@pytest.fixture
-async def layer(system: LocalSystem) -> AsyncIterator[Client]:
-    hooks = {"request": [asynchronously_in_turn(system.urls)]}
-    async with (
-        httpx.AsyncClient(base_url=system.url, event_hooks=hooks) as http,
-        AsyncHevlayer(api_key="any", base_url=system.url, http_client=http) as client,
-    ):
-        yield client
 
 
 @pytest.fixture

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from hevlayer import AsyncHevlayer, HevlayerError
+from hevlayer import HevlayerError
 from hevlayer.models import FederatedQueryRequest, FederatedQueryResponse, QueryRequest
-
-from layer_testing.system import LocalSystem
 
 Client = Any
 """``AsyncHevlayer``, whose every method is typed as ``T | LayerResponse[T]``."""
@@ -22,12 +19,6 @@ ROWS = [
     {"id": "t-3", "text": "drill", "kind": "drill", "vector": [0.1, 0.9]},
     {"id": "t-5", "text": "by hand", "kind": "saw", "vector": [1.0, 0.0]},
 ]
-
-
-@pytest.fixture
-async def layer(system: LocalSystem) -> AsyncIterator[Client]:
-    async with AsyncHevlayer(api_key="any", base_url=system.url) as client:
-        yield client
 
 
 @pytest.fixture(params=["unsharded", "sharded"])

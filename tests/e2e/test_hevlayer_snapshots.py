@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from hevlayer import AsyncHevlayer, HevlayerError
+from hevlayer import HevlayerError
 
 from layer_testing.edge_calls import eventually
 from layer_testing.system import LocalSystem, local_system
@@ -35,12 +35,6 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
     often = {"CONSISTENCY_STABLE_POLL_INTERVAL_MS": "500"}
     with local_system(tmp_path_factory.mktemp("s"), **often) as running:
         yield running
-
-
-@pytest.fixture
-async def layer(system: LocalSystem) -> AsyncIterator[Client]:
-    async with AsyncHevlayer(api_key="any", base_url=system.url) as client:
-        yield client
 
 
 @pytest.fixture

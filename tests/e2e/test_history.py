@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,6 @@ Client = Any
 """``AsyncHevlayer``, whose every method is typed as ``T | LayerResponse[T]``."""
 
 ROWS = [{"id": f"t-{n}", "vector": [1.0, n / 10], "kind": "saw"} for n in range(4)]
-
-
-@pytest.fixture
-async def layer(system: LocalSystem) -> AsyncIterator[Client]:
-    async with AsyncHevlayer(api_key="any", base_url=system.url) as client:
-        yield client
 
 
 @pytest.fixture

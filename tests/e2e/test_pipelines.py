@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
 
 import httpx
 import pytest
-from hevlayer import AsyncHevlayer, HevlayerError
+from hevlayer import HevlayerError
 
 from layer_testing.edge_calls import eventually
 from layer_testing.system import LocalSystem
@@ -26,12 +25,6 @@ ROWS = [
     {"id": "a#0", "vector": [1.0, 0.0], "attributes": {"text": "A saw cuts wood.", "page": 1}},
     {"id": "a#1", "vector": [0.0, 1.0], "attributes": {"text": "A drill makes holes."}},
 ]
-
-
-@pytest.fixture
-async def layer(system: LocalSystem) -> AsyncIterator[Client]:
-    async with AsyncHevlayer(api_key="any", base_url=system.url) as client:
-        yield client
 
 
 @pytest.fixture

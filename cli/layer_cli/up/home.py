@@ -9,7 +9,6 @@ until the last of them has drained and let go of the data.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from layer_kit.configuration import ConfigurationError
+from layer_kit.directories import try_lock
 
 SOCKET_PATH_BYTES_MAX: Final = 107
 """``sun_path`` of unix(7) has 108 bytes with the final NUL."""
@@ -90,7 +90,7 @@ def is_owned(path: Path) -> bool:
     except OSError:
         return False
     try:
-        return not _try_lock(descriptor)
+        return not try_lock(descriptor)
     finally:
         os.close(descriptor)
 
@@ -98,7 +98,7 @@ def is_owned(path: Path) -> bool:
 @contextmanager
 def _owned(lock_file: Path, home: Path) -> Iterator[None]:
     with _opened(lock_file, home) as descriptor:
-        if not _try_lock(descriptor):
+        if not try_lock(descriptor):
             owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
             raise ConfigurationError(
                 f"another `layer up` (pid {owner}) runs in {home}; "
@@ -113,7 +113,7 @@ def _owned(lock_file: Path, home: Path) -> Iterator[None]:
 def _processes_lock(lock_file: Path, home: Path) -> Iterator[int]:
     with _opened(lock_file, home) as descriptor:
         deadline_s = time.monotonic() + PREDECESSOR_S_MAX
-        while not _try_lock(descriptor):
+        while not try_lock(descriptor):
             if time.monotonic() > deadline_s:
                 raise ConfigurationError(
                     f"processes of an earlier `layer up` still run in {home}; "
@@ -133,14 +133,6 @@ def _opened(lock_file: Path, home: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _socket_directory(run: Path, home: Path, names: Sequence[str]) -> Path:

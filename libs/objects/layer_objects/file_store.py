@@ -21,6 +21,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from layer_kit.configuration import ConfigurationError
+from layer_kit.directories import sync_folder
 from layer_kit.errors import InvalidRequestError, UnavailableError, UpstreamError
 from layer_objects import keys
 from layer_objects.conditions import object_changed, object_exists, object_not_found
@@ -157,7 +158,7 @@ class FileObjectStore:
                     os.link(written, target)
                 else:
                     written.replace(target)
-                _sync_folder(target.parent)
+                sync_folder(target.parent)
             except FileNotFoundError:
                 if attempt == PLACE_ATTEMPTS_MAX:
                     raise
@@ -222,7 +223,7 @@ class FileObjectStore:
             for folder in path.parents:
                 # Another delete may have removed the folder, which then only its parent tells.
                 with contextlib.suppress(FileNotFoundError):
-                    _sync_folder(folder)
+                    sync_folder(folder)
                 if folder == self._objects or not _is_removed_or_gone(folder):
                     return
 
@@ -275,7 +276,7 @@ def _make_folders(path: Path) -> None:
     except FileExistsError:
         if path.is_file():
             raise NotADirectoryError(path) from None
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _is_removed_or_gone(folder: Path) -> bool:
@@ -287,14 +288,6 @@ def _is_removed_or_gone(folder: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

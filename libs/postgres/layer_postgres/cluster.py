@@ -6,7 +6,6 @@ It listens on a unix socket only. Whoever may enter the socket's folder may conn
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -19,6 +18,7 @@ from typing import IO, Final
 from urllib.parse import urlencode
 
 from layer_kit.configuration import ConfigurationError
+from layer_kit.directories import try_lock
 from layer_postgres.installation import MAJOR_VERSION, Identity, binary
 
 USER: Final = "layer"
@@ -191,7 +191,7 @@ class Cluster:
         descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         deadline_s = time.monotonic() + PREDECESSOR_S_MAX
         try:
-            while not _try_lock(descriptor):
+            while not try_lock(descriptor):
                 if time.monotonic() > deadline_s:
                     raise ConfigurationError(f"another PostgreSQL runs in {self._folder}")
                 time.sleep(POLL_INTERVAL_S)
@@ -214,14 +214,6 @@ def running_cluster(
             yield cluster
         finally:
             cluster.stop()
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _environment() -> dict[str, str]:

@@ -16,7 +16,7 @@ import structlog
 from layer.cache.v1 import cache_pb2_grpc
 from layer.history.v1 import history_pb2, history_pb2_grpc
 from layer_history.adapters.cache_mirror import CacheMirror
-from layer_history.adapters.directory import DataDirectory, write_whole
+from layer_history.adapters.directory import DataDirectory
 from layer_history.adapters.local_disk import LocalDisk
 from layer_history.adapters.no_mirror import NoMirror
 from layer_history.application.appending import Appending
@@ -37,6 +37,7 @@ from layer_history.rpc.servicer import HistoryServicer
 from layer_history.settings import HistorySettings
 from layer_kit.clock import monotonic
 from layer_kit.configuration import ConfigurationError
+from layer_kit.directories import write_whole
 from layer_kit.errors import LayerError
 from layer_kit.process import Addresses
 from layer_kit.rpc.client import open_channel

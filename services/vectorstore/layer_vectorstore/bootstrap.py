@@ -15,8 +15,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from layer_kit.addresses import bind_site
 from layer_kit.clock import epoch_milliseconds
+from layer_kit.directories import own_directory
 from layer_kit.service import service_frame
-from layer_vectorstore.adapters.data_directory import owned_directory
 from layer_vectorstore.adapters.index_builder import BackgroundIndexBuilder, yield_to_queries
 from layer_vectorstore.adapters.index_files import IndexFiles
 from layer_vectorstore.adapters.sqlite_log import SqliteChangeLog
@@ -49,7 +49,8 @@ async def serving(settings: VectorstoreSettings) -> AsyncIterator[Mapping[str, s
         resources = frame.resources
         # Queries already run side by side; threads of BLAS beside them only wait for each other.
         resources.enter_context(threadpool_limits(1, user_api="blas"))
-        directory = resources.enter_context(owned_directory(settings.data_directory))
+        directory = settings.data_directory
+        resources.enter_context(own_directory(directory))
         change_log = SqliteChangeLog.open(directory, frame.registry)
         resources.callback(change_log.close)
         index_files = IndexFiles(directory / INDEXES_NAME, UsearchGraphs())

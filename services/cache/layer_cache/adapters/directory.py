@@ -11,15 +11,13 @@ something: removing a file works even on a full disk.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import shutil
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from layer_kit.configuration import ConfigurationError
+from layer_kit.directories import LOCK_NAME, own_directory, try_lock, unusable, write_whole
 from layer_kit.errors import UnavailableError
 
 log = structlog.get_logger(__name__)
@@ -28,7 +26,6 @@ FORMAT: Final = "1"
 """Raised when entries or the ledger change their layout; older contents are thrown away."""
 
 _TRUST: Final = "trust"
-_LOCK: Final = "lock"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -46,23 +43,12 @@ class DataDirectory:
         self.rows = path / "rows"
         self.records = path / "records"
         self.ledger = path / "ledger.sqlite"
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock_file = (path / _LOCK).open("w")
-        except OSError as error:
-            raise _unusable(path, error) from error
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock_file.close()
-            raise ConfigurationError(
-                f"data_directory {path} is in use by another process; give each its own"
-            ) from error
+        self._lock_file = own_directory(path)
         try:
             self._begin()
         except OSError as error:
             self._lock_file.close()
-            raise _unusable(path, error) from error
+            raise unusable(path, error) from error
         self._is_trusted = True
 
     @property
@@ -99,7 +85,7 @@ class DataDirectory:
         """Declare the contents complete and synced, unless they are distrusted; let go."""
         try:
             if self._is_trusted:
-                self._write(f"{self._format} closed")
+                write_whole(self._trust, f"{self._format} closed".encode())
         except OSError as error:
             log.warning("trust_not_recorded", error=str(error))
         finally:
@@ -116,20 +102,7 @@ class DataDirectory:
             if self.rows.exists():
                 log.warning("contents_thrown_away", trust=found)
             self.wipe()
-        self._write(boot)
-
-    def _write(self, text: str) -> None:
-        fresh = self._trust.with_suffix(".new")
-        with fresh.open("w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._trust)
-        folder = os.open(self._trust.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(self._trust, boot.encode())
 
 
 def _boot_id() -> str:
@@ -140,14 +113,8 @@ def _boot_id() -> str:
         return ""
 
 
-def _unusable(path: Path, error: OSError) -> ConfigurationError:
-    return ConfigurationError(
-        f"data_directory {path} cannot be written: {os.strerror(error.errno or 0)}"
-    )
-
-
 def distrust_directory(path: Path) -> None:
     """Have what lies in ``path`` thrown away by whoever opens it next, unless it is in use."""
-    with contextlib.suppress(OSError), (path / _LOCK).open("r") as lock_file:
-        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        (path / _TRUST).unlink(missing_ok=True)
+    with contextlib.suppress(OSError), (path / LOCK_NAME).open("rb") as lock_file:
+        if try_lock(lock_file):
+            (path / _TRUST).unlink(missing_ok=True)

@@ -7,7 +7,6 @@ never promised to anyone. Each file holds one batch behind its CRC-32.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import zlib
 from collections import deque
@@ -17,6 +16,7 @@ from typing import Final, Protocol
 import structlog
 
 from layer_kit.configuration import ConfigurationError
+from layer_kit.directories import LOCK_NAME, own_directory, try_lock
 
 log = structlog.get_logger(__name__)
 
@@ -104,19 +104,13 @@ class DirectorySpool:
         """
         self._directory = directory
         self._bytes_max = bytes_max
+        self._lock_file = own_directory(directory, called="history spool")
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock_file = (directory / "lock").open("w")
             found = sorted(directory.glob(f"*{SUFFIX}"))
             self._files = deque((int(path.stem), path.stat().st_size) for path in found)
         except (OSError, ValueError) as error:
+            self._lock_file.close()
             raise ConfigurationError(f"history spool {directory} is unusable: {error}") from error
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(
-                f"history spool {directory} is in use by another process; give each its own"
-            ) from error
         self.size_bytes = sum(size for _, size in self._files)
 
     def adopt(self, left: Path) -> None:
@@ -125,8 +119,9 @@ class DirectorySpool:
         They were within a budget once, so they are not held to it again. What cannot be moved
         stays for the next start.
         """
-        with contextlib.suppress(OSError), (left / "lock").open("w") as lock_file:
-            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError), (left / LOCK_NAME).open("ab") as lock_file:
+            if not try_lock(lock_file):
+                return
             for path in sorted(left.glob(f"*{SUFFIX}")):
                 size_bytes, number = path.stat().st_size, self._next_number
                 path.replace(self._path(number))

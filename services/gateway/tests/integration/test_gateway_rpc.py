@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import grpc.aio
 import pytest
-import pytest_asyncio
 
 from layer.common.v1 import common_pb2
 from layer.common.v1.common_pb2 import Value
@@ -19,7 +17,6 @@ from layer_testing.gateway_calls import (
     KEY,
     Caller,
     compare,
-    embedded_store,
     gateway_over,
     integer,
     integer_id,
@@ -35,26 +32,6 @@ from layer_testing.processes import running
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SERVICE = gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def store_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_store(tmp_path_factory.mktemp("vectorstore")) as url:
-        yield url
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def channel(store_url: str) -> AsyncIterator[grpc.aio.Channel]:
-    async with (
-        gateway_over(store_url) as process,
-        grpc.aio.insecure_channel(process.addresses["grpc"]) as channel,
-    ):
-        yield channel
-
-
-@pytest.fixture
-def caller(channel: grpc.aio.Channel) -> Caller:
-    return Caller(channel)
 
 
 def texts_of(rows: Any) -> list[str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc.aio
 import pytest
-import pytest_asyncio
 
 from layer.common.v1 import common_pb2
 from layer.common.v1.common_pb2 import Value
@@ -39,26 +37,6 @@ from layer_testing.grpc_calls import errors_of_all
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SERVICE = gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def store_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_store(tmp_path_factory.mktemp("vectorstore")) as url:
-        yield url
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def channel(store_url: str) -> AsyncIterator[grpc.aio.Channel]:
-    async with (
-        gateway_over(store_url) as process,
-        grpc.aio.insecure_channel(process.addresses["grpc"]) as channel,
-    ):
-        yield channel
-
-
-@pytest.fixture
-def caller(channel: grpc.aio.Channel) -> Caller:
-    return Caller(channel)
 
 
 async def test_no_method_answers_without_a_key(channel: grpc.aio.Channel) -> None:

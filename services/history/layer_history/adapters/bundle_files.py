@@ -15,11 +15,11 @@ from typing import Final
 
 import msgspec
 
-from layer_history.adapters.directory import write_whole
 from layer_history.domain.blocks import Block, Segment
 from layer_history.domain.events import Kind
 from layer_history.domain.names import SegmentName, Stream
 from layer_history.ports import Bundle, StoredSegment
+from layer_kit.directories import write_whole
 from layer_kit.names import Namespace
 
 SUFFIX: Final = ".bundle"

@@ -19,10 +19,11 @@ import structlog
 
 from layer_history.adapters.bundle_files import SUFFIX as BUNDLE_SUFFIX
 from layer_history.adapters.bundle_files import DamagedError, read_bundle, write_bundle
-from layer_history.adapters.directory import DataDirectory, sync_folder
+from layer_history.adapters.directory import DataDirectory
 from layer_history.adapters.log_files import LogFile, LogReader
 from layer_history.domain.blocks import Segment
 from layer_history.ports import Bundle
+from layer_kit.directories import sync_folder
 from layer_kit.errors import UnavailableError
 
 log = structlog.get_logger(__name__)

@@ -212,7 +212,7 @@ async def test_what_cannot_start_says_so_in_one_line(
     taken, free = service.addresses["http"], "127.0.0.1:0"
     for directory, address, words in (
         (tmp_path / "data", free, "in use by another process"),
-        (file, free, "cannot write to"),
+        (file, free, "cannot be written"),
         (tmp_path / "new", taken, "cannot listen on"),
     ):
         process = await launch(
