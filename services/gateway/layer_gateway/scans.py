@@ -17,6 +17,7 @@ from layer_gateway.application.scanning.cached import ReadCached
 from layer_gateway.application.scanning.cached_values import CountCachedValues
 from layer_gateway.application.scanning.counting import CountRows
 from layer_gateway.application.scanning.from_snapshots import ReadSnapshots
+from layer_gateway.application.scanning.kept_scans import KeptScans
 from layer_gateway.application.scanning.ranked import ReadRanked
 from layer_gateway.application.scanning.results import Results
 from layer_gateway.application.scanning.running import RunScan
@@ -92,8 +93,7 @@ def compose_scans(
         removed=results.delete_job,
     )
     scan_jobs = ScanJobs(
-        jobs=jobs,
-        results=results,
+        kept=KeptScans(jobs=jobs, results=results),
         read_snapshots=read_snapshots,
         work_scan=WorkScan(
             run_scan=run_scan,

@@ -10,6 +10,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 import structlog
 
+from layer_kit.bounded_cache import BoundedCache
 from layer_kit.errors import PreconditionError
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore
@@ -17,6 +18,7 @@ from layer_objects import ObjectStore
 log = structlog.get_logger(__name__)
 
 READS_AT_ONCE_MAX: Final = 16
+KEYS_REMEMBERED_MAX: Final = 10_000
 
 
 class JobStatus(StrEnum):
@@ -50,7 +52,7 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 J = TypeVar("J", bound=Job)
 
-_HIDDEN: Final = frozenset({"created_ms", "heard_ms", "owner", "attempt"})
+_HIDDEN: Final = frozenset({"created_ms", "heard_ms", "owner", "attempt", "kept_values"})
 
 
 def shown(job: Job) -> dict[str, object]:
@@ -70,6 +72,8 @@ class JobRecords(Generic[J]):
         self._folder = f"jobs/{kind}/"
         self._decoder: msgspec.json.Decoder[J] = msgspec.json.Decoder(type_)
         self._objects = objects
+        self._known_keys: BoundedCache[str, str] = BoundedCache(KEYS_REMEMBERED_MAX)
+        """Of the records seen last, by the ids of their jobs: looking for one is a listing."""
         self._etags: dict[str, str] = {}
         """Of the records that this process has written last, by the ids of their jobs."""
 
@@ -80,10 +84,15 @@ class JobRecords(Generic[J]):
 
     async def find(self, namespace: Namespace, job_id: str) -> J | None:
         """Read a job by its id."""
-        ending = f"-{job_id}.json"
-        key = next((key for key in await self.keys(namespace) if key.endswith(ending)), None)
-        found = [] if key is None else await self.read_all([key])
-        return found[0] if found else None
+        folder, ending = f"{self._folder}{namespace}/", f"-{job_id}.json"
+        key = self._known_keys.get(job_id)
+        if key is None or not key.startswith(folder):
+            key = next((key for key in await self.keys(namespace) if key.endswith(ending)), None)
+        found = None if key is None else await self._read(key)
+        if key is None or found is None:
+            return None
+        self._known_keys.put(job_id, key, weight=1)
+        return found[0]
 
     async def read_all(self, keys: Sequence[str]) -> list[J]:
         """Read jobs, some at once; those that are gone or unreadable are left out."""
@@ -114,6 +123,7 @@ class JobRecords(Generic[J]):
             if_match=self._etags.get(job.id),
         )
         self._etags[job.id] = written.etag
+        self._known_keys.put(job.id, written.key, weight=1)
 
     async def write_if(self, job: J) -> bool:
         """Write a job that was read again before; tell whether it was still so."""

@@ -11,21 +11,22 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, Generic
 
 import structlog
 
 from layer_gateway.application.job_records import J, JobRecords, JobStatus, created_ms
+from layer_gateway.application.room_for_jobs import JOBS_KEPT_MIN, RoomForJobs
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import LayerError, NotFoundError, PreconditionError
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore
+from layer_wire.moments import rfc3339
 
 log = structlog.get_logger(__name__)
 
-JOBS_KEPT_MAX: Final = 100
-"""Of one kind and namespace; the oldest that have ended go first."""
+RUNNING_SKIPPED_MAX: Final = 16
+"""Old jobs that still run and are passed by when the oldest are forgotten."""
 
 ABANDONED_MS: Final = 60_000
 """More than the clocks of gateways and a few lost writes account for."""
@@ -68,34 +69,53 @@ class Jobs(Generic[J]):
         self._abandoned_ms = abandoned_ms
         self._attempts_max = attempts_max
         self._removed = removed
+        self.room: Final = RoomForJobs(self._keep_latest)
         self._owner = uuid.uuid4().hex
         self._own: dict[tuple[str, str], J] = {}
         """By namespace and id; without an object store also those that have ended."""
 
-    async def begin(self, namespace: Namespace, **fields: Any) -> J:
-        """Make a job that runs, with such further fields as its kind has.
-
-        Raises:
-            UpstreamError, DeadlineError, UnavailableError: The object store's.
-        """
+    def new(self, namespace: Namespace, **fields: Any) -> J:
+        """Return a job that runs and nobody knows of, with such further fields as its kind has."""
         now_ms = self._now_ms()
-        job = self._type(
+        return self._type(
             id=self._new_id(),
             namespace=namespace,
             status=JobStatus.RUNNING,
             progress=0.0,
             documents_scanned=0,
-            created_at=rfc3339(now_ms),
+            created_at=rfc3339(now_ms) or "",
             created_ms=now_ms,
             heard_ms=now_ms,
             owner=self._owner,
             **fields,
         )
+
+    async def begin(self, namespace: Namespace, **fields: Any) -> J:
+        """Make a job that runs.
+
+        Raises:
+            UpstreamError, DeadlineError, UnavailableError: The object store's.
+        """
+        job = self.new(namespace, **fields)
         if self._records is not None:
             await self._records.write(job)
         self._own[namespace, job.id] = job
-        await self._prune(namespace)
+        self.room.taken(namespace)
         return job
+
+    async def add_ended(self, job: J) -> None:
+        """Keep a new job whose work is done, by one object where :meth:`begin` leads to two.
+
+        Raises:
+            UpstreamError, DeadlineError, UnavailableError: The object store's.
+        """
+        self._note_end(job, None)
+        if self._records is None:
+            self._own[job.namespace, job.id] = job
+        else:
+            await self._records.write(job)
+            self._records.leave(job)
+        self.room.taken(Namespace(job.namespace))
 
     async def keep(self, job: J) -> bool:
         """Write a job that this gateway runs; tell whether it is still the one to run it.
@@ -152,7 +172,7 @@ class Jobs(Generic[J]):
         if job is None:
             raise NotFoundError(
                 "JOB_NOT_FOUND",
-                f"Namespace {namespace} has no such job; the last {JOBS_KEPT_MAX} are kept.",
+                f"Namespace {namespace} has no such job; the last {JOBS_KEPT_MIN} are kept.",
                 namespace=namespace,
                 job_id=job_id,
             )
@@ -200,22 +220,26 @@ class Jobs(Generic[J]):
             if job.status is not JobStatus.RUNNING and job.created_ms <= latest_ms:
                 await self.delete(job)
 
-    async def _prune(self, namespace: Namespace) -> None:
-        """Forget the oldest jobs that have ended, once there are too many."""
-        count = sum(name == namespace for name, _ in self._own)
-        if self._records is not None:
-            count = len(await self._records.keys(namespace))
-        if count <= JOBS_KEPT_MAX:
-            return
-        jobs = await self.list(namespace)
-        ended = [job for job in jobs if job.status is not JobStatus.RUNNING]
-        for job in ended[: len(jobs) - JOBS_KEPT_MAX]:
-            await self.delete(job)
+    async def _keep_latest(self, namespace: Namespace, count: int) -> int:
+        """Forget the oldest jobs that have ended; return how many are left."""
+        if self._records is None:
+            jobs = await self.list(namespace)
+            left = len(jobs)
+        else:
+            keys = await self._records.keys(namespace)
+            left = len(keys)
+            oldest = keys[: left - count + RUNNING_SKIPPED_MAX] if left > count else []
+            jobs = await self._records.read_all(oldest)
+        for job in jobs:
+            if left > count and job.status is not JobStatus.RUNNING:
+                await self.delete(job)
+                left -= 1
+        return left
 
     async def _bury_lost(self, jobs: Sequence[J]) -> None:
         """Record of jobs that have lost their gateway, and may have no other, that they failed."""
         for job in jobs:
-            if self._records is None or not self._is_lost(job) or self._has_attempts(job):
+            if self._records is None or not self._is_lost(job) or self._may_be_taken_up(job):
                 continue
             now = await self._records.reread(job)
             if now is not None and self._is_lost(now):
@@ -235,11 +259,8 @@ class Jobs(Generic[J]):
         is_running = job.status is JobStatus.RUNNING and (job.namespace, job.id) not in self._own
         return is_running and self._now_ms() - job.heard_ms > self._abandoned_ms
 
-    def _has_attempts(self, job: J) -> bool:
-        return job.attempt < self._attempts_max
-
     def _may_be_taken_up(self, job: J) -> bool:
-        return self._is_lost(job) and self._has_attempts(job)
+        return self._is_lost(job) and job.attempt < self._attempts_max
 
     async def _rewrite(self, job: J) -> bool:
         """Write a job that is ours, if it still is; tell whether."""
@@ -267,12 +288,6 @@ class Jobs(Generic[J]):
         if self._records is not None:
             self._own.pop((job.namespace, job.id), None)
             self._records.leave(job)
-
-
-def rfc3339(epoch_ms: int) -> str:
-    """Return a moment as the contract's jobs show it."""
-    moment = datetime.fromtimestamp(epoch_ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _age(job: J) -> tuple[int, str]:

@@ -8,10 +8,10 @@ from typing import Final
 from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2
 from layer_gateway.application.job_records import JobStatus
-from layer_gateway.application.jobs import JOBS_KEPT_MAX
+from layer_gateway.application.room_for_jobs import JOBS_KEPT_MIN
 from layer_gateway.application.scanning.cached_values import CachedValues
+from layer_gateway.application.scanning.kept_scans import ResultPage
 from layer_gateway.application.scanning.scan_job import ScanJob
-from layer_gateway.application.scanning.scan_jobs import ResultPage
 from layer_gateway.domain.scans import CountAnswer, ServedBy
 from layer_gateway.rpc.reading import page_size
 from layer_kit.errors import InvalidRequestError
@@ -135,7 +135,7 @@ def jobs_page(
     Raises:
         InvalidRequestError: ``PAGE_SIZE_NEGATIVE``.
     """
-    size = page_size(request.page_size, default=JOBS_KEPT_MAX, most=JOBS_KEPT_MAX)
+    size = page_size(request.page_size, default=JOBS_KEPT_MIN, most=JOBS_KEPT_MIN)
     names = [f"{job.created_ms:013}-{job.id}" for job in jobs]
     start = sum(name <= request.page_token for name in names) if request.page_token else 0
     end = start + size

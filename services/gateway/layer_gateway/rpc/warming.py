@@ -8,7 +8,7 @@ from typing import Final
 from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2
 from layer_gateway.application.job_records import Job, JobStatus
-from layer_gateway.application.jobs import JOBS_KEPT_MAX
+from layer_gateway.application.room_for_jobs import JOBS_KEPT_MIN
 from layer_gateway.rpc.reading import page_size
 from layer_wire.moments import epoch_ms
 
@@ -44,7 +44,7 @@ def jobs_page(
     Raises:
         InvalidRequestError: ``PAGE_SIZE_NEGATIVE``.
     """
-    size = page_size(request.page_size, default=JOBS_KEPT_MAX, most=JOBS_KEPT_MAX)
+    size = page_size(request.page_size, default=JOBS_KEPT_MIN, most=JOBS_KEPT_MIN)
     names = [f"{job.created_ms:013}-{job.id}" for job in jobs]
     start = sum(name <= request.page_token for name in names) if request.page_token else 0
     end = start + size

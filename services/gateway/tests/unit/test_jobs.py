@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from layer_gateway.application.job_records import Job, JobStatus, shown
-from layer_gateway.application.jobs import JOBS_KEPT_MAX, Jobs
+from layer_gateway.application.jobs import Jobs
+from layer_gateway.application.room_for_jobs import JOBS_KEPT_MIN, JOBS_OVER_MAX
 from layer_kit.errors import NotFoundError
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore, open_object_store
@@ -43,6 +46,27 @@ class Gateway(Jobs[Job]):
 
     async def remove(self, namespace: Namespace, job_id: str) -> None:
         self.removed_ids.append(job_id)
+
+
+class CountingStore:
+    """Passes everything on to a store, and counts what it is asked for."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+        self.calls: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._objects, name)
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.calls[name] += 1
+            return method(*args, **kwargs)
+
+        return counted
+
+    def iter_keys(self, prefix: str = "") -> AsyncIterator[str]:
+        self.calls["list"] += 1
+        return self._objects.iter_keys(prefix)
 
 
 @pytest.fixture
@@ -192,20 +216,55 @@ async def test_only_jobs_that_have_ended_expire(objects: ObjectStore, clock: Clo
     assert [job.id for job in await one.list(BOOKS)] == [running.id]
 
 
+@pytest.mark.parametrize("has_objects", [True, False])
 async def test_the_oldest_jobs_that_have_ended_make_room(
-    objects: ObjectStore, clock: Clock
+    objects: ObjectStore, clock: Clock, *, has_objects: bool
 ) -> None:
-    one = Gateway(objects, clock)
+    one = Gateway(objects if has_objects else None, clock)
     running = await one.begin(BOOKS)
-    for _ in range(JOBS_KEPT_MAX):
+    for _ in range(JOBS_KEPT_MIN + JOBS_OVER_MAX):
         clock.now_ms += 1
-        await one.end(await one.begin(BOOKS))
+        await one.add_ended(one.new(BOOKS))
+        await one.room.settle()
 
     kept = await one.list(BOOKS)
 
-    assert len(kept) == JOBS_KEPT_MAX
+    assert len(kept) == JOBS_KEPT_MIN
     assert kept[0].id == running.id
-    assert len(one.removed_ids) == 1
+    assert len(one.removed_ids) == JOBS_OVER_MAX + 1
+    assert kept[-1].created_ms == clock.now_ms
+
+
+async def test_adding_a_job_that_has_ended_is_one_write_and_rarely_a_listing(
+    objects: ObjectStore, clock: Clock
+) -> None:
+    counting = CountingStore(objects)
+    one = Gateway(counting, clock)
+
+    for _ in range(JOBS_OVER_MAX):
+        await one.add_ended(one.new(BOOKS))
+        await one.room.settle()
+
+    assert counting.calls == {"put": JOBS_OVER_MAX, "list": 1}
+
+
+async def test_a_job_that_was_seen_is_found_again_without_a_listing(
+    objects: ObjectStore, clock: Clock
+) -> None:
+    counting = CountingStore(objects)
+    one, other = Gateway(counting, clock), Gateway(counting, clock)
+    job = one.new(BOOKS)
+    await one.add_ended(job)
+    await one.room.settle()
+    await other.get(BOOKS, job.id)
+    counting.calls.clear()
+
+    assert await one.get(BOOKS, job.id) == job
+    assert await other.get(BOOKS, job.id) == job
+    with pytest.raises(NotFoundError):
+        await one.get(Namespace("other"), job.id)
+
+    assert counting.calls == {"get": 2, "list": 1}
 
 
 async def test_without_an_object_store_jobs_end_with_their_gateway(clock: Clock) -> None:

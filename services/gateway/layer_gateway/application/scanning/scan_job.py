@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import msgspec
+
 from layer_gateway.application.job_records import Job
 from layer_gateway.application.scanning.results import job_folder
 from layer_gateway.domain.scans import ScanReport, ServedBy
 from layer_kit.names import Namespace
 from layer_wire.scans import ScanMode, ScanSource
+
+NOT_KEPT: Final = msgspec.Raw(b"null")
 
 
 class ScanJob(Job, kw_only=True, omit_defaults=True):
@@ -25,6 +31,11 @@ class ScanJob(Job, kw_only=True, omit_defaults=True):
     snapshot_sha: str | None = None
     watermark_ms: int | None = None
     threads: int | None = None
+    kept_values: msgspec.Raw = NOT_KEPT
+    """What a snapshot said, where that is short enough to be kept with the job; not shown.
+
+    It stays text until it is asked for: a list of jobs reads it of all of them.
+    """
 
 
 def fill(job: ScanJob, report: ScanReport) -> None:

@@ -9,24 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import structlog
 
 from layer_gateway.application.job_records import JobStatus
-from layer_gateway.application.jobs import Jobs
 from layer_gateway.application.refusals import status_label
 from layer_gateway.application.scanning.from_snapshots import ReadSnapshots
+from layer_gateway.application.scanning.kept_scans import KeptScans, ResultPage
 from layer_gateway.application.scanning.requests import ScanRequest
-from layer_gateway.application.scanning.results import Results
-from layer_gateway.application.scanning.scan_job import (
-    ScanJob,
-    fill,
-    request_key,
-    result_prefix,
-)
+from layer_gateway.application.scanning.scan_job import ScanJob
 from layer_gateway.application.scanning.watch import Watch
 from layer_gateway.application.scanning.working import Work, WorkScan
 from layer_gateway.domain.scans import ScanReport
@@ -37,33 +29,20 @@ from layer_kit.errors import (
     InvalidRequestError,
     LayerError,
     NotFoundError,
-    PayloadTooLargeError,
     QuotaExceededError,
 )
 from layer_kit.lost_errors import report_lost
 from layer_kit.names import Namespace
-from layer_wire.scans import Scan, ScanMode, ScanSource, parse_scan, scan_body
+from layer_wire.scans import ScanMode, ScanSource
 
 log = structlog.get_logger(__name__)
 
 KEEP_INTERVAL_S: Final = 2.0
-REQUEST_BYTES_MAX: Final = 1024 * 1024
-"""Of the body of a scan that becomes a job: it is kept beside it."""
-
 RUNNING_MAX: Final = 8
 """Jobs that one gateway runs at once; others wait."""
 
 WAITING_MAX: Final = 100
 WAIT_RETRY_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultPage:
-    """A part of what a scan has found."""
-
-    job: ScanJob
-    items: Sequence[Any]
-    total: int
 
 
 class ScanJobs:
@@ -76,16 +55,15 @@ class ScanJobs:
     def __init__(
         self,
         *,
-        jobs: Jobs[ScanJob],
-        results: Results,
+        kept: KeptScans,
         read_snapshots: ReadSnapshots,
         work_scan: WorkScan,
         observer: ScanObserver,
         monotonic: Monotonic,
         lease_s: float,
     ) -> None:
-        self._jobs = jobs
-        self._results = results
+        self._kept = kept
+        self._jobs = kept.jobs
         self._read_snapshots = read_snapshots
         self._work_scan = work_scan
         self._observer = observer
@@ -111,7 +89,7 @@ class ScanJobs:
             if scan.source in (ScanSource.AUTO, ScanSource.SNAPSHOT):
                 found = await self._read_snapshots.values(request)
             if found is not None:
-                return await self._answered(request, *found)
+                return await self._answer(request, *found)
         if scan.source is ScanSource.CACHE:
             await self._work_scan.check_cache(request)
         if len(self._tasks) >= RUNNING_MAX + WAITING_MAX:
@@ -120,7 +98,7 @@ class ScanJobs:
                 f"This gateway has {len(self._tasks)} scans to carry out; try again later.",
                 retry_after_s=WAIT_RETRY_S,
             )
-        job = await self._begin(request)
+        job = await self._kept.begin(request)
         self._go(job, request)
         return job
 
@@ -156,8 +134,7 @@ class ScanJobs:
             raise InvalidRequestError(
                 "SCAN_FAILED", f"Scan has failed: {job.error}", scan_id=scan_id
             )
-        items, total = await self._results.page(result_prefix(job), offset, limit)
-        return ResultPage(job=job, items=items, total=total)
+        return await self._kept.page(job, offset, limit)
 
     async def delete(self, namespace: Namespace, scan_id: str) -> None:
         """Stop a scan, on whichever gateway it runs, and forget it with what it found.
@@ -178,6 +155,7 @@ class ScanJobs:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._jobs.room.aclose()
 
     async def _get(self, namespace: Namespace, scan_id: str) -> ScanJob:
         try:
@@ -190,43 +168,11 @@ class ScanJobs:
                 scan_id=scan_id,
             ) from error
 
-    async def _begin(self, request: ScanRequest) -> ScanJob:
-        """Make a job, and keep what it was asked beside it."""
-        scan = request.scan
-        body = scan_body(scan)
-        if len(body) > REQUEST_BYTES_MAX:
-            raise PayloadTooLargeError(
-                "SCAN_TOO_LARGE",
-                f"A scan has at most {REQUEST_BYTES_MAX} bytes; this filter is too large.",
-                bytes_max=REQUEST_BYTES_MAX,
-            )
-        job = await self._jobs.begin(
-            request.namespace, mode=scan.mode, source=scan.source, field=scan.field or None
-        )
-        try:
-            await self._results.objects.put(request_key(job), body, content_type="application/json")
-        except LayerError as error:
-            await self._jobs.end(job, error=error.message)
-            raise
-        return job
-
-    async def _answered(
+    async def _answer(
         self, request: ScanRequest, values: Sequence[tuple[str, int]], report: ScanReport
     ) -> ScanJob:
-        """Make a job that has ended with what a snapshot says."""
         watch = Watch(request, self._observer, self._monotonic)
-        job = await self._begin(request)
-        writer = self._results.writer(result_prefix(job))
-        try:
-            await writer.add(values)
-            job.unique_values = await writer.finish()
-        except LayerError as error:
-            await self._jobs.end(job, error=error.message)
-            raise
-        job.truncated = False
-        job.documents_scanned = sum(count for _, count in values)
-        fill(job, report)
-        await self._jobs.end(job)
+        job = await self._kept.answer(request, values, report)
         watch.ended(report, job.documents_scanned, "ok")
         return job
 
@@ -238,16 +184,12 @@ class ScanJobs:
         taken = await self._jobs.take_up(job)
         if taken is None:
             return None
-        scan = await self._asked(taken)
+        scan = await self._kept.asked(taken)
         if scan is None:
             await self._jobs.end(taken, error="what it was asked is lost")
             return taken
         self._go(taken, ScanRequest(namespace=Namespace(taken.namespace), scan=scan, caller=caller))
         return taken
-
-    async def _asked(self, job: ScanJob) -> Scan | None:
-        found = await self._results.objects.get(request_key(job))
-        return None if found is None else parse_scan(found.body)
 
     def _go(self, job: ScanJob, request: ScanRequest) -> None:
         task = asyncio.create_task(self._run(job, request))
@@ -275,7 +217,7 @@ class ScanJobs:
             log.exception("scan_crashed", namespace=job.namespace, job_id=job.id)
         is_over.set()
         if not await keeping:
-            await self._drop_results(job)  # deleted, or another gateway's by now
+            await self._kept.drop_results(job)  # deleted, or another gateway's by now
             return
         work.fill(job)
         if self._is_closing and error is not None:
@@ -286,7 +228,7 @@ class ScanJobs:
 
     async def _scan(self, job: ScanJob, work: Work) -> None:
         async with self._slots:
-            await self._work_scan(work, self._results.writer(result_prefix(job)))
+            await self._work_scan(work, self._kept.writer(job))
 
     async def _keep(
         self,
@@ -307,9 +249,3 @@ class ScanJobs:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(is_over.wait(), self._keep_interval_s)
         return True
-
-    async def _drop_results(self, job: ScanJob) -> None:
-        try:
-            await self._results.delete(result_prefix(job))
-        except (LayerError, msgspec.DecodeError) as error:
-            log.warning("results_left", job_id=job.id, message=str(error))
