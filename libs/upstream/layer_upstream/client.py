@@ -12,11 +12,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from layer_kit.clock import Monotonic
 from layer_kit.errors import UpstreamError
-from layer_upstream.connection import Connection, OutgoingRequest, Piece
-from layer_upstream.headers import Header, RequestHead
+from layer_upstream.connection import Connection
+from layer_upstream.headers import Header
 from layer_upstream.limits import UpstreamLimits
 from layer_upstream.origin import parse_origin
 from layer_upstream.pool import ConnectionPool
+from layer_upstream.request import OutgoingRequest, Piece, RequestHead
 from layer_upstream.response import UpstreamResponse
 
 IDEMPOTENT_METHODS: Final = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"})

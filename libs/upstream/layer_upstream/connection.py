@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, Protocol, cast
 
 from layer_kit.errors import LayerError
 from layer_upstream.faults import closed, timed_out, too_large
 from layer_upstream.limits import BODY_BYTES_MAX, UpstreamLimits
+from layer_upstream.plain import PlainHead, read_plain
 from layer_upstream.reader import ResponseReader
+from layer_upstream.request import OutgoingRequest
 from layer_upstream.response import BodyStream, UpstreamResponse
 
 SINGLE_WRITE_BYTES_MAX: Final = 16 * 1024
 """Up to here joining head and body is cheaper than a second TLS record."""
 
 
-Piece = bytes | memoryview
-"""A part of a body, of one byte an item."""
+NO_HEAD: Final = PlainHead(0, (), can_keep_alive=False)
 
 
 class Owner(Protocol):
@@ -27,25 +27,12 @@ class Owner(Protocol):
     def discarded(self, connection: Connection) -> None: ...
 
 
-class OutgoingRequest(NamedTuple):
-    """One request as it goes on the wire; may be sent more than once.
-
-    Attributes:
-        deadline_s: Monotonic time by which the answer must have been handed over.
-    """
-
-    head: bytes
-    body: Sequence[Piece]
-    is_head: bool
-    is_streaming_allowed: bool
-    deadline_s: float
-
-
 class Connection(asyncio.BufferedProtocol):
     """A socket of the pool.
 
     ``read_buffer`` may be shared by all connections of a loop: the loop fills it and hands it to
-    :meth:`buffer_updated` in one step, and the parser copies what it keeps.
+    :meth:`buffer_updated` in one step, and what is kept is copied. The rest of a plain answer that
+    did not come at once is received where it stays.
 
     Attributes:
         was_unanswered: The last request failed because the connection ended before any byte of
@@ -53,13 +40,23 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     def __init__(
-        self, owner: Owner, origin: str, limits: UpstreamLimits, read_buffer: memoryview
+        self, owner: Owner, origin: str, limits: UpstreamLimits, read_buffer: bytearray
     ) -> None:
         self._owner = owner
         self._origin = origin
         self._limits = limits
-        self._read_buffer = read_buffer
+        self._received = read_buffer
+        self._read_buffer = memoryview(read_buffer)
         self._reader = ResponseReader(limits.header_bytes_max)
+        self._is_head = False
+        self._has_begun = False
+        """Whether any byte of the answer has come."""
+        self._is_reading = False
+        """Whether the reader has what has come of the answer, since it is not plain."""
+        self._head = NO_HEAD
+        self._body: bytes | bytearray = b""
+        self._place: memoryview | None = None
+        """Where the rest of a plain answer goes."""
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[UpstreamResponse] | None = None
@@ -91,7 +88,8 @@ class Connection(asyncio.BufferedProtocol):
         self.was_unanswered = False
         self._quiet_since_s = now_s
         self._has_progressed = False
-        self._reader.begin(is_head=is_head)
+        self._is_head = is_head
+        self._has_begun = self._is_reading = False
         self._waiter = waiter = self._loop.create_future()
         if not body:
             transport.write(head)
@@ -158,7 +156,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._read_buffer
+        return self._read_buffer if self._place is None else self._place
 
     def buffer_updated(self, nbytes: int) -> None:
         waiter = self._waiter
@@ -167,22 +165,52 @@ class Connection(asyncio.BufferedProtocol):
             self.discard()
             return
         self._has_progressed = True
-        reader = self._reader
+        if self._place is not None:
+            self._place = self._place[nbytes:] or None
+            if self._place is None:
+                self._complete()
+        elif self._has_begun or not self._begin_plain(nbytes):
+            self._read(nbytes)
+
+    def _begin_plain(self, nbytes: int) -> bool:
+        """Take the first of an answer without the reader, if it is plain."""
+        self._has_begun = True
+        plain = None
+        if not self._is_head:
+            bytes_max = self._limits.buffer_bytes_max
+            plain = read_plain(self._received, nbytes, body_bytes_max=bytes_max)
+        if plain is None:
+            self._reader.begin(is_head=self._is_head)
+            self._is_reading = True
+            return False
+        self._head, self._body, self._place = plain
+        if self._place is None:
+            self._complete()
+        return True
+
+    def _complete(self) -> None:
+        """Hand over a plain answer."""
+        waiter, self._waiter = self._waiter, None
+        body, self._body = self._body, b""
+        if waiter is None or waiter.done():
+            self.discard()
+            return
+        head = self._head
+        waiter.set_result(UpstreamResponse(head.status, head.headers, (body,)))
+        self._retire(head.can_keep_alive)
+
+    def _read(self, nbytes: int) -> None:
+        """Let the reader have what has come, and hand over what is due."""
         try:
-            reader.feed(self._read_buffer[:nbytes])
+            self._reader.feed(self._read_buffer[:nbytes])
         except LayerError as error:
             self.fail(error)
-            return
-        if waiter is not None and reader.is_complete and not waiter.done():  # as is usual
-            self._waiter = None
-            waiter.set_result(UpstreamResponse(reader.status, reader.headers, reader.take_parts()))
-            self._retire()
         else:
             self._deliver()
 
     def eof_received(self) -> bool:
         # Only here, since a TLS connection that is cut, and not closed, is lost without it.
-        if self.is_busy:
+        if self.is_busy and self._is_reading:
             self._reader.feed_eof()
             if self._reader.is_complete:
                 self._deliver()
@@ -194,8 +222,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _end(self) -> None:
         if self.is_busy:
-            self.was_unanswered = not self._reader.has_started
-            when = "in the middle of its answer" if self._reader.has_started else "unanswered"
+            self.was_unanswered = not self._has_begun
+            when = "in the middle of its answer" if self._has_begun else "unanswered"
             self.fail(closed(self._origin, when))
         self.discard()
 
@@ -210,7 +238,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._end_stream(self._rest)
         elif reader.is_complete:
             self._resolve(UpstreamResponse(reader.status, reader.headers, reader.take_parts()))
-            self._retire()
+            self._retire(reader.can_keep_alive)
         elif reader.status:
             expected_bytes = max(reader.body_bytes, reader.declared_bytes or 0)
             if self._is_streaming_allowed:
@@ -222,7 +250,12 @@ class Connection(asyncio.BufferedProtocol):
     def _is_trickling(self) -> bool:
         """Tell whether what has come so far is of use to the caller now: nobody knows the rest."""
         reader = self._reader
-        return self._is_streaming_allowed and reader.status > 0 and reader.declared_bytes is None
+        return (
+            self._is_streaming_allowed
+            and self._is_reading
+            and reader.status > 0
+            and reader.declared_bytes is None
+        )
 
     def _hand_over_stream(self) -> None:
         reader = self._reader
@@ -235,18 +268,18 @@ class Connection(asyncio.BufferedProtocol):
         if rest.is_paused:
             self.resume()
         rest.end()
-        self._retire()
+        self._retire(self._reader.can_keep_alive)
 
     def _resolve(self, response: UpstreamResponse) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(response)
 
-    def _retire(self) -> None:
+    def _retire(self, can_keep_alive: bool) -> None:  # noqa: FBT001 -- all it is asked
         """Return to the pool if another request may follow on this socket."""
         assert self._transport is not None
         # An answer that came before the whole request was sent leaves its tail in the way.
-        if self._reader.can_keep_alive and not self._transport.get_write_buffer_size():
+        if can_keep_alive and not self._transport.get_write_buffer_size():
             self._owner.released(self)
         else:
             self.discard()

@@ -40,7 +40,7 @@ class ConnectionPool:
         self._dialling_count = 0
         self._idle: list[Connection] = []
         self._waiters: deque[tuple[float, _Waiter]] = deque()
-        self._read_buffer = memoryview(bytearray(READ_BUFFER_BYTES))
+        self._read_buffer = bytearray(READ_BUFFER_BYTES)
         self._tick: asyncio.TimerHandle | None = None
         self._is_closed = False
 

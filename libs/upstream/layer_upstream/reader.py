@@ -22,9 +22,9 @@ class ResponseReader:
     The names below that start with ``on_`` are called by the parser, never by us.
 
     Attributes:
-        has_started: Whether any byte of this response has come.
         status: 0 until the head is whole.
-        headers: Lower-cased names, without what ends at this hop.
+        headers: Lower-cased names, without what ends at this hop. Of ``content-length`` the body
+            tells, but for an answer to HEAD, which keeps it.
         declared_bytes: ``content-length``; None when the response does not tell its length.
         body_bytes: Body bytes read so far, those already taken included.
         can_keep_alive: Whether another request may follow on this connection.
@@ -45,7 +45,6 @@ class ResponseReader:
         self._header_bytes = 0
         self._header_count = 0
         self._chunks: list[bytes] = []
-        self.has_started = False
         self.is_complete = False
         self.can_keep_alive = False
         self.status = 0
@@ -60,7 +59,6 @@ class ResponseReader:
         Raises:
             UpstreamError: ``UPSTREAM_PROTOCOL_ERROR``; the connection is of no more use.
         """
-        self.has_started = True
         self._silent_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -123,6 +121,8 @@ class ResponseReader:
                 and b"close" not in connection_tokens(self.headers)
             )
         self.headers = end_to_end(self.headers)
+        if not self._is_head and self.declared_bytes is not None:
+            self.headers = [field for field in self.headers if field[0] != b"content-length"]
 
     def on_body(self, data: bytes) -> None:
         if self.is_complete or self._is_interim:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from layer_kit.errors import LayerError
@@ -85,8 +85,9 @@ class UpstreamResponse:
     """One answer.
 
     Attributes:
-        headers: In the order received, names in lower case, without what ends at this hop.
-            ``content-encoding`` and the body are as the upstream sent them.
+        headers: In the order received, names in lower case, without what ends at this hop and,
+            but for an answer to HEAD, without ``content-length``. Answers that say the same share
+            one sequence. ``content-encoding`` and the body are as the upstream sent them.
         parts: The whole body when ``is_complete``, else only its beginning, in the pieces in which
             it came: relaying them saves a copy.
         is_complete: False only for a streamed answer; :meth:`iter_body` then gives the rest.
@@ -95,7 +96,11 @@ class UpstreamResponse:
     __slots__ = ("_rest", "headers", "is_complete", "parts", "status")
 
     def __init__(
-        self, status: int, headers: list[Header], parts: list[bytes], rest: BodyStream | None = None
+        self,
+        status: int,
+        headers: Sequence[Header],
+        parts: Sequence[bytes | bytearray],
+        rest: BodyStream | None = None,
     ) -> None:
         self.status = status
         self.headers = headers
@@ -106,9 +111,11 @@ class UpstreamResponse:
     @property
     def body(self) -> bytes:
         """The ``parts`` as one."""
-        if len(self.parts) != 1:
-            self.parts = [b"".join(self.parts)]
-        return self.parts[0]
+        if len(self.parts) == 1 and isinstance(self.parts[0], bytes):
+            return self.parts[0]
+        whole = b"".join(self.parts)
+        self.parts = (whole,)
+        return whole
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of ``name``, which must be in lower case."""

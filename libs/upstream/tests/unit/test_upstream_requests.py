@@ -4,8 +4,9 @@ import pytest
 
 from layer_kit.configuration import ConfigurationError
 from layer_kit.errors import InvalidRequestError
-from layer_upstream.headers import Header, RequestHead
+from layer_upstream.headers import Header
 from layer_upstream.origin import parse_origin
+from layer_upstream.request import RequestHead
 
 HEAD = RequestHead(b"h:1", b"/base")
 

@@ -53,7 +53,7 @@ class WholeAnswer(web.StreamResponse):
         self,
         status: int,
         fields: Headers,
-        body: bytes | Sequence[bytes],
+        body: bytes | Sequence[bytes | bytearray],
         *,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -61,7 +61,7 @@ class WholeAnswer(web.StreamResponse):
         self._status = status
         self._added = headers
         self.fields = fields
-        self._parts: Sequence[bytes] = (body,) if isinstance(body, bytes) else body
+        self._parts: Sequence[bytes | bytearray] = (body,) if isinstance(body, bytes) else body
         self.request_id = ""
 
     @property
@@ -151,7 +151,7 @@ def relayed(
     answer: StoreAnswer,
     *,
     headers: Mapping[str, str] | None = None,
-    body: Sequence[bytes] = (),
+    body: Sequence[bytes | bytearray] = (),
 ) -> WholeAnswer:
     """Answer with upstream's status, headers and body, byte for byte.
 

@@ -42,7 +42,7 @@ class StreamedAnswer(StoreAnswer, Protocol):
     """An answer whose body may still be arriving."""
 
     @property
-    def parts(self) -> Sequence[bytes]:
+    def parts(self) -> Sequence[bytes | bytearray]:
         """``body`` in the pieces in which it came."""
         ...
 
