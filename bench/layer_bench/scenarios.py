@@ -101,6 +101,16 @@ def base64_write() -> Request:
     return _post(b"/v2/namespaces/small", write_base64())
 
 
+def base64_write_of(size_bytes: int) -> Request:
+    """Return an upsert of nearly that many bytes: the rows of the smaller one, many times over."""
+    body = write_base64()
+    rows = body[body.index(b"[") + 1 : body.rindex(b"]")]
+    ends = len(body) - len(rows)
+    times = (size_bytes - ends) // (len(rows) + 1)
+    ids = (rows.replace(b'"row-', b'"row-%d-' % at) for at in range(times))
+    return _post(b"/v2/namespaces/small", body.replace(rows, b",".join(ids), 1))
+
+
 @functools.cache
 def write_floats() -> bytes:
     """Return an upsert of rows whose vectors are lists of numbers, 18 MB."""

@@ -1,4 +1,7 @@
-"""`python -m layer_bench.soak`: mixed traffic for a while, and how much memory it takes."""
+"""`python -m layer_bench.soak`: mixed traffic for a while, and how much memory it takes.
+
+Ends with one write about as large as a body may be, and what that took at its highest.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,25 @@ import uvloop
 
 from layer_bench.load import Request, measure
 from layer_bench.peers import Peer, gateway
-from layer_bench.scenarios import base64_write, fetch, filtered_query, large_query, small_query
+from layer_bench.scenarios import (
+    base64_write,
+    base64_write_of,
+    fetch,
+    filtered_query,
+    large_query,
+    small_query,
+)
 from layer_testing.processes import running
 
 LINE_INTERVAL_S: Final = 30.0
 PAUSE_S: Final = 0.2
 CONNECTIONS: Final = 16
+MIB: Final = 1024 * 1024
+RELEASE_S: Final = 5.0
+"""By then memory has been given back."""
+
+LARGEST_WRITE_MIB: Final = 510
+"""Of the 512 that a body may have."""
 
 MIXED: Final[tuple[tuple[Request, int], ...]] = (
     (small_query(), 400),
@@ -44,23 +60,45 @@ async def soak(minutes: float) -> None:
             await measure(peer, request, connections=min(CONNECTIONS, count), count=count)
             total += count
             now = time.monotonic()
-            if not turn or now - reported >= LINE_INTERVAL_S:
+            is_over = now - started > minutes * 60
+            if not turn or is_over or now - reported >= LINE_INTERVAL_S:
                 reported = now
                 print(_line(peer, (now - started) / 60, total), flush=True)
-            if now - started > minutes * 60:
-                print(_line(peer, (now - started) / 60, total), flush=True)
-                return
+            if is_over:
+                break
             await asyncio.sleep(PAUSE_S)
+        await _largest_write(peer)
+
+
+async def _largest_write(peer: Peer) -> None:
+    """Send one write as large as may be; print what it took at its highest, and what stayed."""
+    gateway_pid = peer.pids[0]
+    before = _memory_mib(gateway_pid, "VmRSS")
+    _forget_highest(gateway_pid)
+    request = base64_write_of(LARGEST_WRITE_MIB * MIB)
+    await measure(peer, request, connections=1, count=2)
+    highest = _memory_mib(gateway_pid, "VmHWM")
+    await asyncio.sleep(RELEASE_S)
+    after = _memory_mib(gateway_pid, "VmRSS")
+    print(
+        f"writes of {len(request.body) / MIB:.0f} MiB, gateway MiB: "
+        f"{before:.0f} before, {highest:.0f} at most, {after:.0f} after"
+    )
 
 
 def _line(peer: Peer, minutes: float, total: int) -> str:
-    ours, cache = (_resident_mib(pid) for pid in peer.pids)
+    ours, cache = (_memory_mib(pid, "VmRSS") for pid in peer.pids)
     return f"{minutes:6.1f}  {total:8d}  {ours:11.0f}  {cache:9.0f}"
 
 
-def _resident_mib(pid: int) -> float:
+def _forget_highest(pid: int) -> None:
+    """Have the system measure ``VmHWM`` anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+
+
+def _memory_mib(pid: int, name: str) -> float:
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    line = next(line for line in status.splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) / 1024
 
 

@@ -29,6 +29,7 @@ from layer_gateway.http.handlers.searches import SearchHandlers
 from layer_gateway.http.handlers.snapshots import SnapshotHandlers
 from layer_gateway.http.handlers.vectorstores import VectorStoreHandlers
 from layer_gateway.http.handlers.warming import WarmHandlers
+from layer_gateway.http.memory import MemoryRelease
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import Operation
@@ -190,7 +191,7 @@ def _handlers(
 
 
 def _body_budget(settings: GatewaySettings, frame: ServiceFrame) -> BodyBudget:
-    budget = BodyBudget(settings.bodies_bytes_max)
+    budget = BodyBudget(settings.bodies_bytes_max, emptied=MemoryRelease().emptied)
     held = Gauge(
         "layer_http_body_bytes",
         "Bytes of larger request bodies in hand.",

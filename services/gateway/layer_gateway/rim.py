@@ -185,6 +185,7 @@ def _open_runtime(
     metrics.watch(lambda: triggers.queued_count)
     frame.loops.every(REFRESH_INTERVAL_S, triggers.refresh, name="triggers_watched")
     frame.loops.every(TRIGGERS_PAUSE_S, triggers.step, name="triggers")
+    frame.resources.push_async_callback(triggers.close, settings.shutdown_grace_s / 2)
     timeout_s = settings.runtime_timeout_s
     pipelines = PipelinesService(runtime_pb2_grpc.PipelineServiceStub(channel), timeout_s=timeout_s)
     return FunctionsService(stub, timeout_s=timeout_s), pipelines, triggers

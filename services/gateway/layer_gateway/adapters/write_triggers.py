@@ -7,6 +7,7 @@ sweep of the function finds those rows, unless it has none.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Set as AbstractSet
 from typing import Final
@@ -17,7 +18,7 @@ from layer.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from layer_gateway.adapters.written_rows import in_parts, written_rows
 from layer_gateway.metrics import TriggerMetrics
 from layer_gateway.ports.stores import StoreAnswer
-from layer_kit.errors import LayerError, UnavailableError, UnsupportedError
+from layer_kit.errors import DeadlineError, LayerError, UnavailableError, UnsupportedError
 from layer_kit.names import Namespace
 from layer_kit.rpc.client import invoke
 
@@ -29,6 +30,7 @@ BYTES_QUEUED_MAX: Final = 64 * 1024 * 1024
 WRITES_AT_ONCE_MAX: Final = 64
 IDS_PER_CALL_MAX: Final = 10_000
 CALL_S_MAX: Final = 10.0
+CLOSE_RETRY_S: Final = 0.2
 PAGE_SIZE: Final = 1000
 INLINE_BYTES_MAX: Final = 256 * 1024
 """A longer body is read in a thread."""
@@ -55,6 +57,7 @@ class TriggerQueue:
         self._waiting: deque[runtime_pb2.EnqueueItemsRequest] = deque()
         """Read already, and not taken by the runtime yet."""
         self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     def written(self, namespace: Namespace, body: bytes, answer: StoreAnswer) -> None:
         if namespace not in self._watched:
@@ -92,10 +95,40 @@ class TriggerQueue:
         """Wait for writes and tell of them; to be repeated.
 
         Raises:
-            UnavailableError: The runtime is away. The writes stay here for the next step.
+            UnavailableError, DeadlineError: The runtime is away. The writes stay here for the next
+                step.
         """
         if not self._waiting:
             await self._wake.wait()
+        async with self._turn:
+            await self._tell()
+
+    async def close(self, grace_s: float) -> None:
+        """Tell of what is left; what the runtime does not take in time is dropped and counted.
+
+        The runtime may be restarting at the same time, so this tries for as long as it may.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s), self._turn:
+                while self._queue or self._waiting:
+                    try:
+                        await self._tell()
+                    except (UnavailableError, DeadlineError):
+                        await asyncio.sleep(CLOSE_RETRY_S)
+        if left_count := self.queued_count:
+            log.warning("triggers_dropped", writes_count=left_count)
+            self._metrics.count("dropped", left_count)
+            self._queue.clear()
+            self._waiting.clear()
+
+    @property
+    def queued_count(self) -> int:
+        """Writes that wait."""
+        return len(self._queue) + sum(len(request.writes) for request in self._waiting)
+
+    async def _tell(self) -> None:
+        """Tell of what was read before, or of the next writes."""
+        if not self._waiting:
             await self._read()
         while self._waiting:
             request = self._waiting[0]
@@ -103,32 +136,30 @@ class TriggerQueue:
             try:
                 await invoke(self._stub.EnqueueItems, request, timeout_s=CALL_S_MAX)
                 self._metrics.count("delivered", count)
-            except UnavailableError:
+            except (UnavailableError, DeadlineError):
                 raise
             except LayerError as error:
                 log.warning("triggers_refused", reason=error.reason, cause=error.message)
                 self._metrics.count("refused", count)
             self._waiting.popleft()
 
-    @property
-    def queued_count(self) -> int:
-        """Writes that wait."""
-        return len(self._queue) + sum(len(request.writes) for request in self._waiting)
-
     async def _read(self) -> None:
-        """Turn queued writes into requests."""
+        """Turn queued writes into requests; one is in the queue until it has been read."""
         found: list[runtime_pb2.WrittenRows] = []
-        for _ in range(min(len(self._queue), WRITES_AT_ONCE_MAX)):
-            namespace, body, answer = self._queue.popleft()
-            self._bytes -= len(body) + len(answer)
-            try:
-                if len(body) > INLINE_BYTES_MAX:
-                    found += await asyncio.to_thread(written_rows, namespace, body, answer)
-                else:
-                    found += written_rows(namespace, body, answer)
-            except LayerError as error:  # the store took what we cannot read
-                log.warning("trigger_unreadable", reason=error.reason)
-                self._metrics.count("refused", 1)
-        self._waiting.extend(in_parts(found, IDS_PER_CALL_MAX))
+        try:
+            for _ in range(min(len(self._queue), WRITES_AT_ONCE_MAX)):
+                namespace, body, answer = self._queue[0]
+                try:
+                    if len(body) > INLINE_BYTES_MAX:
+                        found += await asyncio.to_thread(written_rows, namespace, body, answer)
+                    else:
+                        found += written_rows(namespace, body, answer)
+                except LayerError as error:  # the store took what we cannot read
+                    log.warning("trigger_unreadable", reason=error.reason)
+                    self._metrics.count("refused", 1)
+                self._queue.popleft()
+                self._bytes -= len(body) + len(answer)
+        finally:
+            self._waiting.extend(in_parts(found, IDS_PER_CALL_MAX))
         if not self._queue:
             self._wake.clear()

@@ -13,6 +13,7 @@ import structlog
 
 from layer_gateway.application.blobs import Blobs
 from layer_gateway.application.facts import Facts
+from layer_gateway.application.room_for_jobs import check_room
 from layer_gateway.application.streaming import RowStream, StreamRows
 from layer_gateway.ports.stores import Caller
 from layer_kit.errors import CacheColdError, InvalidRequestError, LayerError, NotFoundError
@@ -29,6 +30,9 @@ REFERENCES_MAX: Final = 100_000
 """Blobs of one warming; they are remembered so that each is copied once."""
 
 AT_ONCE_MAX: Final = 8
+RUNNING_MAX: Final = 32
+"""Namespaces whose blobs one gateway brings in at once."""
+
 ANY_NAMESPACE: Final = "*"
 
 _REFERENCE: Final = re.compile(r"blob://([^/]+)/([0-9a-f]{64})")
@@ -96,11 +100,13 @@ class WarmBlobs:
             NotConfiguredError: ``NO_OBJECT_STORE``.
             NotFoundError: ``NAMESPACE_NOT_FOUND``.
             CacheColdError: ``CACHE_AWAY``.
+            QuotaExceededError: ``TOO_MANY_JOBS``.
             LayerError: What the store or the object store has against it.
         """
         attributes = self.references.of(namespace)
         running = self._running.get(namespace)
         if running is None:
+            check_room(self._running, RUNNING_MAX, "warmings of blobs")
             done = WarmedBlobs(attributes=attributes, budget_bytes=budget_bytes)
             task = asyncio.create_task(self._run(namespace, caller, done, page_size))
             running = self._running[namespace] = (task, done)

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from layer_gateway.application.initialising import InitNamespace, check_same
+from layer_gateway.application.room_for_jobs import check_room
 from layer_gateway.application.sharding import SHARD_COUNT_MAX, manifest_key
 from layer_gateway.ports.stores import Caller
 from layer_kit.clock import EpochMilliseconds
@@ -32,6 +33,9 @@ PAUSE_S: Final = 1.0
 PAUSE_S_MAX: Final = 30.0
 ATTEMPTS_MAX: Final = 8
 """How often in a row the store may fail before a migration waits for the next call."""
+
+RUNNING_MAX: Final = 32
+"""Namespaces that one gateway moves at once."""
 
 SCHEMA_VERSION: Final = 1
 
@@ -69,15 +73,18 @@ class MigrateNamespace:
             shard_count: None is the number of before, or that of the settings.
 
         Raises:
+            QuotaExceededError: ``TOO_MANY_JOBS``.
             LayerError: Those of ``InitNamespace``, and the object store's own.
         """
         if namespace not in self._running:
+            check_room(self._running, RUNNING_MAX, "migrations")
             # The first part tells the caller what is wrong with the request.
             manifest = await self._part(namespace, shard_count, caller)
             if manifest.completed_at is not None:
                 return manifest
         task = self._running.get(namespace)
         if task is None:
+            check_room(self._running, RUNNING_MAX, "migrations")  # others began meanwhile
             task = asyncio.create_task(self._go_on(namespace, caller))
             self._running[namespace] = task
             task.add_done_callback(lambda ended: self._ended(namespace, ended))

@@ -1,15 +1,15 @@
-"""Room for new jobs: the oldest that have ended go, behind the requests that add others."""
+"""Room for new jobs: so many may run, and the oldest that have ended go, behind the requests."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sized
 from typing import Final
 
 import structlog
 
 from layer_kit.bounded_cache import BoundedCache
-from layer_kit.errors import LayerError
+from layer_kit.errors import LayerError, QuotaExceededError
 from layer_kit.lost_errors import report_lost
 from layer_kit.names import Namespace
 
@@ -23,8 +23,24 @@ JOBS_OVER_MAX: Final = 10
 
 NAMESPACES_REMEMBERED_MAX: Final = 10_000
 
+RETRY_AFTER_S: Final = 5.0
+
 KeepLatest = Callable[[Namespace, int], Awaitable[int]]
 """Forgets the oldest jobs of a namespace beyond a number, and returns how many are left."""
+
+
+def check_room(running: Sized, running_max: int, what: str) -> None:
+    """Refuse one more where a gateway has as many to carry out as it may.
+
+    Raises:
+        QuotaExceededError: ``TOO_MANY_JOBS``.
+    """
+    if len(running) >= running_max:
+        raise QuotaExceededError(
+            "TOO_MANY_JOBS",
+            f"This gateway has {len(running)} {what} to carry out; try again later.",
+            retry_after_s=RETRY_AFTER_S,
+        )
 
 
 class RoomForJobs:

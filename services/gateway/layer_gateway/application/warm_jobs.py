@@ -16,11 +16,13 @@ from layer_gateway.application.cache_states import CacheStates
 from layer_gateway.application.job_records import Job, JobStatus
 from layer_gateway.application.jobs import Jobs
 from layer_gateway.application.mirroring import MirroredSnapshot
+from layer_gateway.application.room_for_jobs import check_room
 from layer_gateway.application.warming import Progress, WarmNamespace
 from layer_gateway.domain.warmth import WarmState
 from layer_gateway.ports.stores import Caller
 from layer_kit.clock import Monotonic
 from layer_kit.errors import CacheColdError, InvalidRequestError, LayerError
+from layer_kit.lost_errors import report_lost
 from layer_kit.names import Namespace
 
 log = structlog.get_logger(__name__)
@@ -28,6 +30,12 @@ log = structlog.get_logger(__name__)
 PAGE_SIZE_DEFAULT: Final = 1000
 PAGE_SIZE_MAX: Final = 10_000
 KEEP_INTERVAL_S: Final = 2.0
+RUNNING_MAX: Final = 32
+"""Namespaces that one gateway brings in at once."""
+
+REACTIVE_WAITING_MAX: Final = 1000
+"""Namespaces that wait for a background warming; one more waits for its next miss."""
+
 REACTIVE_AT_ONCE_MAX: Final = 2
 REACTIVE_AGAIN_S: Final = 60.0
 """A background warming that failed is not tried again sooner."""
@@ -102,6 +110,7 @@ class WarmJobs:
         Raises:
             InvalidRequestError: ``PAGE_SIZE_RANGE``.
             CacheColdError: ``CACHE_AWAY``.
+            QuotaExceededError: ``TOO_MANY_JOBS``.
             LayerError: The object store's.
         """
         check_page_size(page_size)
@@ -122,6 +131,8 @@ class WarmJobs:
         generation, until_s = self._noticed.get(namespace, (0, -math.inf))
         if generation == connection.generation and self._monotonic() < until_s:
             return
+        if len(self._tasks) >= REACTIVE_WAITING_MAX:
+            return
         self._notice(namespace, math.inf)
         self._go(self._react(namespace, caller))
 
@@ -134,6 +145,8 @@ class WarmJobs:
         if not (self._is_reactive and self._cache.connection.is_connected):
             return
         if now_s < self._renewed.get(namespace, -math.inf):
+            return
+        if len(self._tasks) >= REACTIVE_WAITING_MAX:
             return
         self._renewed[namespace] = now_s + RENEWED_AGAIN_S
         self._renewed.move_to_end(namespace)
@@ -172,6 +185,7 @@ class WarmJobs:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(report_lost)
 
     async def _react(self, namespace: Namespace, caller: Caller) -> None:
         async with self._slots:
@@ -208,6 +222,7 @@ class WarmJobs:
                 running = await self._jobs.running(namespace)
             if running is not None:
                 return running, False
+            check_room(self._running, RUNNING_MAX, "warmings")
             job = self._running[namespace] = await self._jobs.begin(namespace)
             return job, True
 

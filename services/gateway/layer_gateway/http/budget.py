@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from layer_kit.errors import UnavailableError
@@ -18,12 +19,24 @@ RETRY_AFTER_S: Final = 2.0
 
 
 class BodyBudget:
-    """Hands out a bounded number of bytes."""
+    """Hands out a bounded number of bytes.
 
-    def __init__(self, bytes_max: int, *, wait_s_max: float = WAIT_S_MAX) -> None:
+    Args:
+        emptied: Told when nothing is held any more, and how much was at most since the last time.
+    """
+
+    def __init__(
+        self,
+        bytes_max: int,
+        *,
+        wait_s_max: float = WAIT_S_MAX,
+        emptied: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._bytes_max = bytes_max
         self._wait_s_max = wait_s_max
+        self._emptied = emptied
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._peak_bytes = 0
         self.held_bytes = 0
 
     async def take(self, size_bytes: int) -> None:
@@ -33,7 +46,7 @@ class BodyBudget:
             UnavailableError: ``BODIES_TOO_MANY`` after ``wait_s_max`` seconds without room.
         """
         if not self._waiting and self._has_room(size_bytes):
-            self.held_bytes += size_bytes
+            self._hold(size_bytes)
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = size_bytes, turn
@@ -60,6 +73,9 @@ class BodyBudget:
         """Return what was taken."""
         self.held_bytes -= size_bytes
         self._let_in()
+        if not self.held_bytes:
+            self._emptied(self._peak_bytes)
+            self._peak_bytes = 0
 
     def _let_in(self) -> None:
         while self._waiting:
@@ -67,8 +83,12 @@ class BodyBudget:
             if turn.done() or not self._has_room(size_bytes):
                 return  # a turn that was cancelled takes itself out of the way
             self._waiting.popleft()
-            self.held_bytes += size_bytes
+            self._hold(size_bytes)
             turn.set_result(None)
+
+    def _hold(self, size_bytes: int) -> None:
+        self.held_bytes += size_bytes
+        self._peak_bytes = max(self._peak_bytes, self.held_bytes)
 
     def _has_room(self, size_bytes: int) -> bool:
         return not self.held_bytes or self.held_bytes + size_bytes <= self._bytes_max

@@ -22,7 +22,7 @@ from layer_gateway.rpc.scans import (
     cached_values_scan,
     count_response,
     job_message,
-    jobs_page,
+    jobs_response,
     results_place,
     results_response,
     typed_scan,
@@ -78,7 +78,7 @@ class ScanServicer(gateway_pb2_grpc.ScanServiceServicer):
     ) -> gateway_pb2.ListScanJobsResponse:
         caller = await admitted(self.admission, Scope.READ, context)
         jobs = await self.scan_jobs.list(parse_namespace(request.namespace), caller)
-        return jobs_page(request, jobs)
+        return jobs_response(request, jobs)
 
     async def ReadScanResults(
         self, request: gateway_pb2.ReadScanResultsRequest, context: Context

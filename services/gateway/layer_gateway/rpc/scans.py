@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2
-from layer_gateway.application.job_records import JobStatus
-from layer_gateway.application.room_for_jobs import JOBS_KEPT_MIN
 from layer_gateway.application.scanning.cached_values import CachedValues
 from layer_gateway.application.scanning.kept_scans import ResultPage
 from layer_gateway.application.scanning.scan_job import ScanJob
 from layer_gateway.domain.scans import CountAnswer, ServedBy
+from layer_gateway.rpc.jobs import STATES, fill_times, jobs_page
 from layer_gateway.rpc.reading import page_size
 from layer_kit.errors import InvalidRequestError
 from layer_messages.filters import filter_json
 from layer_messages.vectors import vector_json
 from layer_wire.filters import Written
 from layer_wire.jsontext import raw
-from layer_wire.moments import epoch_ms
 from layer_wire.queries import VECTOR_ATTRIBUTE, written_span
 from layer_wire.scans import (
     PAGE_SIZE_DEFAULT,
@@ -51,11 +48,6 @@ _SHOWN_SOURCES: Final[Mapping[str | None, gateway_pb2.ScanSource.ValueType]] = {
     ServedBy.SNAPSHOT: gateway_pb2.SCAN_SOURCE_SNAPSHOT,
     ServedBy.CACHE: gateway_pb2.SCAN_SOURCE_CACHE,
     ServedBy.ORIGIN: gateway_pb2.SCAN_SOURCE_ORIGIN,
-}
-_STATES: Final[Mapping[JobStatus, common_pb2.JobState.ValueType]] = {
-    JobStatus.RUNNING: common_pb2.JOB_STATE_RUNNING,
-    JobStatus.COMPLETED: common_pb2.JOB_STATE_COMPLETED,
-    JobStatus.FAILED: common_pb2.JOB_STATE_FAILED,
 }
 
 
@@ -106,7 +98,7 @@ def job_message(job: ScanJob) -> gateway_pb2.ScanJob:
     message = gateway_pb2.ScanJob(
         id=job.id,
         namespace=job.namespace,
-        state=_STATES[job.status],
+        state=STATES[job.status],
         value_attribute=job.field or "",
         source=_SHOWN_SOURCES[job.source],
         effective_source=_SHOWN_SOURCES[job.effective_source],
@@ -121,28 +113,20 @@ def job_message(job: ScanJob) -> gateway_pb2.ScanJob:
         threads=job.threads or 0,
         error=job.error or "",
     )
-    message.create_time.FromMilliseconds(job.created_ms)
-    if (ended_ms := epoch_ms(job.completed_at or "")) is not None:
-        message.end_time.FromMilliseconds(ended_ms)
+    fill_times(message, job)
     return message
 
 
-def jobs_page(
+def jobs_response(
     request: gateway_pb2.ListScanJobsRequest, jobs: Sequence[ScanJob]
 ) -> gateway_pb2.ListScanJobsResponse:
-    """Return a page of the jobs there are; it continues behind the job that the token names.
+    """Return a page of the jobs there are.
 
     Raises:
         InvalidRequestError: ``PAGE_SIZE_NEGATIVE``.
     """
-    size = page_size(request.page_size, default=JOBS_KEPT_MIN, most=JOBS_KEPT_MIN)
-    names = [f"{job.created_ms:013}-{job.id}" for job in jobs]
-    start = sum(name <= request.page_token for name in names) if request.page_token else 0
-    end = start + size
-    return gateway_pb2.ListScanJobsResponse(
-        jobs=map(job_message, jobs[start:end]),
-        next_page_token=names[end - 1] if end < len(jobs) else "",
-    )
+    page, next_token = jobs_page(request, jobs)
+    return gateway_pb2.ListScanJobsResponse(jobs=map(job_message, page), next_page_token=next_token)
 
 
 def results_place(request: gateway_pb2.ReadScanResultsRequest) -> tuple[int, int]:

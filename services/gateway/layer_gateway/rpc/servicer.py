@@ -54,7 +54,7 @@ from layer_gateway.rpc.reading import (
 from layer_gateway.rpc.rows import RowReader, attribute_names, cached_attributes
 from layer_gateway.rpc.value_streams import value_stream, values_messages
 from layer_gateway.rpc.visits import visit_of, visit_of_lookup
-from layer_gateway.rpc.warming import job_message, jobs_page
+from layer_gateway.rpc.warming import job_message, jobs_response
 from layer_gateway.rpc.writing import write_body, write_response
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.jsontext import RawObject
@@ -254,7 +254,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: gateway_pb2.ListWarmJobsRequest, context: Context
     ) -> gateway_pb2.ListWarmJobsResponse:
         await admitted(self.admission, Scope.READ, context)
-        return jobs_page(request, await self.warm_jobs.list(parse_namespace(request.namespace)))
+        return jobs_response(request, await self.warm_jobs.list(parse_namespace(request.namespace)))
 
     async def _reader(
         self, namespace: Namespace, rows: list[RawObject], caller: Caller

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from layer_testing.edge_calls import EdgeCaller
+from layer_testing.edge_calls import EdgeCaller, eventually
 from layer_testing.gateway_calls import KEY, gateway_over
 from layer_testing.processes import ServiceProcess
 from layer_testing.scripted_store import Exchange, ScriptedStore, answer
@@ -31,8 +31,12 @@ def large_write() -> bytes:
 
 
 def peak_bytes(process: ServiceProcess) -> int:
+    return memory_bytes(process, "VmHWM")
+
+
+def memory_bytes(process: ServiceProcess, name: str) -> int:
     for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
     raise AssertionError("the system does not tell")
 
@@ -59,6 +63,23 @@ async def test_a_write_takes_no_more_than_three_times_its_size(store: ScriptedSt
         before = peak_bytes(process)
         assert (await edge("POST", WRITE, body, JSON)).status == 200
         assert peak_bytes(process) < before + 3 * len(body)
+
+
+async def test_what_large_writes_took_is_given_back(store: ScriptedStore) -> None:
+    store.namespace("large", vector="[3072]f32")
+    body = large_write()
+    async with gateway_over(store.url) as process:
+        edge = EdgeCaller(process.addresses["http"], key=KEY)
+        assert (await edge("POST", WRITE, b'{"upsert_rows":[{"id":1}]}', JSON)).status == 200
+        before = memory_bytes(process, "VmRSS")
+        answers = await asyncio.gather(*(edge("POST", WRITE, body, JSON) for _ in range(4)))
+        assert {received.status for received in answers} == {200}
+        assert peak_bytes(process) > before + 2 * len(body)
+
+        async def is_given_back() -> bool:
+            return memory_bytes(process, "VmRSS") < before + len(body)
+
+        assert await eventually(is_given_back)
 
 
 async def test_a_large_write_arrives_whole_whatever_way_it_came(store: ScriptedStore) -> None:

@@ -75,3 +75,16 @@ async def test_a_caller_that_leaves_in_the_moment_of_its_turn_gives_it_back() ->
     with pytest.raises(asyncio.CancelledError):
         await leaving
     assert budget.held_bytes == 0
+
+
+async def test_it_is_told_what_was_held_at_most_once_nothing_is() -> None:
+    peaks: list[int] = []
+    budget = BodyBudget(100, emptied=peaks.append)
+    await budget.take(60)
+    await budget.take(30)
+    budget.give(60)
+    assert peaks == []
+    budget.give(30)
+    await budget.take(10)
+    budget.give(10)
+    assert peaks == [90, 10]

@@ -15,6 +15,7 @@ import structlog
 
 from layer_gateway.application.job_records import JobStatus
 from layer_gateway.application.refusals import status_label
+from layer_gateway.application.room_for_jobs import check_room
 from layer_gateway.application.scanning.from_snapshots import ReadSnapshots
 from layer_gateway.application.scanning.kept_scans import KeptScans, ResultPage
 from layer_gateway.application.scanning.requests import ScanRequest
@@ -29,7 +30,6 @@ from layer_kit.errors import (
     InvalidRequestError,
     LayerError,
     NotFoundError,
-    QuotaExceededError,
 )
 from layer_kit.lost_errors import report_lost
 from layer_kit.names import Namespace
@@ -42,7 +42,6 @@ RUNNING_MAX: Final = 8
 """Jobs that one gateway runs at once; others wait."""
 
 WAITING_MAX: Final = 100
-WAIT_RETRY_S: Final = 5.0
 
 
 class ScanJobs:
@@ -92,12 +91,7 @@ class ScanJobs:
                 return await self._answer(request, *found)
         if scan.source is ScanSource.CACHE:
             await self._work_scan.check_cache(request)
-        if len(self._tasks) >= RUNNING_MAX + WAITING_MAX:
-            raise QuotaExceededError(
-                "TOO_MANY_JOBS",
-                f"This gateway has {len(self._tasks)} scans to carry out; try again later.",
-                retry_after_s=WAIT_RETRY_S,
-            )
+        check_room(self._tasks, RUNNING_MAX + WAITING_MAX, "scans")
         job = await self._kept.begin(request)
         self._go(job, request)
         return job

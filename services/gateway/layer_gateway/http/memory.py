@@ -1,0 +1,47 @@
+"""Giving back to the system what large requests took.
+
+The C library keeps the memory of what was freed, in one arena for each thread that stamped rows: a
+process would show for the rest of its life what its largest write took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+from collections.abc import Callable
+from typing import Final
+
+RELEASED_FROM_BYTES: Final = 64 * 1024 * 1024
+"""Requests that held less together leave less behind than it is worth to look for."""
+
+RELEASE_DELAY_S: Final = 1.0
+"""By then whatever else hung on a request is gone as well."""
+
+
+class MemoryRelease:
+    """Has memory given back once large requests are over.
+
+    Args:
+        trim: Gives back all that is free.
+    """
+
+    def __init__(self, trim: Callable[[], object] | None = None) -> None:
+        self._trim = trim or _trim_of_the_library()
+        self._due: asyncio.TimerHandle | None = None
+
+    def emptied(self, peak_bytes: int) -> None:
+        """Notice that no body is held any more, and how much was since the last time."""
+        if peak_bytes >= RELEASED_FROM_BYTES and self._trim is not None and self._due is None:
+            self._due = asyncio.get_running_loop().call_later(RELEASE_DELAY_S, self._release)
+
+    def _release(self) -> None:
+        self._due = None
+        assert self._trim is not None
+        # In a thread, since the more there is the longer it takes.
+        asyncio.get_running_loop().run_in_executor(None, self._trim)
+
+
+def _trim_of_the_library() -> Callable[[], object] | None:
+    """Return what trims the arenas; None where the C library is not glibc."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return None if trim is None else lambda: trim(0)
