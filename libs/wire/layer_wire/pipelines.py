@@ -74,6 +74,7 @@ class MoveDocuments(msgspec.Struct):
     from_stage: Stage | None = None
     worker_id: WorkerId | None = None
     create_missing: bool | None = None
+    reason: Stage | None = None
     lease_token: LeaseToken | None = None
 
 

@@ -151,6 +151,7 @@ class PipelinesService:
             from_stage=body.from_stage or "",
             worker_id=body.worker_id or "",
             creates_missing=bool(body.create_missing),
+            reason=body.reason or "",
             lease_token=body.lease_token or 0,
         )
         found = await self._call(self._stub.MoveDocuments, request)

@@ -26,6 +26,8 @@ Response = TypeVar("Response")
 
 CALL_S_MAX: Final = 60.0
 RETRY_AFTER_S: Final = 1.0
+VECTORS: Final = "vectors"
+VECTOR_NAMES: Final = frozenset({"vector", VECTORS})
 _DISTANCES: Final = {
     Distance.COSINE: common_pb2.DISTANCE_METRIC_COSINE_DISTANCE,
     Distance.EUCLIDEAN: common_pb2.DISTANCE_METRIC_EUCLIDEAN_SQUARED,
@@ -43,8 +45,13 @@ class GatewayTargetRows:
         request = gateway_pb2.WriteRowsRequest(
             namespace=namespace, upserts=[common_pb2.Row.FromString(row) for row in rows]
         )
-        if any(_has_vector(row) for row in request.upserts):
+        if any(VECTOR_NAMES & row.attributes.keys() for row in request.upserts):
             request.distance_metric = _DISTANCES[distance]
+        if several := next((row for row in request.upserts if VECTORS in row.attributes), None):
+            # The store infers one vector of a row, and not several.
+            dimension = several.attributes[VECTORS].vector_list_value.vectors[0].dimension
+            request.schema[VECTORS].type = f"[][{dimension}]f32"
+            request.schema[VECTORS].is_vector_indexed = True
         await self._call(self.stub.WriteRows, request)
 
     async def is_indexing(self, namespace: str) -> bool:
@@ -61,10 +68,6 @@ class GatewayTargetRows:
             return await method(request, metadata=metadata, timeout=CALL_S_MAX)
         except grpc.aio.AioRpcError as error:
             raise _told(from_rpc_error(error)) from error
-
-
-def _has_vector(row: common_pb2.Row) -> bool:
-    return "vector" in row.attributes
 
 
 def _told(error: LayerError) -> LayerError:

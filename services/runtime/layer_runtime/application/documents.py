@@ -64,7 +64,7 @@ class PipelineDocuments:
                 return found
             before, payload = payload, await self._payload(pipeline, document_id)
             if payload == before:  # else it was staged anew in between
-                await self._fail_attempt(pipeline, document_id, CHUNKS_LOST, ANYWHERE)
+                await self._fail_attempts(pipeline, [document_id], CHUNKS_LOST, ANYWHERE)
                 raise NotFoundError(
                     "CHUNKS_LOST",
                     f"The object store no longer has the chunks of {document_id!r}; stage it anew.",
@@ -110,15 +110,22 @@ class PipelineDocuments:
         stage: str,
         guard: Guard,
         *,
+        reason: str = "",
         creates_missing: bool,
     ) -> int:
-        """Move documents, or create those that do not exist; return how many that were."""
+        """Move documents, or create those that do not exist; return how many that were.
+
+        Args:
+            reason: Why they failed; those that are not given up then wait for another attempt.
+        """
         pipeline = await self.registry.get(pipeline_id)
+        if reason and stage != FAILED:
+            return await self._fail_attempts(pipeline, ids, reason, guard)
         if creates_missing:
             count = await self.documents.create_missing(pipeline.number, ids, stage)
         elif stage in SETTLED:
-            reason = REPORTED if stage == FAILED else ""
-            count = len(await self.documents.settle(pipeline.number, ids, stage, reason, guard))
+            why = reason or REPORTED if stage == FAILED else ""
+            count = len(await self.documents.settle(pipeline.number, ids, stage, why, guard))
         else:
             count = await self.documents.move(pipeline.number, ids, stage, guard)
         before = "none" if creates_missing else guard.stage or "unknown"
@@ -148,7 +155,7 @@ class PipelineDocuments:
         try:
             await self.rows.write(pipeline.target_namespace, pipeline.distance, rows)
         except InvalidRequestError:
-            await self._fail_attempt(pipeline, document_id, WRITE_REFUSED, guard)
+            await self._fail_attempts(pipeline, [document_id], WRITE_REFUSED, guard)
             raise
         stayed_s = await self.documents.settle(pipeline.number, [document_id], INDEXED, "", guard)
         if not stayed_s and lease is not None:
@@ -167,11 +174,13 @@ class PipelineDocuments:
             raise document_not_found(document_id)
         return payload
 
-    async def _fail_attempt(
-        self, pipeline: Pipeline, document_id: str, reason: str, guard: Guard
-    ) -> None:
-        if await self.documents.fail_attempt(pipeline.number, document_id, reason, guard):
-            self.transitions.moved(pipeline, "unknown", FAILED, 1)
+    async def _fail_attempts(
+        self, pipeline: Pipeline, ids: Sequence[str], reason: str, guard: Guard
+    ) -> int:
+        fates = await self.documents.fail_attempts(pipeline.number, ids, reason, guard)
+        if given_up_count := sum(fates):
+            self.transitions.moved(pipeline, "unknown", FAILED, given_up_count)
+        return len(fates)
 
 
 def _lease_lost(document_id: str) -> ConflictError:

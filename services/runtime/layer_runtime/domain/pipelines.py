@@ -167,6 +167,22 @@ def parse_claimed_stage(text: str, field_name: str) -> str:
     return parse_stage(text, field_name)
 
 
+def parse_reason(text: str, stage: str, *, creates_missing: bool) -> str:
+    """Check why documents failed; empty when they did not.
+
+    Raises:
+        InvalidRequestError: ``REASON_INVALID``.
+    """
+    if text and (_STAGE.fullmatch(text) is None or stage == INDEXED or creates_missing):
+        raise InvalidRequestError(
+            "REASON_INVALID",
+            f"reason {text[:64]!r} is not 1 to 64 characters of [A-Za-z0-9-_.], or stands beside "
+            f"create_missing or the stage {INDEXED!r}.",
+            field="reason",
+        )
+    return text
+
+
 def parse_document_id(text: str) -> str:
     """Check the id of a document: 1 to 512 bytes without control characters.
 

@@ -88,8 +88,12 @@ class Documents(Protocol):
         """Settle documents; return for how long each had been in its stage."""
         ...
 
-    async def fail_attempt(self, number: int, document_id: str, reason: str, guard: Guard) -> bool:
-        """Let a document wait and be tried again, or give it up; tell whether it was given up."""
+    async def fail_attempts(
+        self, number: int, ids: Sequence[str], reason: str, guard: Guard
+    ) -> Sequence[bool]:
+        """Let documents wait and be tried again, or give them up; tell of each that failed
+        whether it was given up.
+        """
         ...
 
     async def expire(self, number: int) -> int:

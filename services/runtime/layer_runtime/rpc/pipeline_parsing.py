@@ -167,7 +167,7 @@ def _row(vector: runtime_pb2.ChunkVector, where: str) -> bytes:
             row.attributes["vector"].vector_value.CopyFrom(vector.vector)
         case "vectors":
             _check_vectors(vector.vectors.vectors, f"{where}.vectors")
-            row.attributes["vector"].vector_list_value.CopyFrom(vector.vectors)
+            row.attributes["vectors"].vector_list_value.CopyFrom(vector.vectors)
         case None:
             pass
     return row.SerializeToString()

@@ -20,6 +20,7 @@ from layer_runtime.domain.pipelines import (
     parse_claimed_stage,
     parse_document_id,
     parse_document_ids,
+    parse_reason,
     parse_stage,
 )
 from layer_runtime.rpc.pipeline_parsing import (
@@ -166,6 +167,9 @@ class PipelineServicer(runtime_pb2_grpc.PipelineServiceServicer):
             parse_document_ids(request.document_ids),
             parse_stage(request.stage, "stage"),
             guard,
+            reason=parse_reason(
+                request.reason, request.stage, creates_missing=request.creates_missing
+            ),
             creates_missing=request.creates_missing,
         )
         return runtime_pb2.MoveDocumentsResponse(updated_count=count)

@@ -111,7 +111,9 @@ class Documents(RuleBasedStateMachine):
     def fail_attempt(self, worker: str, document: str, is_late: bool) -> None:  # noqa: FBT001
         lease = self._lease(worker, is_late=is_late)
         guard = Guard(worker=worker, lease=lease)
-        is_given_up = self.run(self.queue.fail_attempt(self.number, document, "broken", guard))
+        is_given_up = any(
+            self.run(self.queue.fail_attempts(self.number, [document], "broken", guard))
+        )
         if not self._holds(document, worker, lease):
             assert not is_given_up
             return

@@ -119,7 +119,7 @@ async def test_a_lease_that_ran_out_frees_its_document_for_another(
     assert not await queue.heartbeat(PIPELINE, ["a"], held_by_late)
     assert not await queue.move(PIPELINE, ["a"], PENDING, held_by_late)
     assert not await queue.settle(PIPELINE, ["a"], INDEXED, "", Guard(lease=late.lease))
-    assert not await queue.fail_attempt(PIPELINE, "a", "broken", Guard(lease=late.lease))
+    assert not await queue.fail_attempts(PIPELINE, ["a"], "broken", Guard(lease=late.lease))
     assert await queue.settle(PIPELINE, ["a"], INDEXED, "", Guard(lease=quick.lease))
 
 
@@ -173,13 +173,13 @@ async def test_a_failed_attempt_waits_longer_each_time_and_is_then_given_up(
     wait = "SELECT extract(epoch FROM due_at - now())::float8 FROM layer.document_queue"
     for longest_s in (60, 120):
         await claim(queue)
-        assert not await queue.fail_attempt(PIPELINE, "a", "broken", ANY)
+        assert await queue.fail_attempts(PIPELINE, ["a"], "broken", ANY) == [False]
         assert longest_s * 0.49 < await database.fetchval("test", wait) <= longest_s
         assert not (await claim(queue)).document_ids
         await run_out(database)
     await claim(queue)
 
-    assert await queue.fail_attempt(PIPELINE, "a", "broken", ANY)
+    assert await queue.fail_attempts(PIPELINE, ["a"], "broken", ANY) == [True]
     counted = await figures(queue)
     assert counted.stage_counts == {FAILED: 1}
     assert counted.failed_reason_counts == {"broken": 1}

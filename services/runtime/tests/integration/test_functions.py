@@ -120,6 +120,25 @@ async def test_an_embedding_replaces_the_vector_and_keeps_the_rest(
     assert row[marker(tag)] == "v1"
 
 
+async def test_several_vectors_replace_those_of_a_row(layer: FunctionSystem, tag: str) -> None:
+    name = f"late-{secrets.token_hex(4)}"
+    await layer.write(
+        name,
+        upsert_rows=[{"id": "a", "vectors": [[1.0, 0.0]], "kind": "saw"}],
+        distance_metric="cosine_distance",
+        schema={"vectors": {"type": "[][2]f32", "ann": True}},
+    )
+    await layer.put(tag, target_namespaces=[name], inputs=["kind", "vectors"])
+    await layer.discover(tag)
+    (item,) = await layer.claim(tag)
+    assert item["input"] == {"kind": "saw", "vectors": [[1.0, 0.0]]}
+    assert await layer.complete(tag, [{**item, "vectors": [[0.0, 1.0], [-1.0, 0.0]]}]) == 1
+    query = {"rank_by": ["vectors", "ANN", [[0.0, 1.0]]], "top_k": 1}
+    found = await layer.call("POST", f"/v2/namespaces/{name}/query", query)
+    assert found["rows"][0]["$dist"] == 0.0
+    assert (await layer.row(name, "a"))["kind"] == "saw"
+
+
 async def test_inputs_have_the_id_the_vector_and_null_for_what_a_row_lacks(
     layer: FunctionSystem, tools: str, tag: str
 ) -> None:

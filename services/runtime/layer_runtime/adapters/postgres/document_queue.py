@@ -155,15 +155,17 @@ class PostgresDocuments:
                 stayed_s += [0.0] * (len(again) - len(rows) if guard.stage is None else len(again))
         return stayed_s
 
-    async def fail_attempt(self, number: int, document_id: str, reason: str, guard: Guard) -> bool:
+    async def fail_attempts(
+        self, number: int, ids: Sequence[str], reason: str, guard: Guard
+    ) -> Sequence[bool]:
         rows = await self._database.fetch(
             "fail_document_attempt",
             SQL["fail"],
-            *(number, [document_id], [reason], [False]),
+            *(number, list(ids), [reason] * len(ids), [False] * len(ids)),
             *(guard.stage, guard.worker, guard.lease),
             *(self._attempts_max, self._backoff_s_initial, BACKOFF_S_MAX),
         )
-        return any(row["is_failed"] for row in rows)
+        return [row["is_failed"] for row in rows]
 
     async def expire(self, number: int) -> int:
         rows = await self._database.fetch(
