@@ -16,6 +16,7 @@ import structlog
 from layer.cache.v1 import cache_pb2_grpc
 from layer.history.v1 import history_pb2, history_pb2_grpc
 from layer_history.adapters.cache_mirror import CacheMirror
+from layer_history.adapters.damaged_files import DamagedFiles
 from layer_history.adapters.directory import DataDirectory
 from layer_history.adapters.local_disk import LocalDisk
 from layer_history.adapters.no_mirror import NoMirror
@@ -99,6 +100,7 @@ class _Parts:
     retention: Retention
     listing: Listing
     policies: Policies
+    damaged: DamagedFiles
     metrics: HistoryMetrics
 
     async def learn(self) -> None:
@@ -118,6 +120,7 @@ class _Parts:
             self.metrics.count_merged(await self.compaction.compact(stream, day))
 
     async def maintain(self) -> None:
+        await asyncio.to_thread(self.damaged.expire)
         self.metrics.count_merged(await self.retention.keep_up())
 
     async def leave(self, grace_s: float) -> None:
@@ -135,7 +138,12 @@ def _build(settings: HistorySettings, frame: ServiceFrame) -> _Parts:
     directory = DataDirectory(settings.data_directory)
     frame.resources.callback(directory.close)
     objects = _open_objects(settings, frame)
-    disk = LocalDisk(directory, now_ns=time.time_ns, count_damage=metrics.count_damage)
+    damaged = DamagedFiles(
+        directory.damaged, now_ns=time.time_ns, kept_s=settings.damaged_retention_s
+    )
+    disk = LocalDisk(
+        directory, damaged=damaged, now_ns=time.time_ns, count_damage=metrics.count_damage
+    )
     frame.resources.callback(disk.close)
     recent = Recent()
     mirror = _open_mirror(settings, frame, metrics, directory.replica)
@@ -199,6 +207,7 @@ def _build(settings: HistorySettings, frame: ServiceFrame) -> _Parts:
             now_ns=time.time_ns,
         ),
         policies=policies,
+        damaged=damaged,
         metrics=metrics,
     )
 

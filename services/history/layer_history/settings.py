@@ -41,6 +41,13 @@ class HistorySettings(ObjectStoreSettings, ServiceSettings):
         description="Bytes that may wait in the data directory while the object store is away; "
         "then events are refused.",
     )
+    damaged_retention_s: int = Field(
+        7 * 86_400,
+        ge=0,
+        le=RETENTION_S_MAX,
+        description="Seconds that damaged files are kept in the data directory for whoever wants "
+        "to look at them.",
+    )
     flush_interval_s: float = Field(
         5.0,
         gt=0,

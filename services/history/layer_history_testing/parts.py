@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from layer_history.adapters.damaged_files import DamagedFiles
 from layer_history.adapters.directory import DataDirectory
 from layer_history.adapters.local_disk import LocalDisk
 from layer_history.adapters.no_mirror import NoMirror
@@ -36,6 +37,7 @@ from layer_objects import ObjectStore, open_object_store
 BOOKS: Final = Stream(Kind.QUERY, Namespace("books"))
 CLICKS: Final = Stream(Kind.CLICK, Namespace("books"))
 NOW_NS: Final = 1_780_000_000_000_000_000
+DAMAGED_KEPT_S = 3600
 DISK_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
@@ -102,7 +104,10 @@ async def running_parts(
 
     directory = DataDirectory(data)
     numbers = itertools.count(now_ns)
-    disk = LocalDisk(directory, now_ns=lambda: next(numbers), count_damage=count_damage)
+    damaged = DamagedFiles(directory.damaged, now_ns=lambda: now_ns, kept_s=DAMAGED_KEPT_S)
+    disk = LocalDisk(
+        directory, damaged=damaged, now_ns=lambda: next(numbers), count_damage=count_damage
+    )
     objects = objects or open_object_store(store.as_uri())
     recent = Recent()
     sealing = Sealing(disk=disk, recent=recent, replica=directory.replica)

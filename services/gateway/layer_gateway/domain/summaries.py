@@ -55,7 +55,7 @@ def summarise(fields: RawObject, echo: Mapping[str, object], count: CountCompone
     if "queries" in fields:
         legs = _legs.decode(fields["queries"])
         summary["leg_count"] = len(legs)
-        summary["queries"] = [_of_query(leg, _OF_LEGS, count) for leg in legs[:LEGS_MAX]]
+        summary["queries"] = [_of_leg(leg, count) for leg in legs[:LEGS_MAX]]
     else:
         summary.setdefault("top_k", TOP_K_DEFAULT)
     encoded = encode(summary)
@@ -83,6 +83,16 @@ def _of_query(
     if "rank_by" in fields and not is_null(Raw(fields["rank_by"])):
         found |= _of_ranking(bytes(fields["rank_by"]), count)
     return found
+
+
+def _of_leg(leg: Mapping[str, msgspec.Raw], count: CountComponents) -> dict[str, object]:
+    found = _of_query(leg, _OF_LEGS, count)
+    limit = leg.get("limit")
+    if "aggregate_by" in leg or "top_k" in found:
+        return found
+    if limit is None:
+        return found | {"top_k": TOP_K_DEFAULT}
+    return found | {"top_k": limit} if bytes(limit).isdigit() else found
 
 
 def _of_ranking(rank_by: bytes, count: CountComponents) -> dict[str, object]:

@@ -70,9 +70,18 @@ def test_a_multi_query_keeps_each_leg() -> None:
         "leg_count": 2,
         "queries": [
             {"vector_len": 2, "top_k": 1},
-            {"rank_by": ["n", "asc"], "filters": ["n", "Gt", 1]},
+            {"rank_by": ["n", "asc"], "filters": ["n", "Gt", 1], "top_k": 10},
         ],
     }
+
+
+def test_a_leg_says_how_many_rows_it_was_asked_for() -> None:
+    legs = [
+        {"vector": [1], "limit": 5},
+        {"aggregate_by": {"n": ["Count"]}},
+        {"limit": {"total": 5}},
+    ]
+    assert summary(queries=legs)["queries"] == [{"vector_len": 1, "top_k": 5}, {}, {}]
 
 
 def test_a_summary_that_is_too_large_keeps_what_is_small() -> None:

@@ -8,7 +8,6 @@ may have dropped the pages that it could not write.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import structlog
 
 from layer_history.adapters.bundle_files import SUFFIX as BUNDLE_SUFFIX
 from layer_history.adapters.bundle_files import DamagedError, read_bundle, write_bundle
+from layer_history.adapters.damaged_files import DamagedFiles
 from layer_history.adapters.directory import DataDirectory
 from layer_history.adapters.log_files import LogFile, LogReader
 from layer_history.domain.blocks import Segment
@@ -44,10 +44,12 @@ class LocalDisk:
         self,
         directory: DataDirectory,
         *,
+        damaged: DamagedFiles,
         now_ns: Callable[[], int],
         count_damage: Callable[[Damage], None],
     ) -> None:
         self._directory = directory
+        self._damaged = damaged
         self._now_ns = now_ns
         self._count_damage = count_damage
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="log")
@@ -171,12 +173,10 @@ class LocalDisk:
             yield bundle
 
     def _put_aside(self, path: Path, damage: Damage, count: int = 1) -> None:
-        """Keep a damaged file for whoever wants to look at it, out of the way."""
         log.error("file_damaged", kind=damage, file=path.name, count=count)
         for _ in range(count):
             self._count_damage(damage)
-        with contextlib.suppress(OSError):
-            path.rename(self._directory.damaged / path.name)
+        self._damaged.add(path)
 
     def _log_path(self, number: str) -> Path:
         return self._directory.logs / f"{number}{LOG_SUFFIX}"

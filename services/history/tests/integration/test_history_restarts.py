@@ -109,6 +109,20 @@ async def test_what_has_expired_is_not_read_and_then_removed(start: Any, tmp_pat
         assert await history.clicks() == [(MOMENT_NS, "a")]
 
 
+async def test_damaged_files_do_not_stay_for_ever(start: Any, data: Path) -> None:
+    folder = data / "damaged"
+    folder.mkdir(parents=True)
+    (folder / "old.log").write_bytes(b"what somebody typed")
+    async with start(
+        LAYER_HISTORY_MAINTENANCE_INTERVAL_S="0.1", LAYER_HISTORY_DAMAGED_RETENTION_S="0"
+    ):
+
+        async def is_removed() -> bool:
+            return not any(folder.iterdir())
+
+        await eventually(is_removed)
+
+
 async def test_a_deleted_namespace_has_no_history_left(start: Any, tmp_path: Path) -> None:
     async with start() as (history, process):
         await history.append(query(), click(), query(namespace="other"))

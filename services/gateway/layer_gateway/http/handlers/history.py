@@ -121,11 +121,11 @@ def _moment(given: Mapping[str, str], name: str, *, ends_ns: int = 0) -> int | N
     Args:
         ends_ns: Added to what is no finer than a millisecond, as timestamps of entries are.
     """
-    text = given.get(name, "").replace(" ", "+").upper()
+    text = given.get(name, "").replace(" ", "+")
     if not text:
         return None
     what = "a moment as in RFC 3339, 2026-05-28T20:26:40Z"
-    if (found := _MOMENT.fullmatch(text)) is None:
+    if (found := _MOMENT.fullmatch(text.upper())) is None:
         raise parameter_invalid(name, text, what)
     try:
         seconds = int(datetime.fromisoformat(found[1] + found[3]).timestamp())

@@ -31,20 +31,20 @@ _LAST_LABEL: Final = "z" * 128
 """After every other label of the same moment."""
 
 
-class _JobBody(msgspec.Struct, forbid_unknown_fields=True):
+class _JobBody(msgspec.Struct):
     field: str
     source: Literal["auto", "stored", "snapshot", "cache", "origin"] | None = "auto"
     filters: Any = None
     page_size: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = 1000
 
 
-class _PolicyBody(msgspec.Struct, forbid_unknown_fields=True):
+class _PolicyBody(msgspec.Struct):
     facetFields: list[str] | None = None  # noqa: N815 -- the contract's name
     interval: str | None = None
     retention: str | None = None
 
 
-class _CheckpointBody(msgspec.Struct, forbid_unknown_fields=True):
+class _CheckpointBody(msgspec.Struct):
     label: str
 
 
