@@ -144,7 +144,8 @@ class Facts:
 
     def _ask_once(self, namespace: Namespace, caller: Caller) -> asyncio.Task[NamespaceFacts]:
         asking = self._asking.get(namespace)
-        if asking is None:
+        # One that is done was asked before this call, even if that has not been noted yet.
+        if asking is None or asking.done():
             asking = asyncio.create_task(self._ask(namespace, caller))
             self._asking[namespace] = asking
             asked_s = self._monotonic()

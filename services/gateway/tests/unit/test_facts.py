@@ -104,6 +104,26 @@ async def test_an_absence_asked_for_earlier_is_no_answer_to_a_later_call() -> No
     assert store.questions_count == 2
 
 
+async def test_nor_is_one_whose_answer_has_come_in_the_same_moment() -> None:
+    """What ends a question is told to others only in a later turn of the loop."""
+    store = ScriptedStore(schema_bodies=[None, NUMBERED])
+    facts = facts_over(store)
+    earlier = asyncio.create_task(facts.get(BOOKS, Caller()))
+    await asyncio.sleep(0)  # to ask
+    await asyncio.sleep(0)  # and to wait for the answer
+
+    async def next_in_turn() -> bool:
+        await store.is_open.wait()
+        return (await facts.get(BOOKS, Caller())).exists
+
+    later = asyncio.create_task(next_in_turn())
+    await asyncio.sleep(0)
+    store.is_open.set()
+
+    assert await later
+    assert not (await earlier).exists
+
+
 async def test_a_text_that_cannot_be_an_id_is_looked_at_again_with_fresh_facts() -> None:
     """Another gateway has made the namespace anew, with strings for ids instead of numbers."""
     store = ScriptedStore(schema_bodies=[NUMBERED, NAMED])
