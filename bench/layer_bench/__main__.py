@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 import uvloop
-from rich.console import Console
 
 from layer_bench import fetches, in_process, neighbours, proxies, searches
 from layer_bench.peers import PROXY_CORE, Peer, gateway, nginx, nginx_binary, starlette
+from layer_bench.printing import say, show
 from layer_bench.scenarios import scenarios
 from layer_testing.processes import running
 
@@ -23,7 +23,6 @@ MISSING_NGINX: Final = (
 
 async def run(round_count: int, count: int, only: str) -> None:
     """Start the peers, take turns, print the tables whose lines hold ``only``."""
-    console = Console(width=None if os.isatty(1) else 200)
     async with AsyncExitStack() as stack:
         stub = await stack.enter_async_context(running("layer_bench.stub"))
         upstream = stub.addresses["http"]
@@ -31,7 +30,7 @@ async def run(round_count: int, count: int, only: str) -> None:
         ours = await stack.enter_async_context(gateway(upstream, with_cache=True))
         peers = [ours, await stack.enter_async_context(starlette(upstream))]
         if nginx_binary() is None:
-            console.print(MISSING_NGINX)
+            say(MISSING_NGINX)
         else:
             peers.append(await stack.enter_async_context(nginx(upstream, _free_port())))
         table = proxies.new_table()
@@ -42,16 +41,16 @@ async def run(round_count: int, count: int, only: str) -> None:
                 ):
                     table.add_row(*cells)
         if table.row_count:
-            console.print(table)
+            show(table)
         direct = Peer(name="upstream", address=upstream, pids=(stub.pid,))
         if only in fetches.TITLE:
-            console.print(await fetches.measured(ours, direct, round_count))
+            show(await fetches.measured(ours, direct, round_count))
         if only in searches.TITLE:
-            console.print(await searches.measured(ours, round_count))
+            show(await searches.measured(ours, round_count))
         if only in neighbours.TITLE:
-            console.print(await neighbours.measured(ours, round_count))
+            show(await neighbours.measured(ours, round_count))
     if only in in_process.TITLE:
-        console.print(in_process.measured(round_count))
+        show(in_process.measured(round_count))
 
 
 def _keep_off(core: int, pid: int) -> None:

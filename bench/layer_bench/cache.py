@@ -20,7 +20,6 @@ from typing import Any, Final
 
 import grpc.aio
 import uvloop
-from rich.console import Console
 from rich.table import Table
 from rocksdict import AccessType, Options, Rdict
 
@@ -28,6 +27,7 @@ from layer.cache.v1 import cache_pb2
 from layer.cache.v1.cache_pb2_grpc import CacheServiceStub
 from layer_bench.echo import METHOD
 from layer_bench.load import cpu_ns
+from layer_bench.printing import show
 from layer_cache.adapters.embedded import EmbeddedStore
 from layer_gateway.adapters.lookup_stream import LookupStream
 from layer_kit.clock import epoch_milliseconds
@@ -287,7 +287,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=2000, help="calls a round")
     options = parser.parse_args()
-    Console().print(table(uvloop.run(measured(options.rounds, options.count))))
+    show(table(uvloop.run(measured(options.rounds, options.count))))
 
 
 if __name__ == "__main__":

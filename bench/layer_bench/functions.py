@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Final
 
 import grpc.aio
-from rich.console import Console
 from rich.table import Table
 
 from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from layer_bench.printing import show
 from layer_testing.function_system import FunctionSystem, function_system
 from layer_testing.gateway_calls import KEY, string_id
 from layer_testing.postgres import postgres_server
@@ -141,8 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS_DEFAULT, help="rows of the namespace")
     options = parser.parse_args()
-    console = Console(width=120)
-    console.print(shown(asyncio.run(run(options.rows)), options.rows))
+    show(shown(asyncio.run(run(options.rows)), options.rows))
 
 
 if __name__ == "__main__":

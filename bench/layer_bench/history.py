@@ -22,11 +22,11 @@ from typing import Any, Final
 import msgspec
 from isal import isal_zlib
 from prometheus_client import CollectorRegistry
-from rich.console import Console
 from rich.table import Table
 
 from layer.history.v1 import history_pb2, history_pb2_grpc
 from layer_bench.load import cpu_ns
+from layer_bench.printing import show
 from layer_bench.vectorstore import Figure
 from layer_gateway.adapters.history_events import Rendering
 from layer_gateway.adapters.history_queue import HistoryQueue
@@ -312,7 +312,7 @@ def main() -> None:
     table = Table("history", "measured", "", "goal")
     for figure in asyncio.run(_run(parser.parse_args().events)):
         table.add_row(figure.name, f"{figure.value:,.2f}", figure.unit, figure.goal)
-    Console().print(table)
+    show(table)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,10 @@ from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.domain.types import QueueExecutionMode
 from procrastinate.types import JSONDict
 from prometheus_client import CollectorRegistry
-from rich.console import Console
 from rich.table import Table
 
 from layer_bench.load import cpu_ns
+from layer_bench.printing import show
 from layer_bench.vectorstore import Figure
 from layer_runtime.adapters.postgres.database import Database, Limits, open_database
 from layer_runtime.adapters.postgres.document_queue import PostgresDocuments
@@ -294,7 +294,7 @@ def main() -> None:
     table = Table("queue", "measured", "", "goal")
     for figure in asyncio.run(_run(options)):
         table.add_row(figure.name, f"{figure.value:,.2f}", figure.unit, figure.goal)
-    Console().print(table)
+    show(table)
 
 
 if __name__ == "__main__":

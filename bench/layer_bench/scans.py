@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvloop
-from rich.console import Console
 from rich.table import Table
 
 from layer.cache.v1 import cache_pb2
 from layer.cache.v1.cache_pb2_grpc import CacheServiceStub
+from layer_bench.printing import show
 from layer_kit.rpc.client import open_channel
 from layer_objects import open_object_store
 from layer_testing.gateway_calls import KEY, embedded_store, gateway_over
@@ -315,7 +315,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows in the cache")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    Console().print(table(uvloop.run(measured(options.rows, options.rounds))))
+    show(table(uvloop.run(measured(options.rows, options.rounds))))
 
 
 if __name__ == "__main__":

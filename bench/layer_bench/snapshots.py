@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from layer.snapshots.v1 import snapshots_pb2, snapshots_pb2_grpc
 from layer_bench.load import cpu_ns
+from layer_bench.printing import show
 from layer_bench.vectorstore import Figure
 from layer_kit.errors import NotFoundError
 from layer_kit.rpc.client import invoke, open_channel
@@ -206,7 +206,7 @@ async def main(rows_count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="layer-bench-") as directory:
         for figure in await measured(Path(directory), rows_count):
             table.add_row(figure.name, f"{figure.value:.3g} {figure.unit}", figure.goal)
-    Console().print(table)
+    show(table)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ import aiohttp
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
+from layer_bench.printing import show
 from layer_testing.processes import ServiceProcess, running
 
 ROWS_COUNT: Final = 300_000
@@ -187,7 +187,7 @@ def main() -> None:
     for item in measured.comparisons:
         times_ms = (item.exact_p50_ms, item.building_p50_ms, item.indexed_p50_ms)
         table.add_row(item.name, *(f"{each:.2f} ms" for each in times_ms), f"{item.recall:.3f}")
-    Console().print(table)
+    show(table)
     rows_per_s = ROWS_COUNT / measured.build_s
     print(
         f"built in {measured.build_s:.0f} s ({rows_per_s:,.0f} rows/s), "

@@ -18,10 +18,10 @@ import aiohttp
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from layer_bench.load import cpu_ns
+from layer_bench.printing import show
 from layer_testing.processes import ServiceProcess, running
 
 ROWS_COUNT: Final = 100_000
@@ -222,7 +222,7 @@ def main() -> None:
     for figure in asyncio.run(run()):
         cpu = "" if figure.cpu is None else f"{figure.cpu:,.2f}"
         table.add_row(figure.name, f"{figure.value:,.2f}", figure.unit, figure.goal, cpu)
-    Console().print(table)
+    show(table)
 
 
 if __name__ == "__main__":
