@@ -30,6 +30,7 @@ from layer_runtime.settings import RuntimeSettings
 
 PUSH_INTERVAL_S: Final = 0.5
 FIGURES_INTERVAL_S: Final = 10.0
+PURGE_INTERVAL_S: Final = 5.0
 
 
 class Databases(Protocol):
@@ -85,9 +86,14 @@ def open_functions(
     async def look() -> None:
         metrics.show(await registry.figures_by_id())
 
+    async def purge() -> None:
+        while await functions.purge():
+            pass
+
     frame.loops.every(settings.sweep_look_interval_s, sweep.due, name="function_sweeps")
     frame.loops.every(PUSH_INTERVAL_S, pushes.turn, name="function_pushes")
     frame.loops.every(FIGURES_INTERVAL_S, look, name="function_figures")
+    frame.loops.every(PURGE_INTERVAL_S, purge, name="function_purges")
     return FunctionServicer(
         registry=registry,
         claim_items=claim_items,

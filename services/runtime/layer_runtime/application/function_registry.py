@@ -104,8 +104,8 @@ class FunctionRegistry:
         return await self.items.failed(function.number, after=after, limit=limit)
 
     async def figures_by_id(self) -> Mapping[FunctionId, QueueFigures]:
-        """Count the items of every function, and forget what no rate needs any more."""
-        await self.items.forget_completions(older_than_s=COMPLETIONS_KEPT_S)
+        """Count the items of every function, and sum up what was noted."""
+        await self.items.fold(older_than_s=COMPLETIONS_KEPT_S)
         counted = await self.items.all_figures(window_s=RATE_WINDOW_S)
         functions = await self.functions.all()
         return {one.id: counted.get(one.number, QueueFigures()) for one in functions}

@@ -105,10 +105,11 @@ class PipelineRegistry:
         numbers: set[int] = set()
         after = ""
         while page := await self.pipelines.page(after=after, limit=ALL_PAGE_SIZE):
-            for pipeline in page:
-                numbers.add(pipeline.number)
-                figures[pipeline.id] = await self.documents.figures(pipeline.number)
-                await self.documents.fold(pipeline.number)
+            numbers_of_page = [pipeline.number for pipeline in page]
+            await self.documents.fold(numbers_of_page)
+            counted = await self.documents.figures(numbers_of_page)
+            figures |= {pipeline.id: counted[pipeline.number] for pipeline in page}
+            numbers.update(numbers_of_page)
             after = page[-1].id
         self.transitions.show(figures)
         for number in self._statuses.keys() - numbers:
@@ -124,7 +125,7 @@ class PipelineRegistry:
             after = page[-1].id
 
     async def _count(self, pipeline: Pipeline) -> PipelineStatus:
-        figures = await self.documents.figures(pipeline.number)
+        figures = (await self.documents.figures([pipeline.number]))[pipeline.number]
         state = WorkState.IDLE
         if figures.open_count:
             state = WorkState.PENDING

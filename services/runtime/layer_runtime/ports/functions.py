@@ -196,15 +196,15 @@ class ItemQueue(Protocol):
         ...
 
     async def figures(self, number: int, *, window_s: int) -> QueueFigures:
-        """Count items."""
+        """Count items, in a time that does not depend on how many wait."""
         ...
 
     async def all_figures(self, *, window_s: int) -> Mapping[int, QueueFigures]:
         """Count the items of every function that has any."""
         ...
 
-    async def forget_completions(self, *, older_than_s: int) -> None:
-        """Remove what no rate needs any more."""
+    async def fold(self, *, older_than_s: int) -> None:
+        """Sum up what was noted, and remove what no rate needs any more."""
         ...
 
 

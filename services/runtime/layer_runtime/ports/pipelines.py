@@ -104,10 +104,12 @@ class Documents(Protocol):
         """Return the documents that were given up, by id."""
         ...
 
-    async def figures(self, number: int) -> Figures: ...
+    async def figures(self, numbers: Sequence[int]) -> Mapping[int, Figures]:
+        """Count the documents of pipelines, in a time that does not depend on how many wait."""
+        ...
 
-    async def fold(self, number: int) -> None:
-        """Sum up what no rate needs any more."""
+    async def fold(self, numbers: Sequence[int]) -> None:
+        """Sum up what was noted of pipelines, which keeps :meth:`figures` short."""
         ...
 
 

@@ -167,13 +167,13 @@ class Documents(RuleBasedStateMachine):
 
     @rule()
     def fold(self) -> None:
-        self.run(self.queue.fold(self.number))
+        self.run(self.queue.fold([self.number]))
 
     @invariant()
     def every_document_is_where_it_must_be_and_counted_once(self) -> None:
         if not self.number:
             return
-        figures = self.run(self.queue.figures(self.number))
+        figures = self.run(self.queue.figures([self.number]))[self.number]
         assert figures.stage_counts == Counter(self.stage.values())
         assert figures.leased_count == len(self.holder)
 

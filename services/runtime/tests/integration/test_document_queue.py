@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from layer_runtime.adapters.postgres.database import Database, Limits, open_database
+from layer_runtime.adapters.postgres.database import Database
 from layer_runtime.adapters.postgres.document_queue import PostgresDocuments
-from layer_runtime.adapters.postgres.metrics import DatabaseMetrics
-from layer_runtime.adapters.postgres.migrations import migrate
 from layer_runtime.domain.pipelines import FAILED, INDEXED, PENDING, Claimed, Figures, Guard
 
-LIMITS = Limits(connections_max=8, statement_timeout_s=10, idle_in_transaction_ms=5000)
 PIPELINE = 1
 IDS = [f"doc-{number:02}" for number in range(10)]
 ANY = Guard()
 EMBEDDING = "embedding"
 BODY = b"a staging"
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    metrics = DatabaseMetrics(CollectorRegistry())
-    async with open_database(database_url, LIMITS, metrics=metrics, pool_name="test") as database:
-        await migrate(database)
-        yield database
 
 
 @pytest.fixture
@@ -62,7 +49,7 @@ async def run_out(database: Database) -> None:
 
 
 async def figures(queue: PostgresDocuments) -> Figures:
-    return await queue.figures(PIPELINE)
+    return (await queue.figures([PIPELINE]))[PIPELINE]
 
 
 async def test_the_oldest_are_claimed_first_and_each_once(queue: PostgresDocuments) -> None:
@@ -235,6 +222,32 @@ async def test_failed_documents_can_be_claimed_from_where_they_are(
     assert (await figures(queue)).stage_counts == {"repair": 2}
 
 
+async def test_callers_that_create_the_same_documents_at_once_create_each_once(
+    queue: PostgresDocuments,
+) -> None:
+    ids = [f"doc-{number:04}" for number in range(600)]
+    calls = (
+        queue.create_missing(PIPELINE, ids[at : at + 300], PENDING) for at in range(0, 301, 50)
+    )
+
+    created = await asyncio.gather(*calls)
+
+    assert sum(created) == len(ids)
+    assert (await figures(queue)).stage_counts == {PENDING: len(ids)}
+
+
+async def test_counts_do_not_read_the_queue(queue: PostgresDocuments, database: Database) -> None:
+    await queue.create_missing(PIPELINE, IDS, PENDING)
+    await claim(queue, limit=4)
+    async with database.transaction("test") as connection:
+        # Nobody else can read it now.
+        await connection.execute("LOCK TABLE layer.document_queue IN ACCESS EXCLUSIVE MODE")
+        counted = await figures(queue)
+
+    assert counted.stage_counts == {PENDING: 6, EMBEDDING: 4}
+    assert counted.leased_count == 4
+
+
 async def test_folding_changes_no_figure(queue: PostgresDocuments, database: Database) -> None:
     await queue.create_missing(PIPELINE, IDS, PENDING)
     for one in IDS:
@@ -242,9 +255,22 @@ async def test_folding_changes_no_figure(queue: PostgresDocuments, database: Dat
     before = await figures(queue)
     assert before.indexed_recently == len(IDS)
     await database.fetch("test", "UPDATE layer.document_counts SET at = at - interval '1 hour'")
-    await queue.fold(PIPELINE)
+    await queue.fold([PIPELINE])
 
     after = await figures(queue)
     assert after.stage_counts == before.stage_counts
     assert after.indexed_recently == 0
     assert await database.fetchval("test", "SELECT count(*) FROM layer.document_counts") == 1
+    assert await database.fetchval("test", "SELECT count(*) FROM layer.document_queue_counts") == 0
+
+
+async def test_folding_keeps_what_the_rate_needs(
+    queue: PostgresDocuments, database: Database
+) -> None:
+    await queue.create_missing(PIPELINE, IDS, PENDING)
+    for one in IDS:
+        await queue.settle(PIPELINE, [one], INDEXED, "", ANY)
+    await queue.fold([PIPELINE])
+    rows = await database.fetchval("test", "SELECT count(*) FROM layer.document_counts")
+    assert rows < len(IDS)
+    assert (await figures(queue)).indexed_recently == len(IDS)

@@ -10,19 +10,16 @@ import asyncio
 import os
 import random
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from layer_kit.errors import UnavailableError
-from layer_runtime.adapters.postgres.database import Database, Limits, open_database
+from layer_runtime.adapters.postgres.database import Database
 from layer_runtime.adapters.postgres.function_store import PostgresFunctions
 from layer_runtime.adapters.postgres.item_queue import PostgresItems
-from layer_runtime.adapters.postgres.metrics import DatabaseMetrics
-from layer_runtime.adapters.postgres.migrations import migrate
 from layer_runtime.application import retrying
 from layer_runtime.application.claiming import ClaimItems
 from layer_runtime.application.completing import CompleteItems
@@ -42,6 +39,10 @@ FOUND_SEEDS = (144482164,)
 ROWS = 24
 STEPS = 250
 ATTEMPTS = 3
+COUNTED = """
+SELECT count(*) - count(lease) - count(failed_at), count(lease), count(failed_at)
+FROM layer.function_items
+"""
 TYPES = {"id": "string", "n": "int", "out": "string", MARKER: "string", STAMP: "uint"}
 
 
@@ -301,6 +302,14 @@ class World:
         statement = "SELECT id FROM layer.function_items WHERE lease IS NOT NULL AND due_at > now()"
         return {row["id"] for row in await self.database.fetch("test", statement)}
 
+    async def check_counts(self) -> None:
+        """Hold what a status says against the items themselves."""
+        if self.rng.random() < 0.1:
+            await self.items.fold(older_than_s=600)
+        figures = await self.items.figures(self.function.number, window_s=600)
+        said = figures.pending_count, figures.processing_count, figures.failed_count
+        assert [said] == [tuple(row) for row in await self.database.fetch("test", COUNTED)]
+
     async def step(self) -> None:
         actions = [
             *(self.claim,) * 5,
@@ -320,6 +329,7 @@ class World:
             pass  # the caller hears of it
         finally:
             self.rows.fault = ""
+        await self.check_counts()
 
     async def settle(self) -> None:
         """Let all faults end and all work be done."""
@@ -335,15 +345,6 @@ class World:
                 return
             await self.complete()
         raise AssertionError("the queue does not become empty")
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    limits = Limits(connections_max=2, statement_timeout_s=10, idle_in_transaction_ms=5000)
-    metrics = DatabaseMetrics(CollectorRegistry())
-    async with open_database(database_url, limits, metrics=metrics, pool_name="t") as found:
-        await migrate(found)
-        yield found
 
 
 @pytest.mark.parametrize("seed", [*range(SEED, SEED + 3), *FOUND_SEEDS])

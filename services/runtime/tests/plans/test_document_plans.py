@@ -34,8 +34,10 @@ STATEMENTS: dict[str, tuple[tuple[Any, ...], set[str]]] = {
     "settle": ((1, IDS, "indexed", "", *ANYONE), {KEY}),
     "fail": ((1, IDS, ["x"] * 100, [False] * 100, *ANYONE, 8, 1.0, 300.0), {KEY}),
     "stage": ((1, IDS, [b""] * 100, "pending"), set()),
-    "enqueue": ((1, IDS, "pending"), {KEY}),
-    "counts": ((1, 60), {WAITING, LEASED}),
+    "known": ((1, IDS), {KEY}),
+    "enqueue_racing": ((1, IDS, "pending"), set()),
+    "counts": (([1], 60), set()),
+    "fold": (([1], 120), set()),
 }
 
 

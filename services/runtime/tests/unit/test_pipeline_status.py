@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pytest
@@ -33,12 +34,12 @@ class World:
     async def get(self, pipeline_id: PipelineId) -> Pipeline | None:
         return BOOKS if pipeline_id == BOOKS.id else None
 
-    async def figures(self, number: int) -> Figures:
+    async def figures(self, numbers: Sequence[int]) -> Mapping[int, Figures]:
         self.counted += 1
         await self.may_answer.wait()
         if self.is_away:
             raise UnavailableError("DATABASE_DOWN", "The database is away.")
-        return Figures(stage_counts={"pending": self.counted})
+        return {number: Figures(stage_counts={"pending": self.counted}) for number in numbers}
 
     async def is_indexing(self, namespace: str) -> bool:
         return False

@@ -8,12 +8,12 @@ own, after the first was locked, so that it sees what was settled meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import asyncpg
 
-from layer_runtime.adapters.postgres.database import Database
+from layer_runtime.adapters.postgres.database import Connection, Database
 from layer_runtime.adapters.postgres.moments import epoch_ms
 from layer_runtime.adapters.postgres.statements import load_statements
 from layer_runtime.domain.pipelines import (
@@ -61,21 +61,24 @@ class PostgresDocuments:
         return [one for one in found if one]
 
     async def create_missing(self, number: int, ids: Sequence[str], stage: str) -> int:
-        async with self._database.transaction("create_documents") as connection:
-            first = PENDING if stage in SETTLED else stage
-            try:
-                async with connection.transaction():  # the part that may fail
-                    rows = await connection.fetch(SQL["enqueue"], number, ids, first)
-            except asyncpg.UniqueViolationError:
+        first = PENDING if stage in SETTLED else stage
+        try:
+            async with self._database.transaction("create_documents") as connection:
+                rows = await connection.fetch(SQL["known"], number, ids)
+                known = {row["document"] for row in rows}
+                new = [one for one in ids if one not in known]
+                await connection.copy_records_to_table(
+                    "document_queue",
+                    schema_name="layer",
+                    columns=("pipeline", "document", "stage"),
+                    records=[(number, one, first) for one in new],
+                )
+                return await _created(connection, number, new, stage)
+        except asyncpg.UniqueViolationError:  # another transaction creates one of them, too
+            async with self._database.transaction("create_documents") as connection:
                 rows = await connection.fetch(SQL["enqueue_racing"], number, ids, first)
-            new = [row["document"] for row in rows]
-            if new:
-                gone = await connection.fetch(SQL["forget_settled"], number, new)
-                new = sorted(set(new) - {row["document"] for row in gone}, key=str.encode)
-            if stage in SETTLED:
-                reason = REPORTED if stage == FAILED else ""
-                await connection.fetch(SQL["settle"], number, new, stage, reason, None, None, None)
-        return len(new)
+                new = [row["document"] for row in rows]
+                return await _created(connection, number, new, stage)
 
     async def payload(self, number: int, document_id: str) -> bytes | None:
         rows = await self._database.fetch("get_document", SQL["find"], number, document_id)
@@ -185,26 +188,40 @@ class PostgresDocuments:
             for row in rows
         ]
 
-    async def figures(self, number: int) -> Figures:
-        stages: dict[str, int] = {}
-        reasons: dict[str, int] = {}
-        leased_count = recent_count = 0
+    async def figures(self, numbers: Sequence[int]) -> Mapping[int, Figures]:
+        counted: dict[int, list[asyncpg.Record]] = {number: [] for number in numbers}
         for row in await self._database.fetch(
-            "count_documents", SQL["counts"], number, RATE_WINDOW_S
+            "count_documents", SQL["counts"], numbers, RATE_WINDOW_S
         ):
-            stage, count = row["stage"], row["waiting"] + row["leased"] + row["settled"]
-            stages[stage] = stages.get(stage, 0) + count
-            leased_count += row["leased"]
-            if stage == FAILED and count:
-                reasons[row["reason"]] = count
-            if stage == INDEXED:
-                recent_count += row["recent"]
-        return Figures(
-            stage_counts={stage: count for stage, count in stages.items() if count},
-            leased_count=leased_count,
-            failed_reason_counts=reasons,
-            indexed_recently=recent_count,
-        )
+            counted[row["pipeline"]].append(row)
+        return {number: _figures(rows) for number, rows in counted.items()}
 
-    async def fold(self, number: int) -> None:
-        await self._database.fetch("fold_counts", SQL["fold"], number, 2 * RATE_WINDOW_S)
+    async def fold(self, numbers: Sequence[int]) -> None:
+        await self._database.fetch("fold_counts", SQL["fold"], numbers, 2 * RATE_WINDOW_S)
+
+
+async def _created(connection: Connection, number: int, new: list[str], stage: str) -> int:
+    """Take back what was settled meanwhile, settle what is not to wait; return how many stay."""
+    if not new:
+        return 0
+    gone = {row["document"] for row in await connection.fetch(SQL["forget_settled"], number, new)}
+    if stage in SETTLED:
+        ids = [one for one in new if one not in gone]
+        reason = REPORTED if stage == FAILED else ""
+        await connection.fetch(SQL["settle"], number, ids, stage, reason, None, None, None)
+    return len(new) - len(gone)
+
+
+def _figures(rows: Sequence[asyncpg.Record]) -> Figures:
+    stages: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+    for row in rows:
+        stages[row["stage"]] = stages.get(row["stage"], 0) + row["count"]
+        if row["stage"] == FAILED and row["count"]:
+            reasons[row["reason"]] = row["count"]
+    return Figures(
+        stage_counts={stage: count for stage, count in stages.items() if count},
+        leased_count=sum(row["leased"] for row in rows),
+        failed_reason_counts=reasons,
+        indexed_recently=sum(row["recent"] for row in rows if row["stage"] == INDEXED),
+    )

@@ -17,6 +17,7 @@ from layer_runtime.domain.markers import marker_stem
 from layer_runtime.ports.functions import Function
 
 SQL: Final = load_statements("functions.sql")
+PURGE_ROWS: Final = 2000
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 _SPEC: Final = msgspec.json.Decoder(FunctionSpec)
 
@@ -81,13 +82,18 @@ class PostgresFunctions:
         return _all(await self._database.fetch("list_udfs", SQL["all"]))
 
     async def delete(self, function_id: FunctionId) -> None:
-        async with self._database.transaction("delete_udf") as connection:
-            rows = await connection.fetch(SQL["delete"], function_id)
-            if not rows:
-                raise _unknown(function_id)
-            numbers = [row["number"] for row in rows]
-            await connection.execute(SQL["delete_items"], numbers)
-            await connection.execute(SQL["delete_completions"], numbers)
+        if not await self._database.fetch("delete_udf", SQL["delete"], function_id):
+            raise _unknown(function_id)
+
+    async def purge(self) -> bool:
+        """Remove some of what a deleted function has left; tell whether there may be more."""
+        async with self._database.transaction("purge_udf") as connection:
+            number = await connection.fetchval(SQL["lock_purge"])
+            if number is None:
+                return False
+            if not await connection.fetchval(SQL["purge"], number, PURGE_ROWS):
+                await connection.execute(SQL["forget_purge"], number)
+        return True
 
     async def set_paused(self, function_id: FunctionId, *, is_paused: bool) -> Function:
         rows = await self._database.fetch("set_paused", SQL["set_paused"], function_id, is_paused)

@@ -40,12 +40,34 @@ class PostgresItems:
     async def enqueue(self, number: int, namespace: str, ids: Sequence[str]) -> int:
         new_count = 0
         for part in _parts(_kept(namespace, ids)):
-            async with self._database.transaction("enqueue_items") as connection:
-                if not await connection.fetchval(SQL["known"], number):
-                    break  # deleted meanwhile
-                outcome = await connection.execute(SQL["enqueue"], number, namespace, part)
-                new_count += _count(outcome)
+            try:
+                new_count += await self._copy_in(number, namespace, part)
+            except asyncpg.UniqueViolationError:  # another transaction creates one of them, too
+                async with self._database.transaction("enqueue_items") as connection:
+                    if not await connection.fetchval(SQL["known"], number):
+                        break
+                    outcome = await connection.execute(
+                        SQL["enqueue_racing"], number, namespace, part
+                    )
+                    new_count += _count(outcome)
         return new_count
+
+    async def _copy_in(self, number: int, namespace: str, ids: Sequence[str]) -> int:
+        """Add those that are not there; return how many, none of a function that is deleted."""
+        async with self._database.transaction("enqueue_items") as connection:
+            if not await connection.fetchval(SQL["known"], number):
+                return 0
+            rows = await connection.fetch(SQL["found"], number, namespace, ids)
+            found = {row["id"] for row in rows}
+            new = [(number, namespace, id_) for id_ in ids if id_ not in found]
+            if new:
+                await connection.copy_records_to_table(
+                    "function_items",
+                    schema_name="layer",
+                    columns=("function", "namespace", "id"),
+                    records=new,
+                )
+        return len(new)
 
     async def force(self, number: int, namespace: str, ids: Sequence[str]) -> int:
         new_count = 0
@@ -140,7 +162,14 @@ class PostgresItems:
         return len(rows)
 
     async def reset_failed(self, number: int) -> int:
-        return len(await self._database.fetch("reset_failed", SQL["reset_failed"], number))
+        count = 0
+        while True:
+            rows = await self._database.fetch(
+                "reset_failed", SQL["reset_failed"], number, IDS_PER_STATEMENT
+            )
+            count += len(rows)
+            if len(rows) < IDS_PER_STATEMENT:
+                return count
 
     async def failed(
         self, number: int, *, after: ItemKey | None, limit: int
@@ -163,10 +192,10 @@ class PostgresItems:
         async with self._database.connection("collect_metrics") as connection:
             return await _figures(connection, None, window_s)
 
-    async def forget_completions(self, *, older_than_s: int) -> None:
-        await self._database.fetch(
-            "forget_completions", SQL["forget_completions"], float(older_than_s)
-        )
+    async def fold(self, *, older_than_s: int) -> None:
+        async with self._database.transaction("fold_counts") as connection:
+            await connection.execute(SQL["forget_completions"], float(older_than_s))
+            await connection.execute(SQL["fold"])
 
 
 async def _figures(

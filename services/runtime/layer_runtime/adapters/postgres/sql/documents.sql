@@ -37,26 +37,18 @@ WITH gone AS (
 )
 SELECT document, payload FROM gone
 
--- name: enqueue
--- Documents that are neither waiting nor settled. Returns those that are new. Half the price of
--- `enqueue_racing`; fails where another transaction creates one of them at the same time.
--- $1 pipeline, $2 documents, each once, $3 stage
-INSERT INTO layer.document_queue (pipeline, document, stage, due_at, entered_at)
-SELECT $1, document, $3, now(), now()
-FROM unnest($2::text[]) AS document
-WHERE document <> ALL(ARRAY(
-    SELECT document FROM layer.document_queue
-    WHERE pipeline = $1 AND document = ANY($2::text[])
-    UNION ALL
-    SELECT document FROM layer.document_settled
-    WHERE pipeline = $1 AND document = ANY($2::text[])
-))
-RETURNING document
+-- name: known
+-- Documents that exist, in either place. $1 pipeline, $2 documents
+SELECT document FROM layer.document_queue WHERE pipeline = $1 AND document = ANY($2::text[])
+UNION ALL
+SELECT document FROM layer.document_settled WHERE pipeline = $1 AND document = ANY($2::text[])
 
 -- name: enqueue_racing
--- As `enqueue`; waits for the other transaction.
-INSERT INTO layer.document_queue (pipeline, document, stage, due_at, entered_at)
-SELECT $1, document, $3, now(), now()
+-- Documents that are neither waiting nor settled, one of which another transaction may be creating:
+-- waits for it. Twice the price of copying in what `known` has not found. Returns those that are
+-- new. $1 pipeline, $2 documents, each once, $3 stage
+INSERT INTO layer.document_queue (pipeline, document, stage)
+SELECT $1, document, $3
 FROM unnest($2::text[]) AS document
 WHERE document <> ALL(ARRAY(
     SELECT document FROM layer.document_settled
@@ -296,31 +288,37 @@ SELECT document, reason, false AS is_failed FROM again
 UNION ALL SELECT document, reason, true FROM gone
 
 -- name: counts
--- Documents by stage: those in the queue as they are, those that are settled from their changes.
--- $1 pipeline, $2 seconds of the window of the rate
-SELECT stage, '' AS reason, count(*) AS waiting, 0::bigint AS leased, 0::bigint AS settled,
-    0::bigint AS recent
-FROM layer.document_queue WHERE pipeline = $1 AND lease IS NULL GROUP BY stage
+-- Documents by pipeline and stage: the sums of what was noted, not the documents themselves.
+-- $1 pipelines, $2 seconds of the window of the rate
+SELECT pipeline, stage, '' AS reason, sum(change)::bigint AS count,
+    coalesce(sum(change) FILTER (WHERE is_leased), 0)::bigint AS leased, 0::bigint AS recent
+FROM layer.document_queue_counts WHERE pipeline = ANY($1::integer[]) GROUP BY pipeline, stage
 UNION ALL
-SELECT stage, '', 0, count(*), 0, 0
-FROM layer.document_queue WHERE pipeline = $1 AND lease IS NOT NULL GROUP BY stage
-UNION ALL
-SELECT stage, reason, 0, 0, sum(change)::bigint,
+SELECT pipeline, stage, reason, sum(change)::bigint, 0,
     coalesce(sum(change) FILTER (
         WHERE change > 0 AND at > now() - $2 * interval '1 second'), 0)::bigint
-FROM layer.document_counts WHERE pipeline = $1 GROUP BY stage, reason
+FROM layer.document_counts WHERE pipeline = ANY($1::integer[]) GROUP BY pipeline, stage, reason
 
 -- name: fold
--- Sums the changes that are older than any window of a rate.
--- $1 pipeline, $2 seconds
-WITH old AS (
-    DELETE FROM layer.document_counts
-    WHERE pipeline = $1 AND at < now() - $2 * interval '1 second'
-    RETURNING stage, reason, at, change
+-- Sums up the changes of pipelines; those that a rate still needs once, by the second.
+-- $1 pipelines, $2 seconds that a rate needs
+WITH queued AS (
+    DELETE FROM layer.document_queue_counts WHERE pipeline = ANY($1::integer[])
+    RETURNING pipeline, stage, is_leased, change
+), kept AS (
+    INSERT INTO layer.document_queue_counts (pipeline, stage, is_leased, change)
+    SELECT pipeline, stage, is_leased, sum(change)
+    FROM queued GROUP BY 1, 2, 3 HAVING sum(change) <> 0
+), settled AS (
+    DELETE FROM layer.document_counts WHERE pipeline = ANY($1::integer[])
+        AND (at < now() - $2 * interval '1 second' OR at <> date_trunc('second', at))
+    RETURNING pipeline, stage, reason, change, CASE
+        WHEN at < now() - $2 * interval '1 second' THEN 'epoch'
+        ELSE date_trunc('second', at) END AS at
 )
 INSERT INTO layer.document_counts (pipeline, stage, reason, at, change)
-SELECT $1, stage, reason, min(at), sum(change)
-FROM old GROUP BY stage, reason HAVING sum(change) <> 0
+SELECT pipeline, stage, reason, at, sum(change)
+FROM settled GROUP BY 1, 2, 3, 4, at <> 'epoch' AND change > 0 HAVING sum(change) <> 0
 
 -- name: purge
 -- Some of the rows of a pipeline that is gone. $1 pipeline, $2 limit
@@ -336,5 +334,7 @@ WITH queued AS (
     RETURNING 1
 ), counted AS (
     DELETE FROM layer.document_counts WHERE pipeline = $1
+), queue_counted AS (
+    DELETE FROM layer.document_queue_counts WHERE pipeline = $1
 )
 SELECT (SELECT count(*) FROM queued) + (SELECT count(*) FROM settled)

@@ -26,15 +26,36 @@ SELECT * FROM layer.functions WHERE candidate_of IS NULL AND id > $1 ORDER BY id
 SELECT * FROM layer.functions ORDER BY id
 
 -- name: delete
-DELETE FROM layer.functions
-WHERE id = $1 OR candidate_of = (SELECT number FROM layer.functions WHERE id = $1)
+-- What belongs to them goes later, a part at a time; nobody finds it from now on.
+WITH gone AS (
+    DELETE FROM layer.functions
+    WHERE id = $1 OR candidate_of = (SELECT number FROM layer.functions WHERE id = $1)
+    RETURNING number
+)
+INSERT INTO layer.purged_functions (number) SELECT number FROM gone
 RETURNING number
 
--- name: delete_items
-DELETE FROM layer.function_items WHERE function = ANY ($1::integer[])
+-- name: lock_purge
+-- One that no other replica is at.
+SELECT number FROM layer.purged_functions ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED
 
--- name: delete_completions
-DELETE FROM layer.function_completions WHERE function = ANY ($1::integer[])
+-- name: purge
+-- Some of the items of a function that is gone. $1 function, $2 limit
+WITH gone AS (
+    DELETE FROM layer.function_items WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM layer.function_items WHERE function = $1
+        ORDER BY namespace, id LIMIT $2 FOR UPDATE SKIP LOCKED))
+    RETURNING 1
+)
+SELECT count(*) FROM gone
+
+-- name: forget_purge
+WITH completed AS (
+    DELETE FROM layer.function_completions WHERE function = $1
+), counted AS (
+    DELETE FROM layer.function_item_counts WHERE function = $1
+)
+DELETE FROM layer.purged_functions WHERE number = $1
 
 -- name: set_paused
 UPDATE layer.functions

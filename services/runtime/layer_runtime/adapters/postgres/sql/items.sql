@@ -1,9 +1,15 @@
 -- name: known
 SELECT number FROM layer.functions WHERE number = $1 FOR KEY SHARE
 
--- name: enqueue
-INSERT INTO layer.function_items (function, namespace, id, due_at)
-SELECT $1, $2, id, now() FROM unnest($3::text[]) AS id
+-- name: found
+SELECT id FROM layer.function_items
+WHERE function = $1 AND namespace = $2 AND id = ANY($3::text[])
+
+-- name: enqueue_racing
+-- Items of which another transaction may be creating some: waits for it. Twice the price of
+-- copying in what is not `found`.
+INSERT INTO layer.function_items (function, namespace, id)
+SELECT $1, $2, id FROM unnest($3::text[]) AS id
 ON CONFLICT (function, namespace, id) DO NOTHING
 
 -- name: force
@@ -118,9 +124,13 @@ WHERE i.function = $1 AND i.namespace = g.namespace AND i.id = g.id AND i.lease 
 RETURNING true
 
 -- name: reset_failed
+-- Some of those that were given up. $1 function, $2 limit
 UPDATE layer.function_items
 SET failed_at = NULL, message = NULL, attempts = 0, due_at = now()
-WHERE function = $1 AND failed_at IS NOT NULL
+WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM layer.function_items
+    WHERE function = $1 AND failed_at IS NOT NULL
+    ORDER BY namespace, id LIMIT $2 FOR UPDATE))
 RETURNING true
 
 -- name: failed
@@ -129,13 +139,21 @@ WHERE function = $1 AND failed_at IS NOT NULL AND (namespace, id) > ($2, $3)
 ORDER BY namespace, id LIMIT $4
 
 -- name: figures
-SELECT function,
-    count(*) FILTER (WHERE lease IS NULL AND failed_at IS NULL) AS pending,
-    count(*) FILTER (WHERE lease IS NOT NULL) AS processing,
-    count(*) FILTER (WHERE failed_at IS NOT NULL) AS failed
-FROM layer.function_items
+-- Items by state: the sums of what was noted, not the items themselves.
+SELECT function, coalesce(sum(change) FILTER (WHERE state = 'pending'), 0)::bigint AS pending,
+    coalesce(sum(change) FILTER (WHERE state = 'processing'), 0)::bigint AS processing,
+    coalesce(sum(change) FILTER (WHERE state = 'failed'), 0)::bigint AS failed
+FROM layer.function_item_counts
 WHERE $1::integer IS NULL OR function = $1
 GROUP BY function
+
+-- name: fold
+-- Sums up what was noted.
+WITH noted AS (
+    DELETE FROM layer.function_item_counts RETURNING function, state, change
+)
+INSERT INTO layer.function_item_counts (function, state, change)
+SELECT function, state, sum(change) FROM noted GROUP BY 1, 2 HAVING sum(change) <> 0
 
 -- name: completions
 SELECT function, sum(count)::bigint AS completed FROM layer.function_completions
