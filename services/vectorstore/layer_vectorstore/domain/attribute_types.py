@@ -102,3 +102,8 @@ def find_type(text: str) -> AttributeType | None:
         kind = Kind.LATE_INTERACTION if match[1] else Kind.DENSE
         return AttributeType(kind, Element(match[3]), int(match[2]))
     return None
+
+
+def is_vector_type(text: str) -> bool:
+    """Tell whether ``text`` spells a type of vectors, however many dimensions it names."""
+    return _VECTOR.fullmatch(text) is not None

@@ -13,9 +13,11 @@ import numpy as np
 from layer_vectorstore.domain.attribute_types import AttributeType, Element, Kind
 from layer_vectorstore.domain.changes import ColumnValues
 from layer_vectorstore.domain.errors import (
+    MalformedError,
     RefusedError,
     attribute_type_changed,
     attribute_value_invalid,
+    dimensions_refused,
 )
 from layer_vectorstore.domain.limits import DIMENSIONS_MAX, FILTERABLE_VALUE_BYTES_MAX
 from layer_vectorstore.domain.ranking import parse_weights
@@ -78,9 +80,7 @@ def _infer_vector(values: Sequence[Any]) -> AttributeType | None:
         return None
     dimensions = len(_decoded(VECTOR, first, "a vector"))
     if not 1 <= dimensions <= DIMENSIONS_MAX:
-        raise RefusedError(
-            "VECTOR_INVALID", f"💔 vectors must have 1 to {DIMENSIONS_MAX} dimensions"
-        )
+        raise dimensions_refused()
     return AttributeType(Kind.DENSE, Element.F32, dimensions)
 
 
@@ -184,7 +184,10 @@ def _sparse(name: str, value: object) -> dict[str, float] | None:
         return None
     if not isinstance(value, dict):
         raise attribute_value_invalid(name, "{}f16", value)
-    weights = parse_weights(value, name)
+    try:
+        weights = parse_weights(value, name)
+    except MalformedError as error:
+        raise attribute_value_invalid(name, "{}f16", value) from error
     with np.errstate(over="ignore"):
         kept = np.array(list(weights.values()), dtype=np.float16).astype(np.float64)
     if not np.isfinite(kept).all():

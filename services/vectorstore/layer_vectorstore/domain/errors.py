@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from layer_kit.errors import InvalidRequestError, NotFoundError
+from layer_vectorstore.domain.limits import DIMENSIONS_MAX
 
 SHAPE_PREFIX: Final = "Failed to deserialize the JSON body into the target type"
 
@@ -54,6 +56,10 @@ def attribute_value_invalid(name: str, expected: object, value: object) -> Refus
     )
 
 
+def dimensions_refused() -> RefusedError:
+    return RefusedError("VECTOR_INVALID", f"💔 vectors must have 1 to {DIMENSIONS_MAX} dimensions")
+
+
 def json_kind(value: object) -> str:
     """Name a JSON value's kind as error messages do."""
     match value:
@@ -92,6 +98,8 @@ def plain(value: object) -> str:
             return str(value).lower()
         case int() if abs(value) >= 1 << 64:
             return "an integer beyond 64 bits"
+        case dict():
+            return shortened(json.dumps(value, ensure_ascii=False))
         case _:
             return shortened(str(value))
 

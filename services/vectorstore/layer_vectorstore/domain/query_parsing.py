@@ -13,6 +13,7 @@ from layer_vectorstore.domain.fusion_parsing import parse_fusion, reranker_refus
 from layer_vectorstore.domain.json_fields import require_object
 from layer_vectorstore.domain.limit_parsing import parse_limit, parse_offset
 from layer_vectorstore.domain.limits import QUERIES_COUNT_MAX
+from layer_vectorstore.domain.metric_parsing import parse_metric
 from layer_vectorstore.domain.query import Query, QueryRequest, Selection, VectorEncoding
 from layer_vectorstore.domain.ranking import ByAttributes, ByVector, OrderKey, Rank, parse_rank
 from layer_vectorstore.domain.schema import ID
@@ -35,6 +36,8 @@ def parse_query_request(body: object) -> QueryRequest:
         raise malformed(
             "vector_encoding", f"unknown variant `{encoding}`, expected `float` or `base64`"
         )
+    if fields.get("distance_metric") is not None:
+        parse_metric(fields["distance_metric"])  # redundant, as the namespace has one
     is_eventual = _parse_consistency(fields.get("consistency"))
     if fields.get("queries") is None:
         if fields.get("rerank_by") is not None:

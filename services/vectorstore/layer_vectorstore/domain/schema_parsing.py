@@ -13,8 +13,9 @@ from layer_vectorstore.domain.attribute_types import (
     AttributeType,
     Kind,
     find_type,
+    is_vector_type,
 )
-from layer_vectorstore.domain.errors import RefusedError, malformed
+from layer_vectorstore.domain.errors import RefusedError, dimensions_refused, malformed
 from layer_vectorstore.domain.limits import ATTRIBUTE_NAME_BYTES_MAX
 from layer_vectorstore.domain.schema import (
     ID,
@@ -93,6 +94,15 @@ def _check_id(update: AttributeUpdate) -> None:
         raise RefusedError("ID_TYPE_INVALID", f"💔 {update.type} is not a valid ID type")
 
 
+def _parse_type(text: object, path: str) -> AttributeType:
+    found = find_type(text) if isinstance(text, str) else None
+    if found is not None:
+        return found
+    if isinstance(text, str) and is_vector_type(text):
+        raise dimensions_refused()
+    raise _unmatched(path)
+
+
 def _parse_attribute(name: str, config: object, path: str) -> AttributeUpdate:
     if isinstance(config, str):
         config = {"type": config}
@@ -100,9 +110,7 @@ def _parse_attribute(name: str, config: object, path: str) -> AttributeUpdate:
         raise _unmatched(path)
     if config.get("drop") is True:
         return AttributeUpdate(drop=True)
-    found = find_type(config["type"]) if isinstance(config.get("type"), str) else None
-    if found is None:
-        raise _unmatched(path)
+    found = _parse_type(config.get("type"), path)
     if config.get("embed") is not None:
         raise RefusedError(
             "EMBED_UNSUPPORTED",

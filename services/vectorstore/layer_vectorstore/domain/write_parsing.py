@@ -12,6 +12,7 @@ from layer_vectorstore.domain.filters import Filter, parse_filter
 from layer_vectorstore.domain.ids import DocumentId, check_id
 from layer_vectorstore.domain.json_fields import require_object
 from layer_vectorstore.domain.limits import SHARDS_COUNT_MAX
+from layer_vectorstore.domain.metric_parsing import parse_metric
 from layer_vectorstore.domain.schema import ID
 from layer_vectorstore.domain.schema_parsing import check_attribute_name, parse_schema
 from layer_vectorstore.domain.vectors import Metric
@@ -19,11 +20,6 @@ from layer_vectorstore.domain.write import PatchByFilter, RowSet, WriteRequest
 
 Body = Mapping[str, Any]
 
-METRICS: Final = {
-    "cosine_distance": Metric.COSINE,
-    "euclidean_squared": Metric.EUCLIDEAN,
-    "euclidean": Metric.EUCLIDEAN,
-}
 ROW_FIELDS: Final = (
     "upsert_rows",
     "upsert_columns",
@@ -264,15 +260,7 @@ def _parse_metric(fields: Body) -> Metric | None:
             match config:
                 case {"ann": {"distance_metric": found}} if found is not None:
                     named = found
-    if named is None:
-        return None
-    if not isinstance(named, str) or named not in METRICS:
-        raise malformed(
-            "distance_metric",
-            f"unknown variant `{str(named)[:64]}`, "
-            "expected `cosine_distance` or `euclidean_squared`",
-        )
-    return METRICS[named]
+    return None if named is None else parse_metric(named)
 
 
 def _parse_shards(fields: Body) -> int | None:

@@ -192,6 +192,7 @@ def test_explanations_are_words(shop: Any) -> None:
             422,
             'consistency: invalid type: string "eventual", expected struct Consistency',
         ),
+        (BY_ID | {"distance_metric": "dot"}, 422, "distance_metric: unknown variant `dot`"),
         ({"queries": []}, 400, "💔 must send at least one sub-query"),
         ({"queries": [BY_ID] * 17}, 400, "requires 17 permits, max is 16"),
         (

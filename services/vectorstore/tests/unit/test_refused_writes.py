@@ -64,6 +64,19 @@ from layer_kit.errors import LayerError
         ),
         ({"schema": {"s": {"filterable": True}}}, 422, "untagged enum AttributeSchemaInput"),
         ({"schema": {"s": {"type": "strin"}}}, 422, "untagged enum AttributeSchemaInput"),
+        (
+            {"schema": {"v": {"type": "[10753]f32", "ann": True}}},
+            400,
+            "💔 vectors must have 1 to 10752 dimensions",
+        ),
+        (
+            {
+                "upsert_rows": [{"id": 5, "e": {"x": None}}],
+                "schema": {"e": {"type": "{}f16", "sparse_knn": True}},
+            },
+            400,
+            "invalid value for attribute 'e': expected {}f16, but got '{\"x\": null}'",
+        ),
         ({"upsert_rows": [{"id": 5, "$x": 3}]}, 400, "start with `$`"),
         ({"upsert_rows": [{"id": 5, "new": {}}]}, 400, "expected a scalar or an array"),
         ({"upsert_rows": [{"id": 5, "new": [None, [[]]]}]}, 400, "expected a scalar or an array"),
