@@ -107,6 +107,9 @@ class WriteRows:
         if write is None or not write.has_row_operation:
             return await self._without_rows(namespace, body, caller)
         facts = await self.facts.get(namespace, caller)
+        if not facts.exists:
+            # What the cache holds is of a namespace before, whose deletion may not be announced yet.
+            await self.cache.invalidate(namespace)
         declared = _declared_types(write)
         id_kind = _id_kind(facts, declared)
         with self.stamps.writing(namespace) as stamp_ms:

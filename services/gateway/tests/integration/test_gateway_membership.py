@@ -191,3 +191,22 @@ async def test_a_namespace_made_anew_with_ids_of_another_kind_shows_nothing_of_t
             assert (await edge("POST", rows, body)).status == 200
             found = await edge("GET", f"{rows}/documents/2")
             assert found.json["attributes"]["version"] == number
+
+
+async def test_nor_does_it_through_a_gateway_that_knew_the_old(
+    store_url: str, tmp_path: Path
+) -> None:
+    rows = "/v2/namespaces/remade-elsewhere"
+    store = EdgeCaller(store_url.removeprefix("http://"), key=KEY)
+    async with (
+        cache_at(tmp_path),
+        member_of(tmp_path, store_url) as reader,
+        member_of(tmp_path, store_url) as writer,
+    ):
+        await reader("POST", rows, {"upsert_rows": [{"id": "2", "version": 0}]})
+        assert (await reader("GET", f"{rows}/documents/2"))["x-layer-cache"] == "hit"
+        await store("DELETE", rows)  # as if a third gateway had not come to its end yet
+        body = {"upsert_rows": [{"id": 2, "version": 1}]}
+        assert (await writer("POST", rows, body)).status == 200
+        found = await reader("GET", f"{rows}/documents/2")
+        assert found.json["attributes"]["version"] == 1
