@@ -27,8 +27,16 @@ request_id: ContextVar[str] = ContextVar("layer_request_id", default="")
 
 def accept_request_id(offered: str | None) -> str:
     """Keep a caller's request id when it is well formed, otherwise make one."""
-    if offered is not None and _REQUEST_ID.fullmatch(offered):
-        return offered
+    return offered if offered is not None and is_request_id(offered) else mint_request_id()
+
+
+def is_request_id(text: str) -> bool:
+    """Tell whether a request id is well formed."""
+    return _REQUEST_ID.fullmatch(text) is not None
+
+
+def mint_request_id() -> str:
+    """Return a new request id."""
     return f"req_{_numbers.getrandbits(96):024x}"
 
 

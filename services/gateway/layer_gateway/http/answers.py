@@ -31,6 +31,9 @@ NOT_RELAYED: Final = frozenset(
 SINGLE_WRITE_BYTES_MAX: Final = 16 * 1024
 """Up to here joining head and body is cheaper than a gathering write."""
 
+FIELDS_REMEMBERED_MAX: Final = 256
+
+_REQUEST_ID: Final = REQUEST_ID_HEADER.encode() + b": %b\r\n"
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
@@ -85,14 +88,14 @@ class WholeAnswer(web.StreamResponse):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the caller closed the connection")
         if self._keep_alive is None:
-            self._keep_alive = request.keep_alive
+            self._keep_alive = request.head.can_keep_alive
         self._eof_sent = True
-        if request.method == "HEAD" or self._status in _BODILESS_STATUSES:
-            transport.write(self._head(request, None))
+        if request.head.method == "HEAD" or self._status in _BODILESS_STATUSES:
+            transport.write(self._head(request, b""))
             return
         parts = self._parts
         body_bytes = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
-        head = self._head(request, body_bytes)
+        head = self._head(request, b"content-length: %d\r\n" % body_bytes)
         if body_bytes <= SINGLE_WRITE_BYTES_MAX:
             transport.write(b"".join((head, *parts)))
         else:
@@ -107,32 +110,20 @@ class WholeAnswer(web.StreamResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: :meth:`send` has sent the end."""
 
-    def _head(self, request: EdgeRequest, body_bytes: int | None) -> bytes:
-        status = self._status
-        pieces = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        line_count = 3 + len(self.fields)
-        pieces += [b"%b: %b\r\n" % field for field in self.fields]
+    def _head(self, request: EdgeRequest, length: bytes) -> bytes:
+        pieces = [_beginning(self._status, tuple(self.fields))]
         if self._added:
-            added = "".join([f"{name}: {value}\r\n" for name, value in self._added.items()])
-            pieces.append(added.encode("latin-1"))
-            line_count += len(self._added)
+            lines = "".join([f"{name}: {value}\r\n" for name, value in self._added.items()])
+            pieces.append(_checked(lines.encode("latin-1"), len(self._added)))
         if self.request_id:
-            pieces.append(f"{REQUEST_ID_HEADER}: {self.request_id}\r\n".encode("latin-1"))
-            line_count += 1
-        if body_bytes is not None:
-            pieces.append(b"content-length: %d\r\n" % body_bytes)
-            line_count += 1
+            pieces.append(_REQUEST_ID % self.request_id.encode())
+        pieces.append(length)
         if not self._keep_alive:
             pieces.append(b"connection: close\r\n")
-            line_count += 1
-        elif request.version is not HttpVersion11 and request.version < HttpVersion11:
+        elif (version := request.head.version) is not HttpVersion11 and version < HttpVersion11:
             pieces.append(b"connection: keep-alive\r\n")
-            line_count += 1
         pieces += (_date_line(int(time.time())), b"\r\n")
-        head = b"".join(pieces)
-        if head.count(b"\n") != line_count or head.count(b"\r") != line_count:
-            raise InternalError("ANSWER_INVALID", "A header of the answer holds a line break.")
-        return head
+        return b"".join(pieces)
 
 
 def json_answer(
@@ -159,8 +150,10 @@ def relayed(
         headers: Sent instead of upstream's of the same, lower-case name.
         body: The answer's body in pieces, where they are at hand.
     """
-    replaced = NOT_RELAYED.union(name.encode() for name in headers) if headers else NOT_RELAYED
-    fields = [field for field in answer.headers if field[0] not in replaced]
+    fields = _relayed_fields(tuple(answer.headers))
+    if headers:
+        replaced = frozenset(name.encode() for name in headers)
+        fields = [field for field in fields if field[0] not in replaced]
     return WholeAnswer(answer.status, fields, body or answer.body, headers=headers)
 
 
@@ -171,6 +164,27 @@ def relayed_headers(headers: Headers) -> CIMultiDict[str]:
         for name, value in headers
         if name not in NOT_RELAYED
     )
+
+
+@functools.lru_cache(FIELDS_REMEMBERED_MAX)
+def _relayed_fields(fields: Headers) -> Headers:
+    """Return the fields of an upstream answer that are not set anew for this hop."""
+    return tuple(field for field in fields if field[0] not in NOT_RELAYED)
+
+
+@functools.lru_cache(FIELDS_REMEMBERED_MAX)
+def _beginning(status: int, fields: Headers) -> bytes:
+    """Return the status line and the lines of some fields; the same come over and over."""
+    lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+    line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+    return line + _checked(lines, len(fields))
+
+
+def _checked(lines: bytes, count: int) -> bytes:
+    """Return ``count`` lines of a head, unless a value would make more of them."""
+    if lines.count(b"\n") != count or lines.count(b"\r") != count:
+        raise InternalError("ANSWER_INVALID", "A header of the answer holds a line break.")
+    return lines
 
 
 @functools.lru_cache(maxsize=1)

@@ -26,7 +26,16 @@ INFLATED_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 INLINE_BYTES_MAX: Final = 64 * 1024
 """A compressed body that is no longer than this may inflate to one part uncounted."""
 
-JSON_TYPES: Final = ("application/json", "application/problem+json", "text/json")
+
+def json_at_hand(request: EdgeRequest, bytes_max: int) -> bytes | None:
+    """Return a JSON body that came as is usual: along with its head and not compressed.
+
+    None for any other, which :func:`read_json_body` reads, or refuses.
+    """
+    body, head = request.body_at_hand, request.head
+    if body is None or not head.is_json or head.is_encoded or len(body) > bytes_max:
+        return None
+    return body
 
 
 async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
@@ -80,16 +89,12 @@ async def read_json_body(request: web.BaseRequest, bytes_max: int) -> bytes:
         PayloadTooLargeError: ``BODY_TOO_LARGE``, also of an inflated body.
     """
     request = cast("EdgeRequest", request)
-    content_type = request.field("content-type") or ""
-    if (
-        content_type not in JSON_TYPES
-        and content_type.partition(";")[0].strip().lower() not in JSON_TYPES
-    ):
+    if not request.head.is_json:
         raise MediaTypeError(
             "CONTENT_TYPE_NOT_JSON", "Send this body with `content-type: application/json`."
         )
     body = await read_body(request, bytes_max)
-    if b"content-encoding" not in request.fields:
+    if not request.head.is_encoded:
         return body
     match (request.field("content-encoding") or "").strip().lower():
         case "identity" | "":

@@ -20,14 +20,13 @@ from aiohttp import web
 from layer_gateway.application.admission import Admission
 from layer_gateway.application.cache_states import CacheStates, shown
 from layer_gateway.data_metrics import DataMetrics
-from layer_gateway.domain.access import required_scope
 from layer_gateway.http.answers import WholeAnswer, error_answer, json_answer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.counting import Tally
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.protocol import HEAD_BYTES_MAX, EdgeServer, check_head
 from layer_gateway.http.requests import Handler
-from layer_gateway.http.routes import PUBLIC_OPERATIONS, PUBLIC_PATHS, Operation, Route, route
+from layer_gateway.http.routes import PUBLIC_OPERATIONS, Operation, Route
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.version import VERSION
 from layer_kit.addresses import bind_site
@@ -38,13 +37,7 @@ from layer_kit.errors import (
     SlowRequestError,
 )
 from layer_kit.health import Health
-from layer_kit.rpc.context import (
-    REQUEST_ID_HEADER,
-    TRACE_FIELDS,
-    accept_request_id,
-    incoming_trace,
-    request_id,
-)
+from layer_kit.rpc.context import incoming_trace, mint_request_id, request_id
 from layer_kit.telemetry.metrics import CONTENT_TYPE, Exposition
 from layer_kit.telemetry.traces import is_exporting, server_span
 
@@ -53,7 +46,6 @@ log = structlog.get_logger(__name__)
 FIRST_ERROR_STATUS: Final = 400
 KEEPALIVE_TIMEOUT_S: Final = 75.0
 PUBLIC: Final = "public"
-TRACES: Final = frozenset(name.encode() for name in TRACE_FIELDS)
 METRICS_FIELDS: Final = ((b"content-type", CONTENT_TYPE.encode()),)
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -85,12 +77,12 @@ class Edge:
 
     def __call__(self, request: EdgeRequest) -> Coroutine[None, None, web.StreamResponse]:
         """Serve one request."""
-        path = request.path_only
-        found = None if path in PUBLIC_PATHS else route(request.method, path)
+        found = request.head.route
         operation = PUBLIC if found is None else found.operation
-        is_traced = is_exporting() or not TRACES.isdisjoint(request.fields)
         answered = self._answered(request, found, operation)
-        return self._traced(request, operation, answered) if is_traced else answered
+        if request.head.is_traced or is_exporting():
+            return self._traced(request, operation, answered)
+        return answered
 
     async def _traced(
         self,
@@ -108,23 +100,23 @@ class Edge:
     ) -> web.StreamResponse:
         """Answer a request, whatever happens, and tell metrics and log of it."""
         started = time.perf_counter()
-        identifier = accept_request_id(request.field(REQUEST_ID_HEADER))
+        head = request.head
+        identifier = head.request_id or mint_request_id()
         request_id.set(identifier)
         reason, tally = None, Tally()
         response: web.StreamResponse
         try:
-            check_head(request)
+            check_head(head)
             if found is None:
-                response = await self._public(request.path_only)
+                response = await self._public(head.path_only)
             elif found.operation in PUBLIC_OPERATIONS:
                 response = await self._table[found.operation](request, found)
             else:
-                bearer = request.field("authorization")
-                scope = required_scope(request.method, request.path_only)
-                door = self._admission
+                door, bearer, scope = self._admission, head.bearer, head.scope
                 admitted = door.enter_known(bearer, scope) or await door.enter(bearer, scope)
                 try:
-                    _continue(request)
+                    if "expect" in head.fields:
+                        _continue(request)
                     tally.admitted()
                     response = await self._table[found.operation](request, found)
                     tally.answered(is_ok=response.status < FIRST_ERROR_STATUS)
@@ -224,8 +216,7 @@ def _refusal(error: LayerError) -> WholeAnswer:
 
 def _continue(request: EdgeRequest) -> None:
     """Let a caller who asked first send its body; without a router nobody else does."""
-    expected = request.fields.get(b"expect")
-    if expected is not None and expected.lower() == b"100-continue":
+    if (request.field("expect") or "").lower() == "100-continue":
         transport = request.protocol.transport
         if transport is not None:
             transport.write(CONTINUE)

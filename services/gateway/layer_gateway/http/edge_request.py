@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import HttpVersion, StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import StreamWriter
 from aiohttp.typedefs import RawHeaders
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 
-from layer_gateway.http.plain_reader import PlainHead
+from layer_gateway.http.heads import Head, head_of, text_of
 
 if TYPE_CHECKING:
     from layer_gateway.http.protocol import EdgeProtocol
@@ -26,10 +25,9 @@ class EdgeRequest(web.BaseRequest):
     writer that only streamed answers use, and keeps what it gives out in a cache beside the object.
 
     Attributes:
+        head: What came before the body; requests may share it.
         body_at_hand: The whole body, empty where there is none; None while more of it is to come.
-        fields: First values by name in lower case.
-        head_bytes: How long its target and its headers are together.
-        path_only: The path without its query string, with its escapes.
+        content_length: How long the body is; None where that was not told.
         shape: Noted of a query: whether it filters, and whether it ranks by an expression.
         written: Noted of a write: its rows and billed bytes.
         fetched_count: Noted of a fetch: its ids.
@@ -37,69 +35,78 @@ class EdgeRequest(web.BaseRequest):
 
     __slots__ = (
         "body_at_hand",
+        "content_length",
         "fetched_count",
-        "fields",
-        "head_bytes",
-        "keep_alive",
-        "method",
-        "path_only",
+        "head",
         "protocol",
-        "raw_headers",
-        "raw_path",
         "shape",
-        "version",
         "written",
     )
 
-    keep_alive: bool
-    method: str
+    content_length: int | None
     protocol: EdgeProtocol
-    raw_headers: RawHeaders
-    raw_path: str
-    version: HttpVersion
 
     def __init__(
         self,
-        message: RawRequestMessage | PlainHead,
+        head: Head,
+        body: bytes | None,
+        content_length: int | None,
         payload: StreamReader,
         protocol: EdgeProtocol,
-        task: asyncio.Task[None],
     ) -> None:
-        self._message = cast("RawRequestMessage", message)
-        self._payload = payload
-        self._task = task
-        self._cache: dict[str, Any] = {}
+        self.head = head
+        self.body_at_hand = body
+        self.content_length = content_length
         self.protocol = self._protocol = protocol
-        self.version = message.version
-        self.keep_alive = not message.should_close
-        self.method = message.method
-        self.raw_headers = message.raw_headers
-        self.raw_path = path = message.path
-        self.path_only = path.partition("?")[0] if "?" in path else path
+        self._payload = payload
+        self._cache: dict[str, Any] = {}
         self.shape: tuple[bool, bool] | None = None
         self.written: tuple[int, int] | None = None
         self.fetched_count: int | None = None
-        if isinstance(message, PlainHead):
-            self.fields = message.fields
-            self.head_bytes = message.head_bytes
-            self.body_at_hand = None if message.missing_bytes else message.body
-        else:
-            self.fields = {name.lower(): value for name, value in reversed(message.raw_headers)}
-            self.head_bytes = len(path) + len(b"".join(chain.from_iterable(self.raw_headers)))
-            self.body_at_hand = payload.read_nowait() if payload.is_eof() else None
+
+    @classmethod
+    def of(
+        cls, message: RawRequestMessage, payload: StreamReader, protocol: EdgeProtocol
+    ) -> EdgeRequest:
+        """Return a request that aiohttp's parser has read."""
+        head = head_of(message)
+        length = head.fields.get("content-length")
+        body = payload.read_nowait() if payload.is_eof() else None
+        return cls(head, body, None if length is None else int(length), payload, protocol)
+
+    @property
+    def method(self) -> str:
+        return self.head.method
+
+    @property
+    def raw_path(self) -> str:
+        return self.head.path
+
+    @property
+    def raw_headers(self) -> RawHeaders:
+        return self.head.raw_headers
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:
-        return self._message.headers
+        """All of them, made anew each time: few handlers ask, and once."""
+        fields = [(text_of(name), text_of(value)) for name, value in self.head.raw_headers]
+        return CIMultiDictProxy(CIMultiDict(fields))
+
+    @property
+    def version(self) -> HttpVersion:
+        return self.head.version
+
+    @property
+    def keep_alive(self) -> bool:
+        return self.head.can_keep_alive
 
     def field(self, name: str) -> str | None:
         """Return the first value of a field by its name in lower case."""
-        value = self.fields.get(name.encode())
-        return None if value is None else value.decode("utf-8", "surrogateescape")
+        return self.head.fields.get(name)
 
     def open_writer(self, writer: AbstractStreamWriter | None = None) -> None:
         """Have something that a streamed answer can be written to."""
-        self._payload_writer = writer or StreamWriter(self.protocol, self._task.get_loop())
+        self._payload_writer = writer or StreamWriter(self.protocol, asyncio.get_running_loop())
 
     @property
     def body_exists(self) -> bool:
@@ -109,12 +116,6 @@ class EdgeRequest(web.BaseRequest):
     async def read(self) -> bytes:
         """Refuse: bodies are read within their bounds, by ``http/bodies.py``."""
         raise NotImplementedError
-
-    @property
-    def content_length(self) -> int | None:
-        """The value of ``content-length``."""
-        length = self.fields.get(b"content-length")
-        return None if length is None else int(length)
 
     @property
     def host(self) -> str:

@@ -44,17 +44,18 @@ class Passthrough:
             is_awaited: Whether layer has something to do before the caller gets the answer, which
                 is then asked for whole and in no encoding.
         """
+        head = cast("EdgeRequest", request).head
         unsent = [b"accept-encoding"] if is_awaited else []
         if body is None:
             body = await read_body(request, self._body_bytes_max)
-        elif b"content-encoding" in cast("EdgeRequest", request).fields:
+        elif head.is_encoded:
             unsent.append(b"content-encoding")
-        headers: Headers = request.raw_headers  # the client leaves out those of this hop
+        headers: Headers = head.raw_headers  # the client leaves out those of this hop
         if unsent:
             headers = [field for field in headers if field[0].lower() not in unsent]
         answer = await self._store.forward(
-            request.method.encode(),
-            (target or request.raw_path).encode(),
+            head.raw_method,
+            head.target if target is None else target.encode(),
             headers,
             body,
             stream=not is_awaited,

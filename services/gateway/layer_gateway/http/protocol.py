@@ -17,14 +17,14 @@ from aiohttp.web_protocol import _ErrInfo
 from layer_gateway.http.answers import WholeAnswer, error_answer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge_request import EdgeRequest
-from layer_gateway.http.plain_reader import PlainReader
+from layer_gateway.http.heads import Head, read_plain
 from layer_kit.errors import (
     HeadTooLargeError,
     InternalError,
     LayerError,
     MalformedRequestError,
 )
-from layer_kit.rpc.context import accept_request_id
+from layer_kit.rpc.context import mint_request_id
 
 EdgeHandler = Callable[[EdgeRequest], Awaitable[web.StreamResponse]]
 
@@ -82,8 +82,8 @@ class EdgeProtocol(web.RequestHandler):
         self._held_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._has_served = False
-        self._reader: PlainReader | None = PlainReader()
-        """None once aiohttp's parser reads this connection."""
+        self._is_plain = True
+        """False once aiohttp's parser reads this connection."""
         self._body: StreamReader | None = None
         """Of a plain request, as long as a part of it is missing."""
         self._missing_bytes = 0
@@ -101,20 +101,22 @@ class EdgeProtocol(web.RequestHandler):
         """Take what the caller sends; aiohttp's parser reads on from whatever is not plain."""
         if self._body is not None:
             data = self._feed_body(self._body, data)
-        if not data or self._reader is None or self._force_close or self._close:
+        if not data or not self._is_plain or self._force_close or self._close:
             super().data_received(data)
             return
-        head = self._reader.read(data)
-        if head is None:
-            self._reader = None
+        plain = read_plain(data)
+        if plain is None:
+            self._is_plain = False
             super().data_received(data)
             return
-        payload = EMPTY_PAYLOAD
-        if head.missing_bytes:
+        head, body, length = plain
+        payload, is_whole = EMPTY_PAYLOAD, len(body) == length
+        if not is_whole:
             payload = StreamReader(self, self._read_bufsize, loop=self._loop)
-            self._body, self._missing_bytes = payload, head.missing_bytes
-            payload.feed_data(head.body)
-        self._messages.append((cast("RawRequestMessage", head), payload))
+            self._body, self._missing_bytes = payload, length - len(body)
+            payload.feed_data(body)
+        request = EdgeRequest(head, body if is_whole else None, length, payload, self)
+        self._messages.append((cast("RawRequestMessage", request), payload))
         if len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
         if self._waiter is not None and not self._waiter.done():
@@ -178,15 +180,15 @@ class EdgeProtocol(web.RequestHandler):
         """Answer a request; tell whether another may follow on this connection."""
         message, payload = self._messages.popleft()
         assert not isinstance(message, _ErrInfo)
-        if self._parser is not None:
-            self._parser.message_consumed()
+        if isinstance(message, EdgeRequest):
+            request = message
+        else:
+            request = EdgeRequest.of(message, payload, self)
+            if self._parser is not None:
+                self._parser.message_consumed()
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
             self._resume_reading_if_drained()
-        assert self._manager is not None
-        assert self._task_handler is not None
-        self._manager.requests_count += 1
         self._has_served = True
-        request = EdgeRequest(message, payload, self, self._task_handler)
         self._request_in_progress = True
         self._current_request = request
         try:
@@ -206,7 +208,11 @@ class EdgeProtocol(web.RequestHandler):
                 self._held_bytes = 0
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
-        if not payload.is_eof() and not await self._has_drained(payload):
+        if (
+            payload is not EMPTY_PAYLOAD
+            and not payload.is_eof()
+            and not await self._has_drained(payload)
+        ):
             return False
         self._keepalive = bool(response.keep_alive)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
@@ -228,7 +234,7 @@ class EdgeProtocol(web.RequestHandler):
 
     def pause_reading(self) -> None:
         """Stop reading until what has come of a body is taken."""
-        if self._reader is None:
+        if not self._is_plain:
             super().pause_reading()
         else:
             self._reading_paused = True
@@ -236,7 +242,7 @@ class EdgeProtocol(web.RequestHandler):
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 -- aiohttp's
         """Go on reading if it was stopped: every chunk that is taken from a body asks for it."""
-        if self._reader is None:
+        if not self._is_plain:
             if self._reading_paused or self._buffer_paused:
                 super().resume_reading(resume_parser)
         elif self._reading_paused:
@@ -265,18 +271,18 @@ class EdgeProtocol(web.RequestHandler):
             self.log_exception("connection_crashed", exc_info=exc)
             error = InternalError("INTERNAL", "Internal error.")
         response = error_answer(error)
-        response.request_id = accept_request_id(None)
+        response.request_id = mint_request_id()
         response.force_close()
         return response
 
 
-def check_head(request: EdgeRequest) -> None:
+def check_head(head: Head) -> None:
     """Refuse a request whose target and headers are too long together.
 
     Raises:
         HeadTooLargeError: ``HEAD_TOO_LARGE``.
     """
-    if request.head_bytes > HEAD_BYTES_MAX:
+    if head.size_bytes > HEAD_BYTES_MAX:
         raise _head_too_large()
 
 
@@ -300,9 +306,12 @@ def _request(
     payload: StreamReader,
     protocol: EdgeProtocol,
     writer: AbstractStreamWriter,
-    task: asyncio.Task[None],
+    _task: asyncio.Task[None],
 ) -> EdgeRequest:
     """Make a request as aiohttp's own loop asks for one."""
-    request = EdgeRequest(message, payload, protocol, task)
+    if isinstance(message, EdgeRequest):  # a plain one that waited before it
+        request = message
+    else:
+        request = EdgeRequest.of(message, payload, protocol)
     request.open_writer(writer)
     return request

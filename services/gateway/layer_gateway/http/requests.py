@@ -9,7 +9,6 @@ from typing import Final, cast
 
 from aiohttp import web
 
-from layer_gateway.application.inbound import SENT_ON
 from layer_gateway.domain.visits import Visit, read_visit
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.routes import Route
@@ -24,18 +23,12 @@ _numbers: Final = random.Random()  # noqa: S311 -- unlike, not secret; the syste
 
 def caller_of(request: web.BaseRequest) -> Caller:
     """Return what identifies the caller to the store."""
-    return Caller(
-        headers=[
-            (lowered, value)
-            for name, value in request.raw_headers
-            if (lowered := name.lower()) in SENT_ON
-        ]
-    )
+    return cast("EdgeRequest", request).head.caller
 
 
 def query_string(request: web.BaseRequest) -> str:
     """Return the query string as it came; aiohttp's own has its escapes undone already."""
-    return request.raw_path.partition("?")[2]
+    return cast("EdgeRequest", request).head.path.partition("?")[2]
 
 
 def visit_of(request: web.BaseRequest) -> Visit:
@@ -45,7 +38,7 @@ def visit_of(request: web.BaseRequest) -> Visit:
         InvalidRequestError: ``TAG_INVALID`` or ``TOO_MANY_TAGS``.
     """
     return read_visit(
-        cast("EdgeRequest", request).field,
+        cast("EdgeRequest", request).head.fields.get,
         epoch_s=lambda: int(time.time()),
         random_bits=_numbers.getrandbits,
     )

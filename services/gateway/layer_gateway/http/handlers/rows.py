@@ -16,7 +16,7 @@ from layer_gateway.application.multi_querying import QueryLegs
 from layer_gateway.application.reports import reports
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.http.answers import relayed
-from layer_gateway.http.bodies import read_json_body
+from layer_gateway.http.bodies import json_at_hand, read_json_body
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.http.queries import multi_query_response, query_response
@@ -71,8 +71,10 @@ class RowHandlers:
         return relayed(answer)
 
     async def query(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
-        body = await read_json_body(request, self.query_body_bytes_max)
-        name = parse_namespace(route.namespace)
+        body = json_at_hand(request, self.query_body_bytes_max)
+        if body is None:
+            body = await read_json_body(request, self.query_body_bytes_max)
+        name = parse_namespace(route.names["namespace"])
         fields = decode_query(body)
         request.shape = "filters" in fields, "rank_by" in fields
         if not is_search(fields):
@@ -96,7 +98,7 @@ class RowHandlers:
         return multi_query_response(visit, query, answer)
 
     async def query_old_path(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
-        target = request.raw_path.replace("/v1/", "/v2/", 1)
+        target = request.head.path.replace("/v1/", "/v2/", 1)
         return await self.passthrough(request, target=target)
 
 

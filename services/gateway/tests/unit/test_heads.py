@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser
 
-from layer_gateway.http.plain_reader import PLAIN_HEAD_BYTES_MAX, PlainReader
+from layer_gateway.http.heads import PLAIN_HEAD_BYTES_MAX, Head, head_of, read_plain
 from layer_gateway.http.protocol import HEAD_BYTES_MAX
 
 HOST: Final = b"host: gateway\r\n"
@@ -71,25 +71,33 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.mark.parametrize("data", LEFT.values(), ids=LEFT.keys())
 def test_what_is_not_plain_is_left_to_aiohttp(data: bytes) -> None:
-    assert PlainReader().read(data) is None
+    assert read_plain(data) is None
 
 
 def test_a_body_may_come_later() -> None:
     head = b"POST /a HTTP/1.1\r\n" + HOST + b"content-length: 5\r\n\r\n"
-    reader = PlainReader()
-    for came in (b"", b"ab"):
-        found = reader.read(head + came)
+    for came in (b"", b"ab", b"abcde"):
+        found = read_plain(head + came)
         assert found is not None
-        assert (found.body, found.missing_bytes) == (came, 5 - len(came))
-    found = reader.read(head + b"abcde")
-    assert found is not None
-    assert (found.body, found.missing_bytes) == (b"abcde", 0)
+        assert found[1:] == (came, 5)
+
+
+def test_requests_that_differ_in_their_length_alone_share_a_head() -> None:
+    start = b"POST /a HTTP/1.1\r\n" + HOST
+    heads = []
+    for rest in (b"Content-Length: 1\r\n\r\na", b"Content-Length: 12\r\n\r\nab", b"\r\n"):
+        found = read_plain(start + rest)
+        assert found is not None
+        heads.append(found[0])
+    assert heads[0] is heads[1]
+    assert heads[1] is not heads[2]
+    assert heads[0].raw_headers == heads[2].raw_headers == ((b"host", b"gateway"),)
 
 
 def test_a_connection_that_is_to_close_says_so() -> None:
-    found = PlainReader().read(b"GET /a HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n")
+    found = read_plain(b"GET /a HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n")
     assert found is not None
-    assert found.should_close
+    assert not found[0].can_keep_alive
 
 
 def test_plain_requests_read_as_aiohttp_reads_them(loop: asyncio.AbstractEventLoop) -> None:
@@ -97,11 +105,12 @@ def test_plain_requests_read_as_aiohttp_reads_them(loop: asyncio.AbstractEventLo
     plain_count = 0
     for _ in range(REQUESTS_COUNT):
         data = _request(rng)
-        found = PlainReader().read(data)
+        found = read_plain(data)
         if found is None:
             continue
         plain_count += 1
-        assert _told(found, found.body) == _read_by_aiohttp(data, loop), data
+        head, body, length = found
+        assert _told(head, body) == _read_by_aiohttp(data, length, loop), data
     assert plain_count > REQUESTS_COUNT / 20
 
 
@@ -120,7 +129,7 @@ def _request(rng: random.Random) -> bytes:
     return line + some(ENDS) + lines + some(ENDS) + b"abcdefgh"[: rng.randrange(7)]
 
 
-def _read_by_aiohttp(data: bytes, loop: asyncio.AbstractEventLoop) -> object:
+def _read_by_aiohttp(data: bytes, length: int, loop: asyncio.AbstractEventLoop) -> object:
     parser = HttpRequestParser(
         _Protocol(loop),
         loop,
@@ -135,20 +144,20 @@ def _read_by_aiohttp(data: bytes, loop: asyncio.AbstractEventLoop) -> object:
         return error
     assert not tail
     ((message, payload),) = messages
+    assert not any((message.compression, message.upgrade, message.chunked))
+    assert int(message.headers.get("content-length", "0")) == length
     body = b"".join(payload._buffer) if hasattr(payload, "_buffer") else b""
-    return _told(message, body)
+    return _told(head_of(message), body)
 
 
-def _told(message: Any, body: bytes) -> object:
+def _told(head: Head, body: bytes) -> object:
+    """Return what a head says, without the length."""
     return (
-        message.method,
-        message.path,
-        message.version,
-        message.raw_headers,
-        [(name.lower(), value) for name, value in message.headers.items()],
-        message.should_close,
-        message.compression,
-        message.upgrade,
-        bool(message.chunked),
+        head.method,
+        head.path,
+        head.version,
+        [field for field in head.raw_headers if field[0].lower() != b"content-length"],
+        {name: value for name, value in head.fields.items() if name != "content-length"},
+        head.can_keep_alive,
         body,
     )
