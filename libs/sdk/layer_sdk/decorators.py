@@ -23,6 +23,7 @@ class StageOptions:
     stage: str
     claim_stage: str
     next_stage: str
+    is_batch: bool
     batch_size: int | None
 
 
@@ -68,19 +69,22 @@ def pipeline_stage(
     stage: str = "pending",
     claim_stage: str = "embedding",
     next_stage: str = "indexed",
+    batch: bool = False,
     batch_size: int | None = None,
 ) -> Callable[[F], F]:
     """Mark what processes the documents of a pipeline that are in ``stage``.
 
     It is called with a :class:`Document` and may be asynchronous. Rows that it returns are written
     to the namespace of the pipeline, which makes the document ``indexed``; without any it goes on
-    to ``next_stage``.
+    to ``next_stage``. With ``batch`` it is called with a list of documents and returns a list as
+    long, of the rows of each; an exception in it is the failure of its document.
     """
     options = StageOptions(
         pipeline_id=id,
         stage=stage,
         claim_stage=claim_stage,
         next_stage=next_stage,
+        is_batch=batch,
         batch_size=batch_size,
     )
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from layer_sdk.calling import called
 from layer_sdk.decorators import FUNCTION_MARK
 from layer_sdk.errors import PermanentError
 from layer_sdk.items import Failure, Item, Result
@@ -45,14 +43,14 @@ class Processing:
     async def one(self, item: Item) -> Result | Failure:
         """Process an item."""
         try:
-            return self._result(item, await self._called(**item.input))
+            return self._result(item, await called(self.function, **item.input))
         except Exception as error:  # noqa: BLE001 -- whatever it raises is its item's failure
             return _failure(item, error)
 
     async def all(self, items: Sequence[Item]) -> list[Result | Failure]:
         """Process items together."""
         try:
-            outputs = list(await self._called([dict(item.input) for item in items]))
+            outputs = list(await called(self.function, [dict(item.input) for item in items]))
         except Exception as error:  # noqa: BLE001
             return [_failure(item, error) for item in items]
         if len(outputs) != len(items):
@@ -67,13 +65,6 @@ class Processing:
             return self._result(item, output)
         except Exception as error:  # noqa: BLE001
             return _failure(item, error)
-
-    async def _called(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function; one that is not asynchronous in a thread, so that leases go on."""
-        if inspect.iscoroutinefunction(self.function):
-            return await self.function(*args, **kwargs)
-        output = await asyncio.to_thread(functools.partial(self.function, *args, **kwargs))
-        return await output if inspect.isawaitable(output) else output
 
     def _result(self, item: Item, output: Any) -> Result:
         if self.is_embedding:

@@ -4,169 +4,195 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote
 
-from layer_sdk.connection import Connection
+from layer_sdk.calling import called, within_drain
 from layer_sdk.decorators import StageOptions
-from layer_sdk.http import HttpClient
-from layer_sdk.items import Chunk, Document, Row
+from layer_sdk.errors import PermanentError
+from layer_sdk.items import Document, Row
 from layer_sdk.processing import is_permanent
-from layer_sdk.transport import Refused, Unavailable
+from layer_sdk.retrying import with_retries
+from layer_sdk.transport import Claim, DocumentTransport, Refused, Unavailable
+from layer_sdk.worker_loop import DRAIN_S_MAX, POLL_INTERVAL_S
 
 log = logging.getLogger("layer_sdk")
 
 STAGE_LEASE_S_DEFAULT: Final = 900
 STAGE_BATCH_SIZE_DEFAULT: Final = 8
+FAILED: Final = "failed"
+WORKER_ERROR: Final = "worker_error"
+"""What a status says of documents whose function raised."""
+WORKER_REFUSED: Final = "worker_refused"
+"""What it says of those that ``PermanentError`` gave up."""
 
 
-async def run_stage(
-    function: Callable[..., Any],
-    options: StageOptions,
-    to: Connection,
-    *,
-    limit: int,
-    lease_s: int,
-    poll_interval_s: float,
-    once: bool,
-    stopping: asyncio.Event,
-) -> int:
-    """Work on documents until told to stop; return how many were completed."""
-    pipeline_id = options.pipeline_id or os.environ.get("HEVLAYER_PIPELINE_ID")
-    if not pipeline_id:
-        raise ValueError("which pipeline? give id= to @pipeline_stage, or HEVLAYER_PIPELINE_ID")
-    client = HttpClient(to)
-    stage = _Stage(
-        function=function,
-        options=options,
-        client=client,
-        path=f"/v2/pipelines/{quote(pipeline_id, safe='')}",
-        worker_id=to.worker_id,
-        lease_s=lease_s,
-    )
-    completed_count = 0
-    try:
-        while not stopping.is_set():
+@dataclass(slots=True, kw_only=True)
+class StageLoop:
+    """Works on the documents of one stage until it is told to stop."""
+
+    function: Callable[..., Any]
+    options: StageOptions
+    transport: DocumentTransport
+    limit: int
+    lease_s: float = STAGE_LEASE_S_DEFAULT
+    poll_interval_s: float = POLL_INTERVAL_S
+    drain_s: float = DRAIN_S_MAX
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def stop(self) -> None:
+        """Claim no more, finish what runs and give back what does not."""
+        self._stopping.set()
+
+    async def run(self, *, once: bool = False) -> int:
+        """Work; return how many documents were completed.
+
+        Args:
+            once: End with the first claim that gives nothing.
+        """
+        completed_count = 0
+        options = self.options
+        while not self._stopping.is_set():
             try:
-                ids = await stage.claim(limit)
+                claim = await self.transport.claim(
+                    options.stage, options.claim_stage, self.limit, int(self.lease_s)
+                )
             except Unavailable as error:
                 log.warning("cannot claim: %s", error)
                 if once:
                     raise
-                ids = []
-            if ids:
-                completed_count += await stage.batch(ids, stopping)
-            elif once:
-                break
-            else:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stopping.wait(), poll_interval_s)
-    finally:
-        await client.aclose()
-    return completed_count
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stage:
-    function: Callable[..., Any]
-    options: StageOptions
-    client: HttpClient
-    path: str
-    worker_id: str
-    lease_s: int
-
-    async def claim(self, limit: int) -> list[str]:
-        body = {
-            "stage": self.options.stage,
-            "claim_stage": self.options.claim_stage,
-            "limit": limit,
-            "worker_id": self.worker_id,
-            "lease_seconds": self.lease_s,
-        }
-        answer = await self.client.call("POST", f"{self.path}/claim", body)
-        return list(answer["documents"])
-
-    async def batch(self, ids: Sequence[str], stopping: asyncio.Event) -> int:
-        """Process documents; what is left when told to stop is given back."""
-        left = list(ids)
-        heart = asyncio.create_task(self._beat(left))
-        completed_count = 0
-        try:
-            for id_ in ids:
-                if stopping.is_set():
+                await self._pause(max(self.poll_interval_s, error.retry_after_s or 0.0))
+                continue
+            left = list(claim.document_ids)
+            if left:
+                completed_count += await self._batch(claim, left)
+            if left or not claim.document_ids:  # what was given back is there again at once
+                if once:
                     break
-                completed_count += await self._document(id_)
-                left.remove(id_)
+                await self._pause(self.poll_interval_s)
+        return completed_count
+
+    async def _batch(self, claim: Claim, left: list[str]) -> int:
+        """Process documents; what is left is given back. Return how many were completed."""
+        done: list[str] = []
+        heart = asyncio.create_task(self._beat(claim, left))
+        try:
+            work = self._process(claim, left, done)
+            if not await within_drain(work, self._stopping, self.drain_s):
+                log.warning("a call did not end within %s s; it is given back", self.drain_s)
+            if left:
+                back = self._move(claim, left, self.options.stage)
+                await within_drain(back, self._stopping, self.drain_s)
         finally:
             heart.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await heart
-        if left:
-            await self._move(left, "pending")
-        return completed_count
+        return len(done)
 
-    async def _document(self, id_: str) -> int:
-        path = f"{self.path}/documents/{quote(id_, safe='')}"
-        try:
-            found = await self.client.call("GET", f"{path}/chunks")
-            chunks = [Chunk(one["id"], one.get("text"), one.get("metadata")) for one in found]
-            rows = await self._called(Document(id_, chunks))
-            if rows:
-                body = {"vectors": [_row(row) for row in rows]}
-                await self.client.call("PUT", f"{path}/vectors", body)
+    async def _process(self, claim: Claim, left: list[str], done: list[str]) -> None:
+        if self.options.is_batch:
+            await self._together(claim, left, done)
+            return
+        for id_ in claim.document_ids:
+            if self._stopping.is_set():
+                return
+            try:
+                rows = await self._called(await self._document(id_))
+            except Unavailable as error:
+                log.warning("document %s is given back: %s", id_, error)
+                continue
+            except Exception as error:  # noqa: BLE001 -- whatever it raises is its document's failure
+                await self._fail(claim, id_, error)
             else:
-                await self._move([id_], self.options.next_stage)
-        except Unavailable as error:
-            log.warning("document %s is given back: %s", id_, error)
-            await self._move([id_], "pending")
-            return 0
-        except Exception as error:  # noqa: BLE001 -- whatever it raises is its document's failure
-            is_final = is_permanent(error) or isinstance(error, Refused)
-            log.warning("document %s failed: %s", id_, error)
-            await self._move([id_], "failed" if is_final else "pending")
-            return 0
-        return 1
+                await self._settle(claim, id_, rows, done)
+            left.remove(id_)
 
-    async def _called(self, document: Document) -> Sequence[Row]:
-        if inspect.iscoroutinefunction(self.function):
-            found = await self.function(document)
+    async def _together(self, claim: Claim, left: list[str], done: list[str]) -> None:
+        ids: list[str] = []
+        documents: list[Document] = []
+        for id_ in claim.document_ids:
+            try:
+                documents.append(await self._document(id_))
+                ids.append(id_)
+            except Unavailable as error:
+                log.warning("document %s is given back: %s", id_, error)
+            except Refused as error:
+                await self._fail(claim, id_, error)
+                left.remove(id_)
+        for id_, outcome in zip(ids, await self._outcomes(documents), strict=True):
+            if isinstance(outcome, Exception):
+                await self._fail(claim, id_, outcome)
+            else:
+                await self._settle(claim, id_, outcome, done)
+            left.remove(id_)
+
+    async def _outcomes(self, documents: Sequence[Document]) -> list[list[Row] | Exception]:
+        if not documents:
+            return []
+        try:
+            found = list(await called(self.function, documents))
+            if len(found) != len(documents):
+                raise PermanentError(f"{len(found)} outputs for {len(documents)} documents")  # noqa: TRY301
+            return [one if isinstance(one, Exception) else _rows(one) for one in found]
+        except Exception as error:  # noqa: BLE001 -- whatever it raises is its documents' failure
+            return [error for _ in documents]
+
+    async def _document(self, id_: str) -> Document:
+        return Document(id_, await self.transport.chunks(id_))
+
+    async def _called(self, document: Document) -> list[Row]:
+        return _rows(await called(self.function, document))
+
+    async def _settle(self, claim: Claim, id_: str, rows: Sequence[Row], done: list[str]) -> None:
+        if not rows:
+            await self._move(claim, [id_], self.options.next_stage)
+            done.append(id_)
+            return
+        try:
+            if await with_retries(lambda: self._written(claim, id_, rows)):
+                done.append(id_)
+        except (Refused, TypeError, ValueError) as error:
+            # Where the runtime has taken it from us meanwhile, this changes nothing any more.
+            await self._fail(claim, id_, PermanentError(str(error)))
+
+    async def _written(self, claim: Claim, id_: str, rows: Sequence[Row]) -> bool:
+        await self.transport.write(claim, id_, rows)
+        return True
+
+    async def _fail(self, claim: Claim, id_: str, error: Exception) -> None:
+        log.warning("document %s failed: %s", id_, str(error) or type(error).__name__)
+        if is_permanent(error):
+            await self._move(claim, [id_], FAILED, WORKER_REFUSED)
         else:
-            found = await asyncio.to_thread(self.function, document)
-        return list(found or ())
+            await self._move(claim, [id_], self.options.stage, WORKER_ERROR)
 
-    async def _move(self, ids: Sequence[str], stage: str) -> None:
-        body = {
-            "document_ids": list(ids),
-            "stage": stage,
-            "from_stage": self.options.claim_stage,
-            "worker_id": self.worker_id,
-        }
-        with contextlib.suppress(Unavailable):  # then the lease runs out
-            await self.client.call("POST", f"{self.path}/documents/stage", body)
+    async def _move(self, claim: Claim, ids: Sequence[str], stage: str, reason: str = "") -> None:
+        options = self.options
+        try:
+            await with_retries(
+                lambda: self.transport.move(
+                    claim, ids, stage, from_stage=options.claim_stage, reason=reason
+                )
+            )
+        except Refused as error:
+            log.warning("documents stay where they are until their leases end: %s", error)
 
-    async def _beat(self, left: Sequence[str]) -> None:
+    async def _beat(self, claim: Claim, left: Sequence[str]) -> None:
         while True:
             await asyncio.sleep(self.lease_s / 3)
-            body = {
-                "document_ids": list(left),
-                "stage": self.options.claim_stage,
-                "worker_id": self.worker_id,
-            }
+            if not left:
+                continue
             try:
-                await self.client.call("POST", f"{self.path}/documents/heartbeat", body)
+                await self.transport.heartbeat(claim, list(left), self.options.claim_stage)
             except (Unavailable, Refused) as error:
                 log.warning("cannot renew leases: %s", error)
 
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
-def _row(row: Row) -> dict[str, Any]:
-    found: dict[str, Any] = {"id": row.id, "attributes": dict(row.attributes)}
-    if row.vector is not None:
-        found["vector"] = [float(component) for component in row.vector]
-    if row.vectors is not None:
-        found["vectors"] = [[float(one) for one in vector] for vector in row.vectors]
-    return found
+
+def _rows(output: Iterable[Row] | None) -> list[Row]:
+    return list(output or ())

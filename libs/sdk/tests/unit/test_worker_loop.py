@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from layer_sdk import PermanentError, TransientError, running, udf
+from layer_sdk import PermanentError, TransientError, retrying, udf, worker_loop
 from layer_sdk.items import Failure, Item, Result
 from layer_sdk.processing import Processing
-from layer_sdk.running import WorkerLoop
 from layer_sdk.transport import Refused, Unavailable
+from layer_sdk.worker_loop import WorkerLoop
 
 ITEMS = [Item("rows", f"r{at}", 7, {"n": at}) for at in range(4)]
 
@@ -25,6 +25,7 @@ class Layer:
         self.results: dict[str, Result] = {}
         self.failures: dict[str, Failure] = {}
         self.has_beaten = asyncio.Event()
+        self.beaten: list[str] = []
         self.faults: list[Exception] = []
         self._refuses = refuses
 
@@ -33,6 +34,7 @@ class Layer:
         return self.batches.pop() if self.batches else []
 
     async def heartbeat(self, items: Sequence[Item]) -> int:
+        self.beaten = [item.id for item in items]
         self.has_beaten.set()
         return len(items)
 
@@ -62,7 +64,7 @@ def loop_over(layer: Layer, function: Callable[..., Any], **options: Any) -> Wor
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "RETRY_S_MAX", 0.0)
+    monkeypatch.setattr(retrying, "RETRY_S_MAX", 0.0)
 
 
 async def test_what_a_function_raises_says_what_becomes_of_its_item() -> None:
@@ -159,6 +161,48 @@ async def test_leases_are_renewed_while_a_call_runs() -> None:
 
     layer = Layer()
     assert await loop_over(layer, patient, lease_s=0).run(once=True) == 4
+
+
+async def test_leases_of_what_is_done_are_renewed_until_it_is_handed_in() -> None:
+    @udf(output="n")
+    async def slow_at_the_end(n: int) -> int:
+        if n == 3:
+            layer.has_beaten.clear()
+            await layer.has_beaten.wait()
+            assert layer.beaten == ["r0", "r1", "r2", "r3"]
+        return n
+
+    layer = Layer()
+    assert await loop_over(layer, slow_at_the_end, lease_s=0).run(once=True) == 4
+
+
+async def test_a_batch_that_takes_long_hands_in_what_is_done_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker_loop, "HAND_IN_INTERVAL_S", 0.0)
+
+    @udf(output="n")
+    async def watchful(n: int) -> int:
+        assert len(layer.results) + len(layer.failures) == n
+        if n == 1:
+            raise TransientError("later")
+        return n
+
+    layer = Layer()
+    assert await loop_over(layer, watchful).run(once=True) == 3
+    assert list(layer.failures) == ["r1"]
+
+
+async def test_results_that_cannot_be_handed_in_after_stop_keep_no_worker_from_ending() -> None:
+    @udf(output="n")
+    def last(n: int) -> int:
+        layer.faults = [Unavailable("503") for _ in range(100)]
+        loop.stop()
+        return n
+
+    layer = Layer()
+    loop = loop_over(layer, last, drain_s=0.0)
+    assert await loop.run() == 0
 
 
 def test_reserved_outputs_are_refused_at_once() -> None:

@@ -6,16 +6,25 @@ import os
 import time
 from pathlib import Path
 
-from layer_sdk import PermanentError, udf
+from layer_sdk import Document, PermanentError, Row, pipeline_stage, udf
+
+
+def wait(what: str) -> None:
+    Path(os.environ["TAGGING_STARTED"]).write_text(what)
+    until = Path(os.environ["TAGGING_UNTIL"])
+    while not until.exists():
+        time.sleep(0.01)
 
 
 @udf(output="seen")
 def tag(kind: str) -> str:
-    started = Path(os.environ["TAGGING_STARTED"])
-    started.write_text(kind)
-    until = Path(os.environ["TAGGING_UNTIL"])
-    while not until.exists():
-        time.sleep(0.01)
+    wait(kind)
     if kind == "poison":
         raise PermanentError("poison")
     return kind.upper()
+
+
+@pipeline_stage()
+def embed(document: Document) -> list[Row]:
+    wait(document.id)
+    return [Row(id=chunk.id, vector=[1.0, 0.0]) for chunk in document.chunks]

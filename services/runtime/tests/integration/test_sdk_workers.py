@@ -135,7 +135,9 @@ async def test_a_value_that_cannot_be_written_fails_its_item_alone(
 
 
 @asynccontextmanager
-async def started(layer: FunctionSystem, function_id: str, folder: Path) -> AsyncIterator[Child]:
+async def started(
+    layer: FunctionSystem, function_id: str, folder: Path, *options: str
+) -> AsyncIterator[Child]:
     """Run a worker as a process until it is in its first item."""
     environment = {
         "HEVLAYER_BASE_URL": f"http://{layer.edge.address}",
@@ -148,7 +150,7 @@ async def started(layer: FunctionSystem, function_id: str, folder: Path) -> Asyn
     environment |= child_environment(environment)
     environment["PYTHONPATH"] = os.pathsep.join([str(FOLDER), environment["PYTHONPATH"]])
     process = await start_child(
-        sys.executable, "-m", "layer_sdk", "tagging_worker:tag", env=environment
+        sys.executable, "-m", "layer_sdk", "tagging_worker:tag", *options, env=environment
     )
     try:
 
@@ -177,6 +179,18 @@ async def test_a_worker_that_is_told_to_stop_finishes_one_item_and_gives_back_th
     assert await counts(layer, function_id) == {"pending": 4}
     assert (await layer.row(tools, "t-0"))["seen"] == "SAW"
     assert len(await layer.claim(function_id)) == 4  # no pause, since nothing failed
+
+
+async def test_a_call_that_never_returns_keeps_no_worker_from_ending(
+    layer: FunctionSystem, tools: str, tmp_path: Path
+) -> None:
+    function_id = f"tag-{secrets.token_hex(4)}"
+    await layer.put(function_id, target_namespaces=[tools], inputs=["kind"])
+    await layer.discover(function_id)
+    async with started(layer, function_id, tmp_path, "--drain", "0.1") as worker:
+        worker.send_signal(signal.SIGTERM)
+        assert await worker.wait() == 0
+    assert await counts(layer, function_id) == {"pending": 5}
 
 
 async def test_leases_go_on_while_a_call_takes_long_and_end_with_a_worker_that_is_killed(
