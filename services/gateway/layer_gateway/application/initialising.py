@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 from layer_gateway.application.facts import Facts, NamespaceFacts
 from layer_gateway.application.layer_state import DescribeLayer, LayerState
+from layer_gateway.application.refusals import is_refused
 from layer_gateway.application.sharding import (
     SHARD_COUNT_MAX,
     Marker,
@@ -205,19 +206,41 @@ class InitNamespace:
         """Write the shards of some rows, and nothing else: this is no write of theirs."""
         shards = wire_ids.shards(ids, shard_count)
         rows = [{"id": id_, SHARD: shard} for id_, shard in zip(ids, shards, strict=True)]
-        _accepted(await self._write(namespace, {"patch_rows": rows}, ids, caller), namespace)
+        patches = [{SHARD: shard} for shard in shards]
+        answer = await self._write(namespace, {"patch_rows": rows}, ids, caller, patches)
+        _accepted(answer, namespace)
 
     async def _write(
-        self, namespace: Namespace, body: object, ids: Sequence[JsonId], caller: Caller
+        self,
+        namespace: Namespace,
+        body: object,
+        ids: Sequence[JsonId],
+        caller: Caller,
+        patches: Sequence[Mapping[str, object]] = (),
     ) -> StoreAnswer:
-        """Send a write; what is cached of its rows goes, since it knows another shard or none."""
-        fence = await self.cache.fence(namespace, [wire_ids.canonical(id_) for id_ in ids])
+        """Send a write; rows that are cached are patched there, too.
+
+        They keep the moment at which they were last written, so that a cache which is whole up to
+        a later one would lack them if they only went.
+        """
+        canonical_ids = [wire_ids.canonical(id_) for id_ in ids]
+        fence = await self.cache.fence(namespace, canonical_ids)
         try:
             answer = await self.store.write(namespace, [encode(body)], caller)
         except LayerError:
             await self.cache.abandon(fence)
             raise
-        await self.cache.settle(fence, puts=CacheRows(), patches=CacheRows(), lifted=())
+        if answer.status == HTTPStatus.OK:
+            cached = CacheRows(
+                ids=canonical_ids if patches else [],
+                bodies=[encode(patch) for patch in patches],
+                vectors=[b""] * len(patches),
+            )
+            await self.cache.settle(fence, puts=CacheRows(), patches=cached, lifted=())
+        elif is_refused(answer):
+            await self.cache.release(fence)
+        else:
+            await self.cache.abandon(fence)
         return answer
 
 

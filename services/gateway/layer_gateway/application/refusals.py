@@ -28,10 +28,19 @@ TEXT_LENGTH_MAX: Final = 1000
 TRANSIENT: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT})
 """Refusals that the store's own clients take for a reason to try again."""
 
+CLIENT_ERRORS: Final = range(400, 500)
+UNKNOWN_FATE: Final = frozenset({408, 409, 499})
+"""Client errors that do not prove that nothing was written."""
+
 _KINDS: Final[dict[int, type[LayerError]]] = {
     HTTPStatus.UNAUTHORIZED: UnauthenticatedError,
     HTTPStatus.FORBIDDEN: KeyRefusedError,
 }
+
+
+def is_refused(answer: StoreAnswer) -> bool:
+    """Tell whether the store surely wrote nothing."""
+    return answer.status in CLIENT_ERRORS and answer.status not in UNKNOWN_FATE
 
 
 class _Refusal(msgspec.Struct):

@@ -22,6 +22,7 @@ from layer_gateway.application.facts import (
     unmirrored_attributes,
 )
 from layer_gateway.application.listings import Listings
+from layer_gateway.application.refusals import is_refused
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports.rows import RowCache
@@ -44,10 +45,7 @@ BYTES_AT_ONCE_MAX: Final = 4 * 1024 * 1024
 FENCED_IDS_MAX: Final = 1_000_000
 """A write of more rows drops its whole namespace from the cache instead."""
 
-CLIENT_ERRORS: Final = range(400, 500)
 REFUSED_SCHEMA: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
-UNKNOWN_FATE: Final = frozenset({408, 409, 499})
-"""Client errors that do not prove that nothing was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +154,7 @@ class WriteRows:
         except LayerError:
             await self.cache.abandon(fence)
             raise
-        if _is_refused(answer):
+        if is_refused(answer):
             await self.cache.release(fence)
         elif answer.status != HTTPStatus.OK:
             await self.cache.abandon(fence)
@@ -184,7 +182,7 @@ class WriteRows:
     ) -> StoreAnswer:
         """Send a write that says only afterwards which rows it changed."""
         answer = await self._write_unfenced(namespace, stamped.body, caller)
-        if _is_refused(answer):
+        if is_refused(answer):
             return answer
         changed = _changed_ids(answer, id_kind) if answer.status == HTTPStatus.OK else None
         if changed is None or len(changed) > FENCED_IDS_MAX:
@@ -200,7 +198,7 @@ class WriteRows:
     async def _without_rows(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
         """Send what carries no rows of its own: a schema, a copy, or something newer than us."""
         answer = await self._write_unfenced(namespace, [body], caller)
-        if not _is_refused(answer):
+        if not is_refused(answer):
             self.facts.forget(namespace)
             self.listings.forget()  # a copy or a branch makes a namespace
             await self.cache.invalidate(namespace)
@@ -222,11 +220,6 @@ async def _aside(body: bytes, work: Callable[[], T]) -> T:
     if len(body) <= BYTES_AT_ONCE_MAX:
         return work()
     return await asyncio.to_thread(work)
-
-
-def _is_refused(answer: StoreAnswer) -> bool:
-    """Tell whether the store surely wrote nothing."""
-    return answer.status in CLIENT_ERRORS and answer.status not in UNKNOWN_FATE
 
 
 def _declared_types(write: WriteBody) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -148,6 +149,29 @@ async def test_a_warm_job_brings_every_row_in_and_every_gateway_shows_it(
     ]
     metrics = (await other("GET", "/metrics")).body.decode()
     assert 'state="warm",store_kind="turbopuffer"} 1.0' in metrics
+
+
+async def test_a_warm_namespace_stays_whole_while_its_rows_are_given_shards(
+    system: System, target: str
+) -> None:
+    edge = system.edge
+    await fill(edge, target, 50)
+    written_ms = time.time() * 1000
+
+    async def is_stable() -> bool:
+        layer = (await edge("GET", f"{target}/metadata")).json["layer"]
+        return bool((layer["stable_as_of"] or 0) >= written_ms)
+
+    await eventually(is_stable)
+    await ended(edge, target, (await edge("POST", f"{target}/warm")).json)
+
+    answer = await edge("POST", f"{target}/init", {"shard_count": 4})
+
+    assert answer.json["layer"]["shard_state"] == "ready"
+    counted = (await edge("POST", f"{target}/scans", {"mode": "count"})).json
+    assert (counted["count"], counted["served_by"]) == (50, "cache")
+    in_shard = {"mode": "count", "filters": ["_hevlayer_shard", "Gte", 4], "source": "cache"}
+    assert (await edge("POST", f"{target}/scans", in_shard)).json["count"] == 0
 
 
 async def test_jobs_are_the_same_over_grpc(system: System, target: str) -> None:
