@@ -7,6 +7,7 @@ machine does not change much; ratios are medians over rounds.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import random
 import statistics
 import tempfile
@@ -120,10 +121,12 @@ async def _gets(cache: Service, echo: Service, rounds: int, count: int) -> list[
         namespace=NAMESPACE, ids=[row_id(number * 37) for number in range(100)]
     )
     assert len((await cache.cache.LookupRows(hundred)).bodies) == 100  # noqa: PLR2004
-    stream = LookupStream(cache.cache)
+    stream = LookupStream(cache.cache, timeout_s=LOOKUP_TIMEOUT_S)
 
     async def streamed(request: cache_pb2.LookupRowsRequest) -> None:
-        await stream(request, timeout_s=LOOKUP_TIMEOUT_S)
+        told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        stream(request, told.set_result)
+        assert isinstance(await told, cache_pb2.LookupRowsResponse)
 
     ratios: dict[str, list[float]] = {}
     for turn in range(rounds + 1):

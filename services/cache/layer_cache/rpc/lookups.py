@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import copy_context
 from typing import Final
 
 import structlog
 
 from layer.cache.v1 import cache_pb2
 from layer_cache.application.reads import Found
+from layer_kit.eager import begin
 from layer_kit.errors import DeadlineError, InternalError, LayerError
 from layer_kit.rpc.errors import INTERNAL_MESSAGE, to_status
 from layer_kit.rpc.interceptor import DEADLINE_S_DEFAULT
@@ -53,7 +55,7 @@ class LookupStream:
         drained = asyncio.create_task(self._draining.wait())
         drained.add_done_callback(lambda _: reading.cancel())
         try:
-            while not reading.done() or self._under_way:
+            while self._answered or self._under_way or not reading.done():
                 await self._has_news.wait()
                 self._has_news.clear()
                 while self._answered:
@@ -61,41 +63,63 @@ class LookupStream:
                     yield message
                     for _ in message.answers:
                         self._room.release()
+            if not reading.cancelled():
+                reading.result()
         finally:
             drained.cancel()
             reading.cancel()
             for lookup in self._under_way:
                 lookup.cancel()
+            # What they raise on their way out is nobody's any more, but it has been seen.
+            await asyncio.gather(reading, drained, *self._under_way, return_exceptions=True)
 
     async def _read(self, requests: AsyncIterator[cache_pb2.StreamLookupsRequest]) -> None:
         async for request in requests:
             for numbered in request.lookups:
                 await self._room.acquire()
-                lookup = asyncio.create_task(self._answer(numbered))
-                self._under_way.add(lookup)
-                lookup.add_done_callback(self._forget)
+                self._begin(numbered)
 
-    def _forget(self, lookup: asyncio.Task[None]) -> None:
-        self._under_way.discard(lookup)
-        self._has_news.set()
+    def _begin(self, numbered: cache_pb2.NumberedLookup) -> None:
+        """Look up at once; what has to wait for the store goes on by itself, until it is due."""
+        context = copy_context()
+        lookup = context.run(begin, self._answer(numbered), context=context)
+        if lookup is None:
+            return
+        number, loop = numbered.lookup_number, asyncio.get_running_loop()
+        timeout_s = numbered.timeout_ms / 1000 or DEADLINE_S_DEFAULT
+        timer = loop.call_later(timeout_s, self._expire, number, lookup)
+        self._under_way.add(lookup)
+
+        def ended(lookup: asyncio.Task[None]) -> None:
+            timer.cancel()
+            self._under_way.discard(lookup)
+            self._has_news.set()
+
+        lookup.add_done_callback(ended)
+
+    def _expire(self, number: int, lookup: asyncio.Task[None]) -> None:
+        if lookup.cancel():
+            error = DeadlineError("DEADLINE_EXCEEDED", "The deadline of the lookup passed.")
+            self._tell(number, error)
 
     async def _answer(self, numbered: cache_pb2.NumberedLookup) -> None:
         if numbered.request_id:
             structlog.contextvars.bind_contextvars(request_id=numbered.request_id)
-        self._answered.append((numbered.lookup_number, await self._outcome(numbered)))
+        self._tell(numbered.lookup_number, await self._outcome(numbered.lookup))
 
-    async def _outcome(self, numbered: cache_pb2.NumberedLookup) -> Found | LayerError:
+    async def _outcome(self, request: cache_pb2.LookupRowsRequest) -> Found | LayerError:
         """Look up, and take every failure for an answer, as the interceptor does for a call."""
         try:
-            async with asyncio.timeout(numbered.timeout_ms / 1000 or DEADLINE_S_DEFAULT):
-                return await self._look_up(numbered.lookup)
+            return await self._look_up(request)
         except LayerError as error:
             return error
-        except TimeoutError:
-            return DeadlineError("DEADLINE_EXCEEDED", "The deadline of the lookup passed.")
         except Exception:
             log.exception("lookup_crashed")
             return InternalError("INTERNAL", INTERNAL_MESSAGE)
+
+    def _tell(self, number: int, outcome: Found | LayerError) -> None:
+        self._answered.append((number, outcome))
+        self._has_news.set()
 
     def _message(self) -> cache_pb2.StreamLookupsResponse:
         """Return the answers that are there, as many as one message takes."""

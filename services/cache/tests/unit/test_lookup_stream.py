@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -208,3 +209,47 @@ async def test_a_caller_who_leaves_ends_its_lookups() -> None:
 
     async with asyncio.timeout(10):
         await ended.wait()
+
+
+async def test_nothing_that_goes_wrong_at_the_end_of_a_stream_is_left_unseen() -> None:
+    lost: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    has_begun = asyncio.Event()
+
+    async def bad_loser(_: cache_pb2.LookupRowsRequest) -> Found:
+        try:
+            has_begun.set()
+            await asyncio.Event().wait()
+        finally:
+            raise SystemError
+
+    async def sent() -> AsyncIterator[cache_pb2.StreamLookupsRequest]:
+        try:
+            yield cache_pb2.StreamLookupsRequest(lookups=[cache_pb2.NumberedLookup()])
+            await asyncio.Event().wait()
+        finally:
+            raise SystemError
+
+    messages = LookupStream(bad_loser, asyncio.Event()).answers(sent())
+    reading = asyncio.ensure_future(anext(messages))
+    await has_begun.wait()
+    reading.cancel()
+    await asyncio.wait({reading})
+    assert reading.cancelled()
+    del messages, reading
+    gc.collect()
+    assert lost == []
+
+
+async def test_requests_that_break_off_end_the_stream_after_what_was_asked_is_answered() -> None:
+    async def breaking_off() -> AsyncIterator[cache_pb2.StreamLookupsRequest]:
+        numbered = cache_pb2.NumberedLookup(
+            lookup_number=1, lookup=cache_pb2.LookupRowsRequest(ids=[b"1"])
+        )
+        yield cache_pb2.StreamLookupsRequest(lookups=[numbered])
+        raise ConnectionResetError
+
+    messages = LookupStream(look_up, asyncio.Event()).answers(breaking_off())
+    assert [answer.lookup_number for answer in (await anext(messages)).answers] == [1]
+    with pytest.raises(ConnectionResetError):
+        await anext(messages)

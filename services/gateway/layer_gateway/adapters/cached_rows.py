@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_gateway.adapters.cache_metrics import ReplicaMetrics
-from layer_gateway.adapters.joined_lookups import JoinedLookups, LookupKind
+from layer_gateway.adapters.joined_lookups import JoinedLookups, LookupKind, Tell
 from layer_gateway.adapters.lookup_stream import LookupStream
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.ports.rows import CacheConnection, CachedRow, CacheLookup, Fence
@@ -67,7 +68,7 @@ class CachedRows:
         self._membership = membership
         self._lookup_timeout_s = lookup_timeout_s
         self._fence_ttl_ms = int((write_timeout_s + FENCE_MARGIN_S) * 1000)
-        self._look_up = LookupStream(stub)
+        self._look_up = LookupStream(stub, timeout_s=lookup_timeout_s)
         self._joined_lookups = JoinedLookups(self.ask)
         self._unannounced = metrics.unannounced
 
@@ -95,10 +96,11 @@ class CachedRows:
         kind = LookupKind(namespace, None if names is None else tuple(names), with_vectors)
         return await self._joined_lookups(kind, ids)
 
-    async def ask(self, kind: LookupKind, ids: Sequence[bytes]) -> CacheLookup:
-        """Look ``ids`` up, joined with nobody's."""
+    def ask(self, kind: LookupKind, ids: Sequence[bytes], tell: Tell) -> None:
+        """Look ``ids`` up, joined with nobody's, and ``tell`` of them."""
         if not self.is_available:
-            return CacheLookup(is_available=False)
+            tell(CacheLookup(is_available=False))
+            return
         request = cache_pb2.LookupRowsRequest(
             namespace=kind.namespace,
             ids=ids,
@@ -106,15 +108,18 @@ class CachedRows:
             attribute_names=kind.names or (),
             ids_only=kind.names == (),
         )
-        try:
-            answer = await self._look_up(request, timeout_s=self._lookup_timeout_s)
-        except LayerError as error:
-            self._membership.lose(error)
-            return CacheLookup(is_available=False)
-        rows = map(CachedRow, answer.bodies, answer.vectors)
-        return CacheLookup(
-            hits=dict(zip(answer.hit_positions, rows, strict=True)), read_token=answer.read_token
-        )
+        self._look_up(request, partial(self._answered, tell))
+
+    def _answered(self, tell: Tell, outcome: cache_pb2.LookupRowsResponse | BaseException) -> None:
+        if isinstance(outcome, LayerError):
+            self._membership.lose(outcome)
+            tell(CacheLookup(is_available=False))
+        elif isinstance(outcome, BaseException):
+            tell(outcome)
+        else:
+            rows = map(CachedRow, outcome.bodies, outcome.vectors)
+            hits = dict(zip(outcome.hit_positions, rows, strict=False))
+            tell(CacheLookup(hits=hits, read_token=outcome.read_token))
 
     async def close(self) -> None:
         """Let go of the way to the cache; what waits for it is a miss."""

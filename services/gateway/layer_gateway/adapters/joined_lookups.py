@@ -9,10 +9,11 @@ once took 8 % more CPU, and the callers waited as long.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple
 
 from layer_gateway.ports.rows import CacheLookup
 from layer_kit.names import Namespace
@@ -32,7 +33,10 @@ class LookupKind(NamedTuple):
     with_vectors: bool
 
 
-Ask = Callable[[LookupKind, Sequence[bytes]], Coroutine[Any, Any, CacheLookup]]
+Tell = Callable[[CacheLookup | BaseException], None]
+"""Told of the answer or the error of a call, once."""
+
+Ask = Callable[[LookupKind, Sequence[bytes], Tell], None]
 
 
 @dataclass(slots=True)
@@ -53,23 +57,25 @@ class JoinedLookups:
     acknowledged since.
 
     Args:
-        ask: Makes one call; the cache being away is an answer, and no error.
+        ask: Makes one call, and tells of it at once or later; the cache being away is an answer,
+            and no error.
     """
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._gathering: dict[LookupKind, _Batch] = {}
-        self._calls: dict[LookupKind, asyncio.Task[CacheLookup]] = {}
+        self._under_way: dict[LookupKind, _Batch] = {}
 
     async def __call__(self, kind: LookupKind, ids: Sequence[bytes]) -> CacheLookup:
         """Look ``ids`` up; the hits are by position in them."""
+        answer: asyncio.Future[CacheLookup] = asyncio.get_running_loop().create_future()
         if len(ids) >= LONE_IDS_MIN:
-            return await self._ask(kind, ids)
+            self._ask(kind, ids, partial(_settle, answer))
+            return await answer
         batch = self._gathering.get(kind) or self._gather(kind)
         positions = batch.positions
         for id_ in ids:
             positions.setdefault(id_, len(positions))
-        answer: asyncio.Future[CacheLookup] = asyncio.get_running_loop().create_future()
         batch.callers.append(answer)
         if len(positions) >= JOINED_IDS_MAX:
             self._send(kind, batch)
@@ -86,7 +92,7 @@ class JoinedLookups:
     def _gather(self, kind: LookupKind) -> _Batch:
         """Begin a batch, due at the end of this turn unless a call is under way."""
         batch = self._gathering[kind] = _Batch()
-        if kind not in self._calls:
+        if kind not in self._under_way:
             asyncio.get_running_loop().call_soon(self._send, kind, batch)
         return batch
 
@@ -94,25 +100,28 @@ class JoinedLookups:
         if self._gathering.get(kind) is not batch:
             return  # it went early, because it was full
         del self._gathering[kind]
-        call = asyncio.get_running_loop().create_task(
-            self._ask(kind, list(batch.positions)), context=batch.context
-        )
-        self._calls[kind] = call
-        call.add_done_callback(lambda call: self._ended(kind, batch, call))
+        self._under_way[kind] = batch
+        ended = partial(self._ended, kind, batch)
+        try:
+            batch.context.run(self._ask, kind, list(batch.positions), ended)
+        except Exception as error:  # noqa: BLE001 -- it is everyone's who waits
+            ended(error)
 
-    def _ended(self, kind: LookupKind, batch: _Batch, call: asyncio.Task[CacheLookup]) -> None:
-        if self._calls.get(kind) is call:
-            del self._calls[kind]
-        error = None if call.cancelled() else call.exception()
+    def _ended(self, kind: LookupKind, batch: _Batch, outcome: CacheLookup | BaseException) -> None:
+        if self._under_way.get(kind) is batch:
+            del self._under_way[kind]
         for caller in batch.callers:
-            if caller.done():
-                continue
-            if call.cancelled():
-                caller.cancel()
-            elif error is not None:
-                caller.set_exception(error)
-            else:
-                caller.set_result(call.result())
+            _settle(caller, outcome)
         waiting = self._gathering.get(kind)
-        if waiting is not None and kind not in self._calls:
+        if waiting is not None and kind not in self._under_way:
             self._send(kind, waiting)
+
+
+def _settle(caller: asyncio.Future[CacheLookup], outcome: CacheLookup | BaseException) -> None:
+    """Give a caller its answer, unless it has left."""
+    if caller.done():
+        return
+    if isinstance(outcome, BaseException):
+        caller.set_exception(outcome)
+    else:
+        caller.set_result(outcome)

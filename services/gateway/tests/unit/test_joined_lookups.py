@@ -12,6 +12,7 @@ from layer_gateway.adapters.joined_lookups import (
     LONE_IDS_MIN,
     JoinedLookups,
     LookupKind,
+    Tell,
 )
 from layer_gateway.ports.rows import CachedRow, CacheLookup
 from layer_kit.names import parse_namespace
@@ -29,13 +30,24 @@ class Cache:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.fault: Exception | None = None
+        self.waiting: list[asyncio.Task[None]] = []
 
-    async def ask(self, kind: LookupKind, ids: Sequence[bytes]) -> CacheLookup:
+    def ask(self, kind: LookupKind, ids: Sequence[bytes], tell: Tell) -> None:
         number = len(self.calls)
         self.calls.append((kind, list(ids)))
-        await self.may_answer.wait()
+        if self.may_answer.is_set():
+            tell(self.answer(ids, number))
+            return
+
+        async def later() -> None:
+            await self.may_answer.wait()
+            tell(self.answer(ids, number))
+
+        self.waiting.append(asyncio.create_task(later()))
+
+    def answer(self, ids: Sequence[bytes], number: int) -> CacheLookup | BaseException:
         if self.fault is not None:
-            raise self.fault
+            return self.fault
         if self.is_away:
             return CacheLookup(is_available=False)
         rows = {
@@ -175,3 +187,15 @@ async def test_a_fault_reaches_every_caller_and_ends_with_its_call(
     assert [caller.exception() for caller in callers] == [cache.fault, cache.fault]
     cache.fault = None
     assert bodies(await lookups(BOOKS, [b"a"])) == {0: b"a"}
+
+
+async def test_an_ask_that_fails_outright_is_the_fault_of_whoever_waits_for_it() -> None:
+    fault = ValueError("a name that is none")
+
+    def refuse(_: LookupKind, __: Sequence[bytes], ___: Tell) -> None:
+        raise fault
+
+    lookups = JoinedLookups(refuse)
+    callers = [asyncio.create_task(lookups(BOOKS, [id_])) for id_ in (b"a", b"b")]
+    await asyncio.wait(callers)
+    assert [caller.exception() for caller in callers] == [fault, fault]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, cast
 
 import grpc
@@ -15,7 +16,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
-from layer_gateway.adapters.lookup_stream import STREAMED_IDS_MAX, LookupStream
+from layer_gateway.adapters.lookup_stream import STREAMED_IDS_MAX, WAITING_MAX, LookupStream
 from layer_kit.errors import DeadlineError, InvalidRequestError, UnavailableError
 from layer_kit.rpc.errors import to_status
 
@@ -60,6 +61,8 @@ class StreamingCache(OldCache):
             await self.may_answer.wait()
             for one in reversed(request.lookups):
                 ids = list(one.lookup.ids)
+                if ids == [b"ignore"]:
+                    continue
                 if ids == [b"end"]:
                     return
                 if ids == [b"break"]:
@@ -82,21 +85,25 @@ def streaming_cache() -> StreamingCache:
 
 
 @asynccontextmanager
-async def served(cache: OldCache) -> AsyncIterator[LookupStream]:
+async def served(cache: OldCache, timeout_s: float = TIMEOUT_S) -> AsyncIterator[LookupStream]:
     server = grpc.aio.server()
     cache_pb2_grpc.add_CacheServiceServicer_to_server(cache, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stream = LookupStream(cache_pb2_grpc.CacheServiceStub(channel))
+        stream = LookupStream(cache_pb2_grpc.CacheServiceStub(channel), timeout_s=timeout_s)
         yield stream
         await stream.close()
     await server.stop(grace=None)
 
 
-async def looked_up(stream: LookupStream, *ids: bytes, timeout_s: float = TIMEOUT_S) -> list[bytes]:
-    request = cache_pb2.LookupRowsRequest(namespace="books", ids=ids)
-    return list((await stream(request, timeout_s=timeout_s)).bodies)
+async def looked_up(stream: LookupStream, *ids: bytes) -> list[bytes]:
+    told: asyncio.Future[cache_pb2.LookupRowsResponse | BaseException] = asyncio.Future()
+    stream(cache_pb2.LookupRowsRequest(namespace="books", ids=ids), told.set_result)
+    outcome = await told
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return list(outcome.bodies)
 
 
 async def test_each_gets_its_own_answer_in_whatever_order_they_come() -> None:
@@ -108,11 +115,11 @@ async def test_each_gets_its_own_answer_in_whatever_order_they_come() -> None:
     assert (cache.streams_count, cache.calls_count) == (1, 0)
 
 
-async def test_lookups_that_come_together_go_in_one_message() -> None:
+async def test_lookups_that_come_while_a_message_is_on_its_way_go_in_the_next_one() -> None:
     cache = streaming_cache()
     async with served(cache) as stream:
         await asyncio.gather(*(looked_up(stream, b"%d" % number) for number in range(5)))
-    assert cache.messages == [[1, 2, 3, 4, 5]]
+    assert cache.messages == [[1], [2, 3, 4, 5]]
 
 
 async def test_a_refusal_is_the_error_that_a_call_would_raise_and_ends_no_stream() -> None:
@@ -133,7 +140,7 @@ async def test_the_end_of_a_stream_fails_who_waits_and_the_next_lookup_opens_ano
     async with served(cache) as stream:
         assert await looked_up(stream, b"u1") == [b"u1"]
         waiting = asyncio.gather(
-            looked_up(stream, b"u2"), looked_up(stream, order), return_exceptions=True
+            looked_up(stream, b"ignore"), looked_up(stream, order), return_exceptions=True
         )
         assert [type(fault) for fault in await waiting] == [UnavailableError, UnavailableError]
         assert await looked_up(stream, b"u3") == [b"u3"]
@@ -142,10 +149,10 @@ async def test_the_end_of_a_stream_fails_who_waits_and_the_next_lookup_opens_ano
 
 async def test_a_cache_that_is_silent_fails_a_lookup_at_its_deadline_and_no_later_one() -> None:
     cache = streaming_cache()
-    async with served(cache) as stream:
+    async with served(cache, timeout_s=1.0) as stream:
         cache.may_answer.clear()
         with pytest.raises(DeadlineError):
-            await looked_up(stream, b"u1", timeout_s=0.05)
+            await looked_up(stream, b"u1")
         cache.may_answer.set()
         assert await looked_up(stream, b"u2") == [b"u2"]
     assert cache.streams_count == 1
@@ -168,23 +175,67 @@ class SlowCall:
     def StreamLookups(self) -> SlowCall:  # noqa: N802 -- as in the proto
         return self
 
+    def stream(self, timeout_s: float) -> LookupStream:
+        return LookupStream(cast("cache_pb2_grpc.CacheServiceStub", self), timeout_s=timeout_s)
 
-async def test_a_lookup_that_nobody_waits_for_any_more_is_not_sent() -> None:
+
+async def test_a_lookup_whose_deadline_has_passed_is_not_sent() -> None:
     call = SlowCall()
-    stream = LookupStream(cast("cache_pb2_grpc.CacheServiceStub", call))
-    waiting = [asyncio.create_task(looked_up(stream, b"u1"))]
+    stream = call.stream(timeout_s=0.05)
+    waiting = [asyncio.create_task(looked_up(stream, b"u%d" % number)) for number in (1, 2)]
     assert await call.taken.get() == [1]
-    waiting += [asyncio.create_task(looked_up(stream, b"u%d" % number)) for number in (2, 3)]
-    await asyncio.sleep(0)  # they wait for the message before theirs
-    waiting[1].cancel()
-    await asyncio.wait(waiting[1:2])
+    for task in waiting:
+        with pytest.raises(DeadlineError):
+            await task
     call.may_take.set()
+    later = asyncio.create_task(looked_up(stream, b"u3"))
     assert await call.taken.get() == [3]
+    with pytest.raises(DeadlineError):
+        await later
+
+
+async def test_each_lookup_has_its_own_deadline() -> None:
+    call = SlowCall()
+    stream = call.stream(timeout_s=0.05)
+    told: list[int] = []
+    ended = asyncio.Event()
+
+    def tell(number: int, outcome: object) -> None:
+        assert isinstance(outcome, DeadlineError)
+        told.append(number)
+        if number == 1:  # who is told may ask again
+            stream(cache_pb2.LookupRowsRequest(), partial(tell, 3))
+        elif number == 3:
+            ended.set()
+
+    stream(cache_pb2.LookupRowsRequest(), partial(tell, 1))
+    stream(cache_pb2.LookupRowsRequest(), partial(tell, 2))
+    async with asyncio.timeout(TIMEOUT_S):
+        await ended.wait()
+    assert told == [1, 2, 3]
+
+
+async def test_lookups_that_wait_for_a_message_to_be_taken_are_bounded() -> None:
+    call = SlowCall()
+    stream = call.stream(timeout_s=TIMEOUT_S)
+    outcomes: list[object] = []
+    for _ in range(1 + WAITING_MAX):  # one is on its way
+        stream(cache_pb2.LookupRowsRequest(), outcomes.append)
+    assert outcomes == []
+    stream(cache_pb2.LookupRowsRequest(), outcomes.append)
+    assert [type(outcome) for outcome in outcomes] == [UnavailableError]
+    call.may_take.set()
+    sent: list[int] = []
+    async with asyncio.timeout(TIMEOUT_S):
+        while len(sent) < 1 + WAITING_MAX:
+            sent += await call.taken.get()
+    assert sent == list(range(1, 2 + WAITING_MAX))
+    assert len(outcomes) == 1
 
 
 async def test_a_cache_that_is_away_is_told_at_once() -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
-        stream = LookupStream(cache_pb2_grpc.CacheServiceStub(channel))
+        stream = LookupStream(cache_pb2_grpc.CacheServiceStub(channel), timeout_s=TIMEOUT_S)
         with pytest.raises(UnavailableError):
             await looked_up(stream, b"u1")
         await stream.close()
