@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -18,12 +19,15 @@ from layer_cli.edge import (
     EdgeError,
     key_of_environment,
 )
-from layer_cli.functions.manifest import Manifest, read_manifest
-from layer_cli.functions.running import Run, Status
+from layer_cli.functions.manifest import Manifest, check_namespaces, read_manifest
+from layer_cli.functions.outcome import FAILED_SHOWN_MAX, Outcome
+from layer_cli.functions.running import Run, left_count
 from layer_cli.functions.workers import Workers, local_workers
+from layer_cli.options import OutputFormat, OutputOption
 from layer_kit.configuration import ConfigurationError
 
 FAILED: Final = 1
+INTERRUPTED: Final = 130
 PROCESSES_MAX: Final = 64
 
 BaseUrl = Annotated[
@@ -55,17 +59,21 @@ def run(
     replaces: Annotated[
         bool, typer.Option("--replace", help="Replace what is registered under its name.")
     ] = False,
+    retries_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try rows again that were given up before.")
+    ] = False,
     remove: Annotated[bool, typer.Option("--rm", help="Delete it when it is done.")] = False,
     poll_interval: PollInterval = 2.0,
     url: BaseUrl = BASE_URL_DEFAULT,
+    output: OutputOption = OutputFormat.TABLE,
 ) -> int:
     """Run a function over its namespaces and wait until every row is done.
 
-    Exits with 1 when some failed.
+    Exits with 1 when some failed, and with 130 after Ctrl-C: run it again to go on.
     """
-    manifest = read_manifest(file)
-    if index:
-        manifest = replace(manifest, spec={**manifest.spec, "target_namespaces": index})
+    manifest = read_manifest(file, index or ())
+    if not no_apply:
+        check_namespaces(manifest)
     code = worker or manifest.worker
     if local and code is None:
         raise ConfigurationError(
@@ -78,21 +86,52 @@ def run(
         one = Run(edge=edge, manifest=manifest)
         if not no_apply:
             one.apply(replaces=replaces)
-        before = one.status()["discovery"]["sweeps_completed"]
-        with contextlib.ExitStack() as stack:
-            workers = None
-            if local and code is not None:
-                count = processes or os.cpu_count() or 1
-                workers = stack.enter_context(_workers(manifest, code, count, url))
-            one.discover()
-            if detach:
-                return 0
-            status = _wait(one, before, poll_interval, workers)
+        if retries_failed:
+            one.reset_failed()
+        if detach:
+            one.discover(lambda _: None)
+            return 0
+        pool = _workers(manifest, code, processes, url) if local and code is not None else None
+        try:
+            outcome = _worked(one, pool, poll_interval)
+        except KeyboardInterrupt:
+            left = left_count(one.status())
+            typer.echo(f"layer: interrupted, {left} rows are left; run it again to go on", err=True)
+            raise typer.Exit(INTERRUPTED) from None
         if remove:
             one.remove()
-    failed_count = int(status["failed_count"])
-    typer.echo(f"{manifest.id}: done, {failed_count} failed")
-    return FAILED if failed_count else 0
+    typer.echo(outcome.text(output))
+    return FAILED if outcome.failed_count else 0
+
+
+def _worked(
+    one: Run, pool: AbstractContextManager[Workers] | None, poll_interval: float
+) -> Outcome:
+    """Look for rows and wait until all are done, with workers here where there is a pool."""
+    started_s = time.monotonic()
+    before = one.status()["discovery"]["sweeps_completed"]
+    workers: Workers | None = None
+    with contextlib.ExitStack() as stack:
+        from layer_cli.functions.progress import shown_progress  # noqa: PLC0415 -- rich takes 0.1 s
+
+        shown = stack.enter_context(shown_progress(one.manifest.id))
+        if pool is not None:
+            workers = stack.enter_context(pool)
+        one.discover(shown)
+
+        def check() -> None:
+            if workers is not None and not workers.running_count:
+                raise EdgeError(f"all workers ended, the first with {workers.first_exit_code}")
+
+        status = one.wait(
+            sweeps_before=before, poll_interval_s=poll_interval, shown=shown, check=check
+        )
+    return Outcome(
+        status=status,
+        failed=one.failed(FAILED_SHOWN_MAX) if status["failed_count"] else (),
+        completed_count=None if workers is None else workers.completed_count,
+        elapsed_s=time.monotonic() - started_s,
+    )
 
 
 @contextlib.contextmanager
@@ -109,36 +148,14 @@ def open_edge(url: str) -> Iterator[Edge]:
 
 
 def _workers(
-    manifest: Manifest, code: str, count: int, url: str
-) -> contextlib.AbstractContextManager[Workers]:
+    manifest: Manifest, code: str, processes: int | None, url: str
+) -> AbstractContextManager[Workers]:
     return local_workers(
         code,
-        count=count,
+        count=processes or os.cpu_count() or 1,
         folder=manifest.folder,
         base_url=url,
         key=key_of_environment(),
         function_id=manifest.id,
+        settings=manifest.worker_settings,
     )
-
-
-def _wait(one: Run, before: int, poll_interval_s: float, workers: Workers | None) -> Status:
-    """Wait with a bar: what has left the queue, of all that has been in it."""
-    from rich.progress import Progress  # noqa: PLC0415 -- rich takes 0.1 s
-
-    def check() -> None:
-        if workers is not None and not workers.running_count:
-            raise EdgeError(f"all workers ended, the first with {workers.first_exit_code}")
-
-    with Progress(transient=True) as progress:
-        bar = progress.add_task(one.manifest.id, total=None)
-        most = 0
-
-        def show(status: Status) -> None:
-            nonlocal most
-            left = status["pending_count"] + status["processing_count"]
-            most = max(most, left)
-            progress.update(bar, total=most or 1, completed=most - left)
-
-        return one.wait(
-            sweeps_before=before, poll_interval_s=poll_interval_s, shown=show, check=check
-        )

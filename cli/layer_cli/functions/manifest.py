@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,9 +32,21 @@ class Manifest:
     folder: Path
     """Where the file is, and its module."""
 
+    @property
+    def worker_settings(self) -> Mapping[str, str]:
+        """What the file says of how its workers claim, as the variables that tell them."""
+        found = {
+            "HEVLAYER_UDF_BATCH_SIZE": (self.spec.get("worker") or {}).get("batch_size"),
+            "HEVLAYER_UDF_LEASE_SECONDS": (self.spec.get("schedule") or {}).get("lease_seconds"),
+        }
+        return {name: str(value) for name, value in found.items() if value}
 
-def read_manifest(path: Path) -> Manifest:
+
+def read_manifest(path: Path, namespaces: Sequence[str] = ()) -> Manifest:
     """Read a file.
+
+    Args:
+        namespaces: Take the place of those that the file names.
 
     Raises:
         ConfigurationError: It cannot be read, or does not describe a function.
@@ -52,7 +64,22 @@ def read_manifest(path: Path) -> Manifest:
             api_spec = dict(spec)
         case _:
             raise ConfigurationError(f"{path}: neither a {KIND} nor an object with id and spec")
+    if namespaces:
+        api_spec["target_namespaces"] = list(namespaces)
     return Manifest(id=name, spec=api_spec, worker=_worker(spec), folder=path.absolute().parent)
+
+
+def check_namespaces(manifest: Manifest) -> None:
+    """Check that a function to be registered has rows.
+
+    Raises:
+        ConfigurationError: It names no namespace.
+    """
+    if not (manifest.spec.get("target_namespaces") or manifest.spec.get("index_selector")):
+        raise ConfigurationError(
+            f"function {manifest.id} names no namespace (an indexSelector is for clusters): "
+            "give targetNamespaces, or --index"
+        )
 
 
 def differing(

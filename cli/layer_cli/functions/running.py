@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -12,8 +12,14 @@ from layer_cli.edge import Edge, EdgeError
 from layer_cli.functions.manifest import Manifest, differing
 
 CONFLICT: Final = 409
+PAGES_AT_ONCE: Final = 10
 
 Status = Mapping[str, Any]
+
+
+def left_count(status: Status) -> int:
+    """Return how many rows wait or are at work."""
+    return int(status["pending_count"] + status["processing_count"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +59,29 @@ class Run:
         found: Status = self.edge.get(f"{self._path}/status", {})
         return found
 
-    def discover(self) -> None:
-        """Look for due rows, all of them."""
-        body: dict[str, Any] = {}
+    def discover(self, shown: Callable[[Status], None]) -> None:
+        """Look for due rows, all of them, a part at a time, so that no call takes too long.
+
+        Args:
+            shown: Is told of the status after each part.
+        """
+        body: dict[str, Any] = {"max_pages": PAGES_AT_ONCE}
         while True:
             found = self.edge.call("POST", f"{self._path}/discover", body)
             if not found.get("next_cursor"):
                 return
-            body = {"cursor": found["next_cursor"]}
+            body["cursor"] = found["next_cursor"]
+            shown(self.status())
+
+    def reset_failed(self) -> int:
+        """Let the rows wait again that were given up; return how many."""
+        return int(self.edge.call("POST", f"{self._path}/reset-failed")["updated"])
+
+    def failed(self, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return rows that were given up, with why."""
+        found = self.edge.get(f"{self._path}/items/failed", {"limit": limit})
+        rows: Sequence[Mapping[str, Any]] = found["items"]
+        return rows
 
     def remove(self) -> None:
         self.edge.call("DELETE", self._path)
@@ -83,8 +104,13 @@ class Run:
         while True:
             status = self.status()
             shown(status)
-            left_count = status["pending_count"] + status["processing_count"]
-            if status["discovery"]["sweeps_completed"] > sweeps_before and not left_count:
+            if status["paused"]:
+                raise EdgeError(
+                    f"function {self.manifest.id} is paused, so nothing is handed out: "
+                    f"POST {self._path}/resume first"
+                )
+            is_swept = status["discovery"]["sweeps_completed"] > sweeps_before
+            if is_swept and not left_count(status):
                 return status
             check()
             time.sleep(poll_interval_s)

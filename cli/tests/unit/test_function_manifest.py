@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from layer_cli.functions.manifest import differing, read_manifest
+from layer_cli.functions.manifest import check_namespaces, differing, read_manifest
 from layer_kit.configuration import ConfigurationError
 
 RESOURCE = """
@@ -51,6 +51,26 @@ def test_a_resource_becomes_a_specification_without_what_only_clusters_have(tmp_
 def test_a_body_of_the_api_is_taken_as_it_is(tmp_path: Path) -> None:
     found = read_manifest(written(tmp_path, "id: tag\nspec: {worker: {}, version: v2}\n"))
     assert (found.spec, found.worker) == ({"worker": {}, "version": "v2"}, None)
+
+
+def test_namespaces_of_the_command_take_the_place_of_those_of_the_file(tmp_path: Path) -> None:
+    found = read_manifest(written(tmp_path, RESOURCE), ["others"])
+    assert found.spec["target_namespaces"] == ["others"]
+
+
+def test_a_function_that_only_a_cluster_finds_rows_for_is_refused(tmp_path: Path) -> None:
+    selected = RESOURCE.replace("targetNamespaces: [rows]", "indexSelector: {matchLabels: {a: b}}")
+    found = read_manifest(written(tmp_path, selected))
+    with pytest.raises(ConfigurationError, match="--index"):
+        check_namespaces(found)
+
+
+def test_workers_claim_as_the_file_says(tmp_path: Path) -> None:
+    leased = RESOURCE.replace("maxInFlightBatches: 2", "leaseSeconds: 7")
+    assert read_manifest(written(tmp_path, leased)).worker_settings == {
+        "HEVLAYER_UDF_BATCH_SIZE": "4",
+        "HEVLAYER_UDF_LEASE_SECONDS": "7",
+    }
 
 
 @pytest.mark.parametrize(

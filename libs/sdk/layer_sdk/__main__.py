@@ -6,7 +6,9 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 
 from layer_sdk.running import start_worker
 from layer_sdk.transport import Refused, Unavailable
@@ -18,6 +20,9 @@ def main() -> int:
     parser.add_argument("worker", help="package.module:function, marked by @udf or @pipeline_stage")
     parser.add_argument("--once", action="store_true", help="end when nothing is left to do")
     parser.add_argument(
+        "--while-stdin-open", action="store_true", help="end as well when stdin is closed"
+    )
+    parser.add_argument(
         "--drain",
         type=float,
         default=DRAIN_S_MAX,
@@ -25,6 +30,8 @@ def main() -> int:
         help="how long a running call may go on after SIGTERM",
     )
     arguments = parser.parse_args()
+    if arguments.while_stdin_open:
+        threading.Thread(target=_stop_at_end_of_stdin, daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     module, _, name = arguments.worker.partition(":")
     if not name:
@@ -37,6 +44,13 @@ def main() -> int:
         parser.exit(2, f"layer-worker: {error}\n")
     print(f"completed {count}")  # noqa: T201 -- the command's own answer
     return 0
+
+
+def _stop_at_end_of_stdin() -> None:
+    """Stop with whoever has started us, however that one ends."""
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

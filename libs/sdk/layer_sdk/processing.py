@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from layer_sdk.calling import called
 from layer_sdk.decorators import FUNCTION_MARK
-from layer_sdk.errors import PermanentError
+from layer_sdk.errors import PermanentError, TransientError
 from layer_sdk.items import Failure, Item, Result
+
+log = logging.getLogger("layer_sdk")
 
 BATCH_SIZE_DEFAULT: Final = 32
 MESSAGE_LENGTH_MAX: Final = 1024
 EMBEDDING: Final = "embedding"
+MEANT: Final = frozenset({PermanentError.__name__, TransientError.__name__})
+"""By name, since those of the official SDK mean the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +88,12 @@ class Processing:
 
 def _failure(item: Item, error: Exception) -> Failure:
     kind = "permanent" if is_permanent(error) else "transient"
-    return Failure(item, kind, (str(error) or type(error).__name__)[:MESSAGE_LENGTH_MAX])
+    message = str(error) or type(error).__name__
+    # What the function means to say is said by its words; anything else by where it came from.
+    is_meant = any(one.__name__ in MEANT for one in type(error).__mro__)
+    where = None if is_meant else error
+    log.warning("%s of %s failed: %s", item.id, item.namespace, message, exc_info=where)
+    return Failure(item, kind, message[:MESSAGE_LENGTH_MAX])
 
 
 def is_permanent(error: Exception) -> bool:
