@@ -16,6 +16,7 @@ from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from layer_kit.errors import LayerError, NotFoundError, PreconditionError
 from layer_kit.rpc.errors import status_code, to_status
+from layer_snapshots_testing.client import TOOLS, WATERMARK_MS, SnapshotsClient
 
 Row = Mapping[str, Any]
 """Attributes of a row; ``id`` and ``_at``, when it was written, among them."""
@@ -143,3 +144,13 @@ async def _abort(error: LayerError, context: Any) -> None:
     status = to_status(error, domain="layer.gateway.v1")
     trailers = (("grpc-status-details-bin", status.SerializeToString()),)
     await context.abort(status_code(error), error.message, trailers)
+
+
+async def take(
+    client: SnapshotsClient, gateway: RowsGateway, rows: Any = TOOLS, at_ms: int = WATERMARK_MS
+) -> None:
+    """Have the service take one more snapshot, of other rows than before."""
+    gateway.namespaces[client.namespace] = rows
+    known = len(await client.history())
+    await client.advance(at_ms)
+    await client.newest(known + 1)

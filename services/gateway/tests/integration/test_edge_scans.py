@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,14 +12,14 @@ import pytest_asyncio
 from layer_testing.edge_calls import EdgeCaller, eventually
 from layer_testing.gateway_calls import gateway_over
 from layer_testing.processes import ServiceProcess
-from layer_testing.scripted_store import Exchange, ScriptedStore, StoreRequest, answer
+from layer_testing.scan_calls import finished, scan
+from layer_testing.scripted_pages import at_page, is_marker, pages, rows, serve
+from layer_testing.scripted_store import Exchange, ScriptedStore, answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BY_ID = ["id", "asc"]
 EVENTUAL = {"level": "eventual"}
-
-Answer = Callable[[dict[str, Any]], bytes]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -39,49 +39,14 @@ def name(request: pytest.FixtureRequest) -> str:
     return "".join(letters)[:100]
 
 
-def serve(store: ScriptedStore, name: str, respond: Answer, **types: str) -> None:
-    """Answer the pages of a namespace; queries for its marker find none."""
-    store.namespace(name, rows=(), **types)
-
-    async def script(exchange: Exchange) -> None:
-        body = exchange.request.json
-        await exchange.say(answer({"rows": []}) if is_marker(body) else respond(body))
-
-    store.answers[f"POST /v2/namespaces/{name}/query"] = script
-
-
-def is_marker(body: dict[str, Any]) -> bool:
-    return body.get("filters") == ["id", "Eq", "_hevlayer:namespace_meta"]
-
-
-def pages(store: ScriptedStore, name: str) -> list[dict[str, Any]]:
-    """Return the queries of a namespace, without the one for its marker."""
-    asked: list[StoreRequest] = store.asked(f"POST /v2/namespaces/{name}/query")
-    return [one.json for one in asked if not is_marker(one.json)]
-
-
-def rows(*ids: str, **attributes: Any) -> bytes:
-    return answer({"rows": [{"id": id_, **attributes} for id_ in ids]})
-
-
-def at_page(*bodies: bytes) -> Answer:
-    """Answer one page after the other."""
-    left = list(bodies)
-    return lambda _: left.pop(0)
-
-
-async def scan(edge: EdgeCaller, name: str, **body: Any) -> Any:
-    received = await edge("POST", f"/v2/namespaces/{name}/scans", body)
+async def started(edge: EdgeCaller, name: str, **body: Any) -> Any:
+    received = await scan(edge, f"/v2/namespaces/{name}", **body)
     assert received.status in (200, 202), received.body
     return received.json
 
 
 async def ended(edge: EdgeCaller, name: str, job: Any) -> Any:
-    async def found() -> Any:
-        received = await edge("GET", f"/v2/namespaces/{name}/scans/{job['id']}")
-        return None if received.json["status"] == "running" else received.json
-
-    return await eventually(found)
+    return await finished(edge, f"/v2/namespaces/{name}", job)
 
 
 async def test_a_count_by_the_store_asks_for_one_row_more_than_a_page(
@@ -89,7 +54,7 @@ async def test_a_count_by_the_store_asks_for_one_row_more_than_a_page(
 ) -> None:
     serve(store, name, at_page(rows("t-1", "t-2", "t-5")), kind="string")
 
-    found = await scan(edge, name, mode="count", source="origin", filters=["kind", "Eq", "saw"])
+    found = await started(edge, name, mode="count", source="origin", filters=["kind", "Eq", "saw"])
 
     assert found.pop("elapsed_ms") >= 0
     assert found == {
@@ -127,7 +92,7 @@ async def test_values_by_the_store_follow_the_last_id_that_was_kept(
     second = answer({"rows": [{"id": "t-4", "tags": ["wood"]}]})
     serve(store, name, at_page(first, second), tags="[]string", rating="int")
 
-    job = await scan(
+    job = await started(
         edge,
         name,
         mode="values",
@@ -157,7 +122,7 @@ async def test_a_page_of_all_that_the_store_returns_is_followed_by_another(
     full = rows(*(f"{n:05}" for n in range(10_000)))
     serve(store, name, at_page(full, rows("z")))
 
-    found = await scan(edge, name, mode="count", source="origin", page_size=10_000)
+    found = await started(edge, name, mode="count", source="origin", page_size=10_000)
 
     assert found["count"] == 10_001
     assert [page["top_k"] for page in pages(store, name)] == [10_000, 10_000]
@@ -176,7 +141,7 @@ async def test_what_is_left_after_some_pages_is_read_by_the_shards_of_its_rows(
 
     serve(store, name, respond, _hevlayer_shard="int", _hevlayer_upserted_at="int")
 
-    found = await scan(edge, name, mode="count", source="origin", page_size=1)
+    found = await started(edge, name, mode="count", source="origin", page_size=1)
 
     assert found["count"] == 5  # four pages of one row in order, and one in a shard
     parts = [page["filters"][1][1] for page in pages(store, name)[4:]]
@@ -194,7 +159,7 @@ async def test_refusals_for_load_are_waited_out(
     busy = answer({"error": "slow down"}, 429, retry_after_ms="1")
     serve(store, name, at_page(busy, busy, rows("a", "b"), busy, rows("b")))
 
-    found = await scan(edge, name, mode="count", source="origin", page_size=1)
+    found = await started(edge, name, mode="count", source="origin", page_size=1)
 
     assert (found["count"], found["timed_out"]) == (2, False)
     assert len(pages(store, name)) == 5
@@ -218,7 +183,7 @@ async def test_refusals_in_the_midst_of_a_fan_out_cost_no_row(
 
     serve(store, name, respond, _hevlayer_shard="int", _hevlayer_upserted_at="int")
 
-    found = await scan(edge, name, mode="count", source="origin", page_size=1, threads=32)
+    found = await started(edge, name, mode="count", source="origin", page_size=1, threads=32)
 
     assert (found["count"], found["bounded"], found["threads"]) == (4 + 17, False, 32)
     assert len(pages(store, name)) == 4 + 17 + 6
@@ -244,7 +209,9 @@ async def test_a_job_outlasts_a_store_that_fails_now_and_then(
     down = answer({"error": "down"}, 503, retry_after_ms="1")
     serve(store, name, at_page(down, rows("a", "b"), down, down, rows("b")))
 
-    job = await ended(edge, name, await scan(edge, name, source="origin", page_size=1))
+    job = await finished(
+        edge, f"/v2/namespaces/{name}", await started(edge, name, source="origin", page_size=1)
+    )
 
     assert (job["status"], job["documents_scanned"]) == ("completed", 2)
 
@@ -254,7 +221,7 @@ async def test_a_job_that_the_store_refuses_fails_with_what_it_says(
 ) -> None:
     serve(store, name, lambda _: answer({"error": "bad filter"}, 400))
 
-    job = await ended(edge, name, await scan(edge, name, source="origin"))
+    job = await ended(edge, name, await started(edge, name, source="origin"))
 
     assert job["status"] == "failed"
     assert "bad filter" in job["error"]
@@ -266,7 +233,7 @@ async def test_values_of_an_attribute_that_the_store_does_not_know_are_none(
     refused = answer({"error": "attribute 'colour' not found in schema"}, 400)
     serve(store, name, lambda _: refused)
 
-    job = await scan(edge, name, mode="values", field="colour", source="origin")
+    job = await started(edge, name, mode="values", field="colour", source="origin")
     job = await ended(edge, name, job)
 
     assert (job["status"], job["unique_values"]) == ("completed", 0)
@@ -316,7 +283,7 @@ async def test_a_scan_is_cut_where_the_index_was_when_it_began(
     await become("up-to-date")
     cut = await become("updating")
 
-    found = await scan(edge, name, mode="count", source="origin", page_size=1)
+    found = await started(edge, name, mode="count", source="origin", page_size=1)
 
     assert found["count"] == 2
     assert moved.is_set()
@@ -335,8 +302,8 @@ async def test_rows_beyond_a_radius_are_not_counted_and_end_the_search(
     def ann(radius: float) -> dict[str, Any]:
         return {"vector": [1.0, 0.0], "radius": radius}
 
-    within = await scan(edge, name, mode="count", ann=ann(1.0))
-    beyond = await scan(edge, name, mode="count", ann=ann(1e6), exhaustive=True)
+    within = await started(edge, name, mode="count", ann=ann(1.0))
+    beyond = await started(edge, name, mode="count", ann=ann(1e6), exhaustive=True)
 
     assert (within["count"], within["bounded"], within["shards_saturated"]) == (11, False, 0)
     assert (beyond["count"], beyond["bounded"], beyond["shards_saturated"]) == (10_000, True, 1)
@@ -385,8 +352,8 @@ async def test_an_exhaustive_search_divides_what_is_too_much_by_id(
 
     fts = {"field": "text", "query": "saw"}
 
-    bounded = await scan(edge, name, mode="count", fts=fts)
-    whole = await scan(edge, name, mode="count", fts=fts, exhaustive=True)
+    bounded = await started(edge, name, mode="count", fts=fts)
+    whole = await started(edge, name, mode="count", fts=fts, exhaustive=True)
 
     assert (bounded["count"], whole["count"]) == (10_000, 25_000)
     assert (bounded["bounded"], whole["bounded"]) == (True, False)
@@ -408,7 +375,9 @@ async def test_the_key_of_the_caller_reads_every_page(store: ScriptedStore, name
         serve(store, name, at_page(rows("a", "b"), rows("b")))
         edge = EdgeCaller(process.addresses["http"], key="another")
 
-        job = await ended(edge, name, await scan(edge, name, source="origin", page_size=1))
+        job = await finished(
+            edge, f"/v2/namespaces/{name}", await started(edge, name, source="origin", page_size=1)
+        )
 
         assert job["status"] == "completed"
         asked = store.asked(f"POST /v2/namespaces/{name}/query")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,112 +12,28 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from layer_testing.edge_calls import EdgeAnswer, EdgeCaller, eventually
+from layer_testing.edge_calls import EdgeCaller, eventually
 from layer_testing.gateway_calls import KEY, embedded_store, gateway_over
 from layer_testing.processes import running
+from layer_testing.scan_calls import completed, count, finished, results, scan, warmed
+from layer_testing.scanned_rows import (
+    CONDITIONS,
+    FILTERS,
+    ROWS,
+    ROWS_COUNT,
+    SCHEMA,
+    Test,
+    values_of,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-ROWS_COUNT = 1200
 QUICK = {
     "CONSISTENCY_POLL_INTERVAL_MS": "50",
     "CONSISTENCY_STABLE_POLL_INTERVAL_MS": "50",
     "CONSISTENCY_SAFETY_MARGIN_MS": "1",
     "LAYER_GATEWAY_FACTS_TTL_S": "0.1",
 }
-KINDS = ("saw", "drill", "râpe")
-SCHEMA = {
-    "text": {"type": "string", "full_text_search": True, "fuzzy": True},
-    "rating": {"type": "float"},
-}
-
-Row = dict[str, Any]
-Test = Callable[[Row], bool]
-
-
-def row_of(number: int) -> Row:
-    """Return a row; some attributes are missing from some."""
-    row: Row = {
-        "id": f"row-{number:05}",
-        "n": number,
-        "kind": KINDS[number % 3],
-        "tags": [f"t{number % 7}", "all", f"t{number % 5}"],
-        "text": "hand saw" if number % 4 == 0 else "power drill",
-        "vector": [float(number), 0.0],
-    }
-    if number % 2:
-        row["rating"] = number % 6 / 2
-    return row
-
-
-ROWS = [row_of(number) for number in range(ROWS_COUNT)]
-FILTERS: dict[str, tuple[Any, Test]] = {
-    "all rows": (None, lambda _: True),
-    "equal": (["kind", "Eq", "saw"], lambda row: row["kind"] == "saw"),
-    "one of some": (["n", "In", [3, 5, 9999]], lambda row: row["n"] in (3, 5)),
-    "not, which a missing value matches": (
-        ["rating", "NotEq", 1],
-        lambda row: row.get("rating") != 1,
-    ),
-    "below, which a missing value matches": (
-        ["rating", "Lt", 1.5],
-        lambda row: row.get("rating", 0) < 1.5,
-    ),
-    "an element of a list": (["tags", "In", ["t3"]], lambda row: "t3" in row["tags"]),
-    "an id": (["id", "Lt", "row-00100"], lambda row: row["id"] < "row-00100"),
-    "nested": (
-        ["And", [["Or", [["kind", "Eq", "saw"], ["n", "Gte", 1000]]], ["Not", ["n", "Lt", 50]]]],
-        lambda row: (row["kind"] == "saw" or row["n"] >= 1000) and row["n"] >= 50,
-    ),
-    "only the store knows": (["kind", "Glob", "s*"], lambda row: row["kind"].startswith("s")),
-    "nothing": (["n", "Gt", 10**6], lambda _: False),
-}
-
-
-def leaf(name: str, operator: str, operand: Any, test: Callable[[Any], bool]) -> tuple[Any, Test]:
-    return [name, operator, operand], lambda row: test(row.get(name))
-
-
-@st.composite
-def conditions(draw: st.DrawFn) -> tuple[Any, Test]:
-    """Draw a comparison, and what it means for a row: a missing value is below all others."""
-    number = draw(st.integers(-1, ROWS_COUNT))
-    half = draw(st.integers(0, 6)) / 2
-    kind = draw(st.sampled_from([*KINDS, "hoe"]))
-    numbers = draw(st.lists(st.integers(0, 40), max_size=4))
-    tag = draw(st.sampled_from(["t1", "t6", "all", "none"]))
-    drawn: tuple[Any, Test] = draw(
-        st.sampled_from(
-            [
-                leaf("n", "Lt", number, lambda n: n < number),
-                leaf("n", "Gte", number, lambda n: n >= number),
-                leaf("n", "In", numbers, lambda n: n in numbers),
-                leaf("n", "NotIn", numbers, lambda n: n not in numbers),
-                leaf("kind", "Eq", kind, lambda found: found == kind),
-                leaf("kind", "NotEq", kind, lambda found: found != kind),
-                leaf("rating", "Eq", None, lambda found: found is None),
-                leaf("rating", "Lte", half, lambda found: found is None or found <= half),
-                leaf("rating", "Gt", half, lambda found: found is not None and found > half),
-                leaf("tags", "In", [tag], lambda found: tag in found),
-            ]
-        )
-    )
-    return drawn
-
-
-def joined(operator: str, parts: list[tuple[Any, Test]]) -> tuple[Any, Test]:
-    rule = all if operator == "And" else any
-    return [operator, [part for part, _ in parts]], lambda row: rule(t(row) for _, t in parts)
-
-
-CONDITIONS = st.recursive(
-    conditions(),
-    lambda inner: st.one_of(
-        st.builds(joined, st.sampled_from(["And", "Or"]), st.lists(inner, min_size=1, max_size=3)),
-        inner.map(lambda part: (["Not", part[0]], lambda row: not part[1](row))),
-    ),
-    max_leaves=5,
-)
 
 
 @dataclass
@@ -137,7 +51,7 @@ async def started(stack: AsyncExitStack, url: str, **settings: str) -> EdgeCalle
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
-    home: Path = tmp_path_factory.mktemp("scans")
+    home = tmp_path_factory.mktemp("scans")
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(embedded_store(home / "store"))
         cache = f"unix:{home / 'cache.sock'}"
@@ -180,61 +94,6 @@ async def fill(edge: EdgeCaller, target: str, shard_count: int | None) -> None:
             return bool(described.json["layer"]["scatter_gather_active"])
 
         await eventually(is_scattered)
-
-
-async def warmed(edge: EdgeCaller, target: str) -> None:
-    job = (await edge("POST", f"{target}/warm")).json
-
-    async def is_over() -> bool:
-        found = (await edge("GET", f"{target}/warm-jobs/{job['id']}")).json
-        assert found["status"] != "failed", found
-        return bool(found["status"] == "completed")
-
-    await eventually(is_over)
-
-
-async def scan(edge: EdgeCaller, target: str, **body: Any) -> EdgeAnswer:
-    return await edge("POST", f"{target}/scans", body)
-
-
-async def count(edge: EdgeCaller, target: str, **body: Any) -> dict[str, Any]:
-    answer = await scan(edge, target, mode="count", **body)
-    assert answer.status == 200, answer.body
-    return dict(answer.json)
-
-
-async def finished(edge: EdgeCaller, target: str, job: dict[str, Any]) -> dict[str, Any]:
-    async def found() -> dict[str, Any]:
-        answer = await edge("GET", f"{target}/scans/{job['id']}")
-        assert answer.status == 200, answer.body
-        return {} if answer.json["status"] == "running" else dict(answer.json)
-
-    return await eventually(found)
-
-
-async def completed(edge: EdgeCaller, target: str, **body: Any) -> dict[str, Any]:
-    answer = await scan(edge, target, **body)
-    assert answer.status == 202, answer.body
-    job = await finished(edge, target, answer.json)
-    assert job["status"] == "completed", job
-    return job
-
-
-async def results(edge: EdgeCaller, target: str, job: dict[str, Any], query: str = "") -> Any:
-    answer = await edge("GET", f"{target}/scans/{job['id']}/results{query}")
-    assert answer.status == 200, answer.body
-    return answer.json
-
-
-def values_of(rows: list[Row], field: str) -> list[dict[str, Any]]:
-    """Count values as the contract has it: elements once a row, numbers as JSON."""
-    counts: Counter[str] = Counter()
-    for row in rows:
-        value = row.get(field, [])
-        elements = value if isinstance(value, list) else [value]
-        counts.update({one if isinstance(one, str) else str(one) for one in elements})
-    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [{"v": value, "n": n} for value, n in ordered]
 
 
 @pytest.mark.parametrize("name", ["plain", "sharded"])
@@ -448,42 +307,29 @@ async def test_a_job_that_is_given_a_time_ends_with_what_it_has_found(system: Sy
     assert found["ids"] == [row["id"] for row in ROWS[: found["total"]]]
 
 
+INVALID, UNFIT = "validation_error", "precondition_failed"
+COUNT, VALUES = {"mode": "count"}, {"mode": "values"}
+FROM_SNAPSHOT = {"source": "snapshot"}
+SAWS = {"filters": ["kind", "Eq", "saw"]}
+GLOB = {"source": "cache", "filters": ["kind", "Glob", "s*"]}
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code", "word"),
     [
-        ({"mode": "values"}, 422, "validation_error", "field"),
-        ({"mode": "count", "field": "kind"}, 422, "validation_error", "field"),
-        ({"fts": {"field": "text", "query": "x"}}, 422, "validation_error", "ids"),
-        ({"threads": 0}, 422, "validation_error", "threads"),
-        ({"page_size": 10_001}, 422, "validation_error", "page_size"),
-        ({"timeout_seconds": 0}, 422, "validation_error", "timeout_seconds"),
-        ({"source": "snapshot"}, 422, "validation_error", "snapshot"),
-        ({"mode": "count", "source": "snapshot"}, 412, "precondition_failed", "filter"),
-        (
-            {"mode": "count", "source": "snapshot", "filters": ["kind", "Eq", "saw"]},
-            412,
-            "precondition_failed",
-            "snapshot",
-        ),
-        (
-            {"mode": "values", "field": "kind", "source": "snapshot"},
-            412,
-            "precondition_failed",
-            "snapshot",
-        ),
-        (
-            {"mode": "count", "source": "cache", "filters": ["kind", "Glob", "s*"]},
-            422,
-            "UnsupportedByStore",
-            "Glob",
-        ),
-        ({"mode": "count", "filters": ["nobody", "Eq", 1]}, 422, "validation_error", "nobody"),
-        (
-            {"mode": "count", "hybrid_text": {"field": "text", "query": "!"}},
-            422,
-            "validation_error",
-            "word",
-        ),
+        (VALUES, 422, INVALID, "field"),
+        (COUNT | {"field": "kind"}, 422, INVALID, "field"),
+        ({"fts": {"field": "text", "query": "x"}}, 422, INVALID, "ids"),
+        ({"threads": 0}, 422, INVALID, "threads"),
+        ({"page_size": 10_001}, 422, INVALID, "page_size"),
+        ({"timeout_seconds": 0}, 422, INVALID, "timeout_seconds"),
+        (FROM_SNAPSHOT, 422, INVALID, "snapshot"),
+        (COUNT | FROM_SNAPSHOT, 412, UNFIT, "filter"),
+        (COUNT | FROM_SNAPSHOT | SAWS, 412, UNFIT, "snapshot"),
+        (VALUES | FROM_SNAPSHOT | {"field": "kind"}, 412, UNFIT, "snapshot"),
+        (COUNT | GLOB, 422, "UnsupportedByStore", "Glob"),
+        (COUNT | {"filters": ["nobody", "Eq", 1]}, 422, INVALID, "nobody"),
+        (COUNT | {"hybrid_text": {"field": "text", "query": "!"}}, 422, INVALID, "word"),
     ],
 )
 async def test_what_cannot_be_scanned_is_refused(
