@@ -22,7 +22,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
     async with service_frame(settings) as frame:
         stores = declared_stores(settings)
         rim = await open_rim(settings, stores.default, frame)
-        use_cases = compose_use_cases(settings, frame, rim, store_name=stores.default.name)
+        use_cases = compose_use_cases(settings, frame, rim, stores)
         is_draining = draining(settings, frame.health)
         frame.loops.every(MARKER_WATCH_INTERVAL_S, is_draining.tell_health, name="drain_marker")
         data = DataMetrics(frame.registry)
@@ -32,7 +32,6 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[Addresses]:
             frame,
             rim,
             use_cases,
-            stores=stores,
             door=door,
             is_draining=is_draining,
             data=data,

@@ -11,8 +11,6 @@ from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from layer_gateway.adapters.draining import Draining
 from layer_gateway.application.admission import Admission
 from layer_gateway.data_metrics import DataMetrics
-from layer_gateway.domain.vectorstores import VectorStores
-from layer_gateway.entrance import configured_services
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge import Edge, http_edge
 from layer_gateway.http.handlers.blobs import BlobHandlers
@@ -36,8 +34,10 @@ from layer_gateway.http.routes import Operation
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.pool.worker import this_worker
 from layer_gateway.rim import Rim, open_metrics_backend
+from layer_gateway.rpc.blob_servicer import BlobServicer
 from layer_gateway.rpc.scan_servicer import ScanServicer
 from layer_gateway.rpc.servicer import GatewayServicer
+from layer_gateway.rpc.store_servicer import VectorStoreServicer
 from layer_gateway.settings import GatewaySettings
 from layer_gateway.use_cases import UseCases
 from layer_kit.service import ServiceFrame
@@ -53,14 +53,13 @@ async def open_edge(
     rim: Rim,
     use_cases: UseCases,
     *,
-    stores: VectorStores,
     door: Admission,
     is_draining: Draining,
     data: DataMetrics,
 ) -> None:
     """Listen for HTTP."""
     edge = Edge(
-        _handlers(settings, frame, rim, use_cases, stores),
+        _handlers(settings, frame, rim, use_cases),
         cache_states=use_cases.states,
         admission=door,
         is_draining=is_draining,
@@ -102,7 +101,9 @@ async def open_rpc(
         stream_rows=use_cases.stream_rows,
         namespaces=use_cases.namespaces,
         init_namespace=use_cases.init_namespace,
+        migrate_namespace=use_cases.migrate_namespace,
         warm_jobs=use_cases.warm_jobs,
+        warm_caches=use_cases.warm_caches,
         metrics=data,
     )
     scans = ScanServicer(
@@ -111,17 +112,21 @@ async def open_rpc(
         scan_jobs=use_cases.scans.jobs,
         count_cached_values=use_cases.scans.count_cached_values,
     )
+    blobs = BlobServicer(admission=door, blobs=use_cases.blobs)
+    stores = VectorStoreServicer(admission=door, describe_stores=use_cases.describe_stores)
 
     def add_to(server: grpc.aio.Server) -> None:
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server)
         gateway_pb2_grpc.add_ScanServiceServicer_to_server(scans, server)
+        gateway_pb2_grpc.add_BlobServiceServicer_to_server(blobs, server)
+        gateway_pb2_grpc.add_VectorStoreServiceServicer_to_server(stores, server)
 
-    services = gateway_pb2.DESCRIPTOR.services_by_name
+    services = list(gateway_pb2.DESCRIPTOR.services_by_name.values())
     worker = this_worker()
     is_first = worker is None or worker.number == 0  # a unix socket has one owner
     await frame.serve_grpc(
         settings.grpc_address,
-        [services["GatewayService"], services["ScanService"]],
+        services,
         add_to,
         reuse_port=worker is not None,
         further_address=settings.beside_address if is_first else "",
@@ -133,8 +138,8 @@ def _handlers(
     frame: ServiceFrame,
     rim: Rim,
     use_cases: UseCases,
-    stores: VectorStores,
 ) -> dict[Operation, Handler]:
+    store_name = use_cases.describe_stores.stores.default.name
     query_bytes_max = min(settings.query_body_bytes_max, settings.body_bytes_max)
     passthrough = Passthrough(rim.store, body_bytes_max=settings.body_bytes_max)
     tables = (
@@ -149,7 +154,7 @@ def _handlers(
         ),
         SearchHandlers(
             query_namespaces=use_cases.queries.federate,
-            store_name=stores.default.name,
+            store_name=store_name,
             body_bytes_max=query_bytes_max,
         ),
         DocumentHandlers(
@@ -173,19 +178,17 @@ def _handlers(
         ),
         WarmHandlers(
             warm_jobs=use_cases.warm_jobs,
-            warm_blobs=use_cases.warm_blobs,
+            warm_caches=use_cases.warm_caches,
             passthrough=passthrough,
         ),
         BlobHandlers(blobs=use_cases.blobs),
         HistoryHandlers(archive=use_cases.archive),
         SnapshotHandlers(archive=rim.snapshots),
-        VectorStoreHandlers(
-            stores=stores, reachability=rim.last_seen, configured=configured_services(settings)
-        ),
+        VectorStoreHandlers(describe_stores=use_cases.describe_stores),
         MetricHandlers(source=open_metrics_backend(settings, frame)),
         FunctionHandlers(functions=rim.functions, body_bytes_max=settings.body_bytes_max),
         PipelineHandlers(pipelines=rim.pipelines, body_bytes_max=settings.body_bytes_max),
-        EditionHandlers(store_name=stores.default.name),
+        EditionHandlers(store_name=store_name),
     )
     return {name: handler for table in tables for name, handler in table.table().items()}
 

@@ -11,6 +11,7 @@ from layer_gateway.application.blobs import Blobs
 from layer_gateway.application.cache_states import CacheStates
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
+from layer_gateway.application.hinting import WarmCaches
 from layer_gateway.application.history import History
 from layer_gateway.application.initialising import BackfillSettings, InitNamespace
 from layer_gateway.application.job_records import Job
@@ -24,12 +25,15 @@ from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.purging import PurgeNamespace
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
+from layer_gateway.application.stores import DescribeStores
 from layer_gateway.application.streaming import StreamRows
 from layer_gateway.application.warm_jobs import WarmJobs
 from layer_gateway.application.warming import WarmNamespace
 from layer_gateway.application.watching_facets import WATCH_FACETS_INTERVAL_S, WatchFacets
 from layer_gateway.application.watermarks import WatchSettings, Watermarks
 from layer_gateway.application.writing import WriteRows
+from layer_gateway.domain.vectorstores import VectorStores
+from layer_gateway.entrance import configured_services
 from layer_gateway.metrics import WarmMetrics, WatermarkMetrics
 from layer_gateway.pool.marks import MarkTable
 from layer_gateway.pool.worker import this_worker
@@ -60,21 +64,19 @@ class UseCases:
     init_namespace: InitNamespace
     migrate_namespace: MigrateNamespace
     warm_jobs: WarmJobs
+    warm_caches: WarmCaches
     scans: Scans
     states: CacheStates
     blobs: Blobs
-    warm_blobs: WarmBlobs
     history: History
     archive: HistoryArchive
+    describe_stores: DescribeStores
 
 
 def compose_use_cases(
-    settings: GatewaySettings, frame: ServiceFrame, rim: Rim, *, store_name: str
+    settings: GatewaySettings, frame: ServiceFrame, rim: Rim, stores: VectorStores
 ) -> UseCases:
     """Build them, and start what they do by themselves.
-
-    Args:
-        store_name: What the declared store is called.
 
     Raises:
         ConfigurationError: When embedding profiles are named that cannot be read.
@@ -115,7 +117,7 @@ def compose_use_cases(
         stamps=stamps,
         watermarks=watermarks,
         listings=listings,
-        store_name=store_name,
+        store_name=stores.default.name,
         triggers=rim.triggers,
     )
     describe_layer = DescribeLayer(shards=shards, watermarks=watermarks, snapshots=rim.snapshots)
@@ -158,7 +160,7 @@ def compose_use_cases(
         facts=facts,
         watermarks=watermarks,
         warm_jobs=warm_jobs,
-        store_name=store_name,
+        store_name=stores.default.name,
     )
     migrate_namespace = MigrateNamespace(
         init_namespace=init_namespace,
@@ -185,12 +187,15 @@ def compose_use_cases(
         init_namespace=init_namespace,
         migrate_namespace=migrate_namespace,
         warm_jobs=warm_jobs,
+        warm_caches=WarmCaches(warm_jobs=warm_jobs, warm_blobs=warm_blobs),
         scans=scans,
         states=states,
         blobs=blobs,
-        warm_blobs=warm_blobs,
         history=History(recorder=rim.recorder, now_ns=time.time_ns),
         archive=rim.archive,
+        describe_stores=DescribeStores(
+            stores=stores, reachability=rim.last_seen, configured=configured_services(settings)
+        ),
     )
 
 

@@ -134,7 +134,7 @@ class WarmBlobs:
     async def _run(
         self, namespace: Namespace, caller: Caller, done: WarmedBlobs, page_size: int
     ) -> None:
-        types = (await self.facts.get(namespace, caller)).types
+        types = (await self.facts.covering(namespace, done.attributes, caller)).types
         names = [name for name in done.attributes if name in types]
         wanted = RowStream(
             filter=None, names=names, with_vectors=False, after=None, page_size=page_size

@@ -179,6 +179,11 @@ def blob_key(namespace: Namespace, sha256: str) -> str:
     return f"blobs/{namespace}/{sha256}"
 
 
+def blob_reference(namespace: Namespace, sha256: str) -> str:
+    """Return what a row refers to a blob by."""
+    return f"blob://{namespace}/{sha256}"
+
+
 def _hash(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 

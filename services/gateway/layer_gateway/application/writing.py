@@ -106,7 +106,7 @@ class WriteRows:
             return await self._without_rows(namespace, body, caller)
         facts = await self.facts.get(namespace, caller)
         if not facts.exists:
-            # What the cache holds is of a namespace before, whose deletion may not be announced yet.
+            # What the cache holds is of one before, whose deletion may not be announced yet.
             await self.cache.invalidate(namespace)
         declared = _declared_types(write)
         id_kind = _id_kind(facts, declared)

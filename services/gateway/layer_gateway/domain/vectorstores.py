@@ -11,6 +11,8 @@ from typing import Final
 from layer_gateway.domain.access import Scope
 from layer_kit.errors import NotFoundError
 
+ORGANIZATION_PAGES: Final = "https://turbopuffer.com/organizations"
+
 
 class InboundMode(Enum):
     """How callers are known: see docs/guides/keys-and-limits.md."""
@@ -62,6 +64,11 @@ class VectorStore:
     token: bytes = field(default=b"", repr=False)
     """The store's own key; empty sends each caller's bearer on."""
     inbound: InboundPolicy = InboundPolicy()
+
+    @property
+    def organization_url(self) -> str:
+        """Return the page of its organisation at its vendor; empty where none is declared."""
+        return f"{ORGANIZATION_PAGES}/{self.org_id}" if self.org_id else ""
 
 
 class VectorStores:

@@ -10,6 +10,7 @@ import msgspec
 from layer.gateway.v1 import gateway_pb2
 from layer_gateway.application.layer_state import LayerState
 from layer_gateway.application.listings import ListedNamespace, Metadata, NamespacePage
+from layer_gateway.application.migrating import Manifest
 from layer_gateway.domain.warmth import NamespaceWarmth, WarmState
 from layer_gateway.rpc.reading import page_size
 from layer_gateway.rpc.schema import fill_schema
@@ -84,6 +85,16 @@ def described(name: Namespace, found: RawObject, warmth: NamespaceWarmth) -> gat
     _fill_metadata(message, metadata)
     message.cache.CopyFrom(_cache(warmth))
     return message
+
+
+def migration_response(manifest: Manifest) -> gateway_pb2.MigrateShardsResponse:
+    """Return how far a migration is."""
+    response = gateway_pb2.MigrateShardsResponse(
+        shard_count=manifest.shard_count, migrated_row_count=manifest.documents_migrated
+    )
+    if (completed_ms := epoch_ms(manifest.completed_at or "")) is not None:
+        response.complete_time.FromMilliseconds(completed_ms)
+    return response
 
 
 def _listed(listed: ListedNamespace) -> gateway_pb2.Namespace:

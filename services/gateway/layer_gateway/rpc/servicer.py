@@ -11,38 +11,29 @@ from typing import Any
 
 import grpc.aio
 
-from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from layer_gateway.application.admission import Admission
+from layer.gateway.v1 import gateway_pb2
 from layer_gateway.application.asking import AnswerQuery
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.federating import QueryNamespaces
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.history import History
-from layer_gateway.application.initialising import InitNamespace
-from layer_gateway.application.listings import NamespacePage
 from layer_gateway.application.multi_querying import QueryLegs
-from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.refusals import accepted, refusal
 from layer_gateway.application.reports import reports
 from layer_gateway.application.streaming import StreamRows
-from layer_gateway.application.warm_jobs import PAGE_SIZE_DEFAULT, WarmJobs
-from layer_gateway.application.writing import WriteRows
 from layer_gateway.domain.access import Scope
 from layer_gateway.ports.stores import Caller
 from layer_gateway.rpc.batching import batch_response, result_rows, typed_queries
 from layer_gateway.rpc.callers import admitted
 from layer_gateway.rpc.counting import (
-    DESCRIBE,
     FETCH,
-    LIST,
     QUERY,
     WRITE,
-    CallMetrics,
     counted,
     looked_up,
 )
 from layer_gateway.rpc.federating import federated_query, federated_response, namespace_of
-from layer_gateway.rpc.namespaces import described, layer_message, list_query, list_response
+from layer_gateway.rpc.namespace_servicer import NamespaceMethods
 from layer_gateway.rpc.querying import query_response, typed_query
 from layer_gateway.rpc.reading import (
     asked_ids,
@@ -54,7 +45,6 @@ from layer_gateway.rpc.reading import (
 from layer_gateway.rpc.rows import RowReader, attribute_names, cached_attributes
 from layer_gateway.rpc.value_streams import value_stream, values_messages
 from layer_gateway.rpc.visits import visit_of, visit_of_lookup
-from layer_gateway.rpc.warming import job_message, jobs_response
 from layer_gateway.rpc.writing import write_body, write_response
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.jsontext import RawObject
@@ -63,22 +53,19 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
-    """Serves ``layer.gateway.v1.GatewayService`` from the use cases of the HTTP edge."""
+class GatewayServicer(NamespaceMethods):
+    """Serves ``layer.gateway.v1.GatewayService`` from the use cases of the HTTP edge.
 
-    admission: Admission
+    Its own methods are those that write and read rows.
+    """
+
     facts: Facts
-    write_rows: WriteRows
     answer_query: AnswerQuery
     query_legs: QueryLegs
     query_namespaces: QueryNamespaces
     history: History
     fetch_rows: FetchRows
     stream_rows: StreamRows
-    namespaces: Namespaces
-    init_namespace: InitNamespace
-    warm_jobs: WarmJobs
-    metrics: CallMetrics
 
     @counted(WRITE)
     async def WriteRows(
@@ -190,71 +177,6 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         async for page in self.stream_rows(namespace, wanted, caller):
             for message in values_messages(page, request.attribute_names, facts, stable_as_of_ms):
                 yield message
-
-    @counted(LIST)
-    async def ListNamespaces(
-        self, request: gateway_pb2.ListNamespacesRequest, context: Context
-    ) -> gateway_pb2.ListNamespacesResponse:
-        caller = await admitted(self.admission, Scope.READ, context)
-        page = await self.namespaces.page(list_query(request), caller)
-        if not isinstance(page, NamespacePage):
-            raise refusal(page)
-        return list_response(page)
-
-    @counted(DESCRIBE)
-    async def GetNamespace(
-        self, request: gateway_pb2.GetNamespaceRequest, context: Context
-    ) -> gateway_pb2.GetNamespaceResponse:
-        caller = await admitted(self.admission, Scope.READ, context)
-        namespace = parse_namespace(request.namespace)
-        found = await self.namespaces.describe(namespace, caller)
-        if not isinstance(found, dict):
-            raise refusal(found, namespace)
-        warmth = self.namespaces.states.of(namespace)
-        return gateway_pb2.GetNamespaceResponse(namespace=described(namespace, found, warmth))
-
-    async def InitNamespace(
-        self, request: gateway_pb2.InitNamespaceRequest, context: Context
-    ) -> gateway_pb2.InitNamespaceResponse:
-        caller = await admitted(self.admission, Scope.WRITE, context)
-        layer = await self.init_namespace(
-            parse_namespace(request.namespace),
-            schema_version=request.schema_version or 1,
-            shard_count=request.shard_count or None,
-            caller=caller,
-        )
-        return gateway_pb2.InitNamespaceResponse(layer=layer_message(layer))
-
-    async def DeleteNamespace(
-        self, request: gateway_pb2.DeleteNamespaceRequest, context: Context
-    ) -> gateway_pb2.DeleteNamespaceResponse:
-        caller = await admitted(self.admission, Scope.WRITE, context)
-        await self.namespaces.delete(parse_namespace(request.namespace), caller)
-        return gateway_pb2.DeleteNamespaceResponse()
-
-    async def StartWarmJob(
-        self, request: gateway_pb2.StartWarmJobRequest, context: Context
-    ) -> gateway_pb2.StartWarmJobResponse:
-        caller = await admitted(self.admission, Scope.WRITE, context)
-        job = await self.warm_jobs.start(
-            parse_namespace(request.namespace),
-            caller,
-            page_size=request.page_size or PAGE_SIZE_DEFAULT,
-        )
-        return gateway_pb2.StartWarmJobResponse(job=job_message(job))
-
-    async def GetWarmJob(
-        self, request: gateway_pb2.GetWarmJobRequest, context: Context
-    ) -> gateway_pb2.GetWarmJobResponse:
-        await admitted(self.admission, Scope.READ, context)
-        job = await self.warm_jobs.get(parse_namespace(request.namespace), request.job_id)
-        return gateway_pb2.GetWarmJobResponse(job=job_message(job))
-
-    async def ListWarmJobs(
-        self, request: gateway_pb2.ListWarmJobsRequest, context: Context
-    ) -> gateway_pb2.ListWarmJobsResponse:
-        await admitted(self.admission, Scope.READ, context)
-        return jobs_response(request, await self.warm_jobs.list(parse_namespace(request.namespace)))
 
     async def _reader(
         self, namespace: Namespace, rows: list[RawObject], caller: Caller

@@ -60,6 +60,8 @@ async def test_stores_are_listed_with_the_default_first(layer: Client) -> None:
         "o-1",
     )
     assert main.credential.secretRef.model_dump() == {"name": "store", "key": "api-key"}
+    assert main.turbopufferUrl == "https://turbopuffer.com/organizations/o-1"
+    assert archive.turbopufferUrl is None
     assert main.inboundAuth.mode == "deriveFromStore"
     assert archive.credential.secretRef.model_dump() == {"name": "", "key": ""}
     assert archive.status.model_dump(exclude_none=True) == {"conditions": []}

@@ -72,7 +72,7 @@ async def test_warmings_of_blobs_are_bounded(monkeypatch: pytest.MonkeyPatch) ->
 
     warm = WarmBlobs(
         blobs=cast("Any", None),
-        facts=cast("Any", SimpleNamespace(get=known)),
+        facts=cast("Any", SimpleNamespace(covering=known)),
         stream_rows=cast("Any", pages),
         references=BlobReferences({"*": ["image"]}),
     )

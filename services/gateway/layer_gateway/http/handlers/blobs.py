@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from layer_gateway.application.blobs import BLOB_BYTES_MAX, Blob, Blobs
+from layer_gateway.application.blobs import BLOB_BYTES_MAX, Blob, Blobs, blob_reference
 from layer_gateway.http.answers import WholeAnswer, json_answer
 from layer_gateway.http.bodies import read_body
 from layer_gateway.http.requests import Handler, query_string
@@ -35,7 +35,7 @@ class BlobHandlers:
         is_warm = _is_warm(query_string(request))
         body = await read_body(request, BLOB_BYTES_MAX)
         kept = await self.blobs.put(name, body, is_warm=is_warm)
-        ref = f"blob://{name}/{kept.sha256}"
+        ref = blob_reference(name, kept.sha256)
         return json_answer({"ref": ref, "sha256": kept.sha256, "size": kept.size_bytes})
 
     async def get(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 
 from aiohttp import web
 
-from layer_gateway.domain.capabilities import Service, capabilities
-from layer_gateway.domain.vectorstores import VectorStore, VectorStores
+from layer_gateway.application.stores import DescribedCapabilities, DescribedStore, DescribeStores
 from layer_gateway.http.answers import json_answer
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import Operation, Route
-from layer_gateway.ports.stores import Reachability
 from layer_kit.errors import NotFoundError
 from layer_kit.names import parse_namespace
 
@@ -22,10 +20,7 @@ from layer_kit.names import parse_namespace
 class VectorStoreHandlers:
     """Read routes; stores are declared by whoever operates the gateway."""
 
-    stores: VectorStores
-    reachability: Reachability
-    """Of the default store, the only one that is asked anything."""
-    configured: Collection[Service]
+    describe_stores: DescribeStores
 
     def table(self) -> Mapping[Operation, Handler]:
         return {
@@ -36,61 +31,64 @@ class VectorStoreHandlers:
         }
 
     async def list(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        return json_answer({"vectorstores": [self._shown(store) for store in self.stores]})
+        return json_answer({"vectorstores": [_shown(one) for one in self.describe_stores.all()]})
 
     async def describe(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         try:
-            return json_answer(self._shown(self.stores.named(route.names["name"])))
+            return json_answer(_shown(self.describe_stores.named(route.names["name"])))
         except NotFoundError as error:
             return _not_found(error)
 
     async def capabilities(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         try:
-            return json_answer(self._report(self.stores.named(route.names["name"])))
+            return json_answer(_report(self.describe_stores.capabilities_of(route.names["name"])))
         except NotFoundError as error:
             return _not_found(error)
 
     async def capabilities_of_namespace(
         self, request: web.BaseRequest, route: Route
     ) -> web.StreamResponse:
-        parse_namespace(route.namespace)
-        return json_answer(self._report(self.stores.default))
+        namespace = parse_namespace(route.namespace)
+        return json_answer(_report(self.describe_stores.capabilities_for(namespace)))
 
-    def _report(self, store: VectorStore) -> dict[str, object]:
-        found = capabilities(store.kind, self.configured)
-        return {
-            "store": {"name": store.name, "kind": store.kind},
-            "declared": True,
-            "features": found.features,
-            "hybrid_routes": found.hybrid_routes,
-            "schema_limits": found.schema_limits,
-        }
 
-    def _shown(self, store: VectorStore) -> dict[str, object]:
-        shown: dict[str, object] = {
-            "name": store.name,
-            "kind": store.kind,
-            "default": store.is_default,
-            "endpoint": {"url": store.url, "region": store.region},
-            "credential": {"secretRef": asdict(store.credential)},
-            "inboundAuth": {"mode": store.inbound.mode.value},
-            "status": self._status() if store.is_default else {"conditions": []},
-        }
-        if store.org_id:
-            shown["turbopuffer"] = {"orgId": store.org_id}
-        return shown
+def _report(found: DescribedCapabilities) -> dict[str, object]:
+    return {
+        "store": {"name": found.store.name, "kind": found.store.kind},
+        "declared": True,
+        "features": found.capabilities.features,
+        "hybrid_routes": found.capabilities.hybrid_routes,
+        "schema_limits": found.capabilities.schema_limits,
+    }
 
-    def _status(self) -> dict[str, object]:
-        found = self.reachability
-        if found.is_reachable is None:
-            return {"conditions": []}
-        condition = {
-            "type": "Reachable",
-            "status": "True" if found.is_reachable else "False",
-            "reason": "Answered" if found.is_reachable else "NoAnswer",
-            "lastTransitionTime": found.since,
-        }
-        return {"reachable": found.is_reachable, "conditions": [condition]}
+
+def _shown(found: DescribedStore) -> dict[str, object]:
+    store = found.store
+    shown: dict[str, object] = {
+        "name": store.name,
+        "kind": store.kind,
+        "default": store.is_default,
+        "endpoint": {"url": store.url, "region": store.region},
+        "credential": {"secretRef": asdict(store.credential)},
+        "inboundAuth": {"mode": store.inbound.mode.value},
+        "status": _status(found),
+    }
+    if store.org_id:
+        shown["turbopuffer"] = {"orgId": store.org_id}
+        shown["turbopufferUrl"] = store.organization_url
+    return shown
+
+
+def _status(found: DescribedStore) -> dict[str, object]:
+    if found.is_reachable is None:
+        return {"conditions": []}
+    condition = {
+        "type": "Reachable",
+        "status": "True" if found.is_reachable else "False",
+        "reason": "Answered" if found.is_reachable else "NoAnswer",
+        "lastTransitionTime": found.since,
+    }
+    return {"reachable": found.is_reachable, "conditions": [condition]}
 
 
 def _not_found(error: NotFoundError) -> web.StreamResponse:

@@ -12,14 +12,15 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from layer_gateway.application.blob_warming import WarmBlobs, WarmedBlobs
-from layer_gateway.application.job_records import shown
-from layer_gateway.application.warm_jobs import PAGE_SIZE_DEFAULT, WarmJobs, check_page_size
+from layer_gateway.application.blob_warming import WarmedBlobs
+from layer_gateway.application.hinting import Hint, Hinted, WarmCaches
+from layer_gateway.application.job_records import Job, shown
+from layer_gateway.application.mirroring import MirroredSnapshot
+from layer_gateway.application.warm_jobs import PAGE_SIZE_DEFAULT, WarmJobs
 from layer_gateway.http.answers import json_answer
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.http.requests import Handler, caller_of, query_string
 from layer_gateway.http.routes import Operation, Route
-from layer_gateway.ports.stores import Caller
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace, parse_namespace
 
@@ -30,7 +31,6 @@ OPTIONS: Final = frozenset(
 
 SKIPPED: Final[Mapping[str, object]] = {"enabled": False, "status": "skipped"}
 DIGITS: Final = re.compile("[0-9]{1,18}")
-BUDGET_BYTES_MAX: Final = 2**50
 NO_BLOBS: Final[Mapping[str, object]] = {
     **SKIPPED,
     "documents_scanned": 0,
@@ -44,23 +44,11 @@ NO_BLOBS: Final[Mapping[str, object]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Hint:
-    """What a hint asks for."""
-
-    turbopuffer: bool
-    documents: bool
-    snapshots: bool
-    blob_budget_bytes: int | None
-    """None where blobs are not asked for."""
-    page_size: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WarmHandlers:
     """Warm jobs and cache hints."""
 
     warm_jobs: WarmJobs
-    warm_blobs: WarmBlobs
+    warm_caches: WarmCaches
     passthrough: Passthrough
 
     def table(self) -> Mapping[Operation, Handler]:
@@ -90,49 +78,29 @@ class WarmHandlers:
         if not OPTIONS & asked.keys():
             return await self.passthrough(request)
         name, hint = parse_namespace(route.namespace), _read_hint(asked)
-        if hint.blob_budget_bytes is not None:
-            self.warm_blobs.references.of(name)
-        if hint.documents or hint.snapshots or hint.blob_budget_bytes is not None:
-            self.warm_jobs.check_cache()
-        return json_answer(await self._hinted(name, hint, caller_of(request)))
+        return json_answer(_hinted(name, await self.warm_caches(name, hint, caller_of(request))))
 
-    async def _hinted(self, name: Namespace, hint: _Hint, caller: Caller) -> dict[str, object]:
-        found: dict[str, object] = {
-            "namespace": name,
-            "turbopuffer": SKIPPED,
-            "documents": SKIPPED,
-            "snapshots": SKIPPED,
-            "blobs": NO_BLOBS,
-        }
-        if hint.turbopuffer:
-            await self.warm_jobs.hint(name, caller)
-            found["turbopuffer"] = {"enabled": True, "status": "completed"}
-        if hint.snapshots:
-            found["snapshots"] = await self._mirrored(name)
-        if hint.documents:
-            job = await self.warm_jobs.start(
-                name, caller, page_size=hint.page_size, documents_only=True
-            )
-            found["documents"] = {"enabled": True, "status": "started", "job": shown(job)}
-        if hint.blob_budget_bytes is not None:
-            found["blobs"] = _blobs(
-                await self.warm_blobs(
-                    name, caller, budget_bytes=hint.blob_budget_bytes, page_size=hint.page_size
-                )
-            )
-        return found
 
-    async def _mirrored(self, name: Namespace) -> dict[str, object]:
-        snapshot = await self.warm_jobs.mirror(name)
-        if snapshot is None:
-            return {"enabled": True, "status": "no_snapshot"}
-        return {
-            "enabled": True,
-            "status": "completed",
-            "key": snapshot.key,
-            "watermark_ms": snapshot.watermark_ms,
-            "sha": snapshot.sha,
-        }
+def _hinted(name: Namespace, done: Hinted) -> dict[str, object]:
+    hint = done.hint
+    store = {"enabled": True, "status": "completed"}
+    return {
+        "namespace": name,
+        "turbopuffer": store if hint.store else SKIPPED,
+        "documents": SKIPPED if done.job is None else _started(done.job),
+        "snapshots": _mirrored(done.snapshot) if hint.snapshot else SKIPPED,
+        "blobs": NO_BLOBS if done.blobs is None else _blobs(done.blobs),
+    }
+
+
+def _started(job: Job) -> dict[str, object]:
+    return {"enabled": True, "status": "started", "job": shown(job)}
+
+
+def _mirrored(snapshot: MirroredSnapshot | None) -> dict[str, object]:
+    if snapshot is None:
+        return {"enabled": True, "status": "no_snapshot"}
+    return {"enabled": True, "status": "completed", **dataclasses.asdict(snapshot)}
 
 
 def _blobs(done: WarmedBlobs) -> dict[str, object]:
@@ -141,7 +109,7 @@ def _blobs(done: WarmedBlobs) -> dict[str, object]:
     return {"enabled": True, "status": status, **described}
 
 
-def _read_hint(asked: Mapping[str, str]) -> _Hint:
+def _read_hint(asked: Mapping[str, str]) -> Hint:
     is_blobs, budget = _flag(asked, "blobs", default=False), asked.get("blob_budget_bytes")
     if budget is not None:
         if not is_blobs:
@@ -150,14 +118,12 @@ def _read_hint(asked: Mapping[str, str]) -> _Hint:
             raise _invalid("blob_budget_bytes", "must be a positive number of bytes")
     if is_blobs and budget is None:
         raise _invalid("blob_budget_bytes", "is required with blobs=true")
-    page_size = _page_size(asked)
-    check_page_size(page_size)
-    return _Hint(
-        turbopuffer=_flag(asked, "turbopuffer", default=True),
-        documents=_flag(asked, "documents", default=True),
-        snapshots=_flag(asked, "snapshots", default=True),
-        blob_budget_bytes=None if budget is None else min(int(budget), BUDGET_BYTES_MAX),
-        page_size=page_size,
+    return Hint(
+        store=_flag(asked, "turbopuffer", default=True),
+        rows=_flag(asked, "documents", default=True),
+        snapshot=_flag(asked, "snapshots", default=True),
+        blob_budget_bytes=None if budget is None else int(budget),
+        page_size=_page_size(asked),
     )
 
 
