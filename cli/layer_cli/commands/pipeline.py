@@ -56,7 +56,7 @@ def _status(edge: Edge, pipeline_id: str) -> Any:
 
 
 def _show(rows: list[tuple[Any, Any]]) -> None:
-    from layer_cli.functions.tables import table_text  # noqa: PLC0415 -- rich takes 0.1 s
+    from layer_cli.tables import table_text  # noqa: PLC0415 -- rich takes 0.1 s
 
     columns = ("ID", "TARGET", "PENDING", "RUNNING", "FAILED", "RATE/MIN")
     cells = [

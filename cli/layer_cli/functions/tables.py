@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from layer_cli.tables import table_text
 
 
 def status_row(status: Mapping[str, Any]) -> list[str]:
@@ -29,14 +28,3 @@ def functions_text(statuses: Iterable[Mapping[str, Any]]) -> str:
         name, *rest = status_row(status)
         rows.append([name, "yes" if status["paused"] else "no", *rest])
     return table_text(columns, rows)
-
-
-def table_text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return rows below their columns."""
-    table = Table(*columns, box=None)
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    with console.capture() as captured:
-        console.print(table)
-    return captured.get()
