@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
@@ -11,6 +12,7 @@ from layer.common.v1 import common_pb2
 from layer_gateway.application.job_records import J, Job, JobStatus
 from layer_gateway.application.room_for_jobs import JOBS_KEPT_MIN
 from layer_gateway.rpc.reading import page_size
+from layer_kit.errors import InvalidRequestError
 from layer_wire.moments import epoch_ms
 
 STATES: Final[Mapping[JobStatus, common_pb2.JobState.ValueType]] = {
@@ -18,6 +20,9 @@ STATES: Final[Mapping[JobStatus, common_pb2.JobState.ValueType]] = {
     JobStatus.COMPLETED: common_pb2.JOB_STATE_COMPLETED,
     JobStatus.FAILED: common_pb2.JOB_STATE_FAILED,
 }
+
+_PAGE_TOKEN: Final = re.compile(r"[0-9]{13}-[0-9a-f-]{36}")
+"""When a job was created, and its id."""
 
 
 class ListRequest(Protocol):
@@ -42,8 +47,12 @@ def jobs_page(request: ListRequest, jobs: Sequence[J]) -> tuple[Sequence[J], str
     A page continues behind the job that its token names, whether or not that is still there.
 
     Raises:
-        InvalidRequestError: ``PAGE_SIZE_NEGATIVE``.
+        InvalidRequestError: ``PAGE_SIZE_NEGATIVE``, ``PAGE_TOKEN_INVALID``.
     """
+    if request.page_token and _PAGE_TOKEN.fullmatch(request.page_token) is None:
+        raise InvalidRequestError(
+            "PAGE_TOKEN_INVALID", "page_token is not one of an answer.", field="page_token"
+        )
     size = page_size(request.page_size, default=JOBS_KEPT_MIN, most=JOBS_KEPT_MIN)
     names = [f"{job.created_ms:013}-{job.id}" for job in jobs]
     start = sum(name <= request.page_token for name in names) if request.page_token else 0
