@@ -38,9 +38,20 @@ from layer_testing.processes import ServiceProcess, launch, running
 ROWS_COUNT: Final = 100_000
 BATCH_ROWS: Final = 1_000
 DISK_BYTES_MAX: Final = 64 * 1024 * 1024
-BODY: Final = b'{"title":"%06d","year":%d,"text":"' + b"x" * 960 + b'"}'
+BODY: Final = b'{"title":"%06d","year":%d,"text":"%s"}'
+TEXT_BYTES: Final = 960
 NAMESPACE: Final = "bench"
 LOOKUP_TIMEOUT_S: Final = 10.0
+
+
+def _text() -> bytes:
+    """Return prose of made-up words, which takes room on disk as real text does."""
+    letters = random.Random(7)  # noqa: S311 -- the same in every run
+    words = ["".join(letters.choices("etaoinshrdlu", k=letters.randint(2, 9))) for _ in range(2000)]
+    return " ".join(letters.choices(words, k=200_000)).encode()
+
+
+TEXT: Final = _text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +74,8 @@ class Cost:
 
 
 def body(number: int) -> bytes:
-    return BODY % (number, number % 100)
+    start = number * 7919 % (len(TEXT) - TEXT_BYTES)
+    return BODY % (number, number % 100, TEXT[start : start + TEXT_BYTES])
 
 
 def row_id(number: int) -> bytes:
@@ -98,16 +110,15 @@ async def measured(rounds: int, count: int) -> list[Figure]:
             put = await _fill(cache)
             async with _echo(place) as echo:
                 gets = await _gets(cache, echo, rounds, count)
-            scan_s = statistics.median([await _scan(cache) for _ in range(rounds)])
             full = _resident_mib(cache.process.pid)
-        raw_s = statistics.median([_iterate(place / "cache" / "rows") for _ in range(rounds)])
+        scan_share = await _scan_share(place, rounds)
         opened_s = await _open(place / "cache" / "rows")
     with tempfile.TemporaryDirectory() as directory:
         bound = await _disk_over_bound(Path(directory))
     return [
         *gets,
         Figure("put of a 1 KB document in a stream of 1000, CPU", put, "µs", "≤ 8"),
-        Figure("filtered scan ÷ raw iteration, rows/s", raw_s / scan_s, "x", "≥ 0.5"),
+        Figure("filtered scan ÷ raw iteration, rows/s", scan_share, "x", "≥ 0.5"),
         Figure(f"opening {ROWS_COUNT:,} rows", opened_s, "s", "< 1"),
         Figure(f"memory with {ROWS_COUNT:,} rows", full, "MiB", "bounded"),
         Figure("disk ÷ bound, after twice as much was put", bound, "x", "≤ 1.15"),
@@ -182,6 +193,18 @@ async def _put(
 async def _token(cache: Service) -> bytes:
     lookup = cache_pb2.LookupRowsRequest(namespace=NAMESPACE, ids=[row_id(0)])
     return (await cache.cache.LookupRows(lookup)).read_token
+
+
+async def _scan_share(place: Path, rounds: int) -> float:
+    """Scan and iterate in turns; return what iterating takes of a scan.
+
+    The service begins anew, so that all rows are in tables: nobody else sees what is not.
+    """
+    async with _cache(place, "LAYER_CACHE_DISK_BYTES_MAX", str(2**30)) as cache:
+        await _scan(cache)  # the first one warms up
+        return statistics.median(
+            [_iterate(place / "cache" / "rows") / await _scan(cache) for _ in range(rounds)]
+        )
 
 
 async def _scan(cache: Service) -> float:

@@ -45,6 +45,16 @@ class StoreFigures:
     """How often it was reached anew, the first time included; 0 for a store that is near."""
 
 
+class Page(NamedTuple):
+    """One step of a scan."""
+
+    rows: list[tuple[RowKey, bytes]]
+    """Keys and bodies of live entries in order of key; possibly none."""
+
+    after: RowKey | None
+    """Behind which key the next step begins; None at the end."""
+
+
 class RowStore(Protocol):
     """Entries by key, within a bound of bytes, each for a limited time.
 
@@ -74,12 +84,11 @@ class RowStore(Protocol):
         """
 
     async def scan(
-        self, namespace: Namespace, *, after: RowKey | None, count_max: int
-    ) -> list[tuple[RowKey, Entry]]:
-        """Return up to ``count_max`` entries in order of key, beginning behind ``after``.
+        self, namespace: Namespace, *, after: RowKey | None, count_max: int, era_min: int = 0
+    ) -> Page:
+        """Pass up to ``count_max`` entries in order of key, beginning behind ``after``.
 
-        Entries over age are left out, so that only an empty list means the end. Vectors may be
-        left out of entries: no scan wants them.
+        Entries over age, and those stored before the era ``era_min``, are left out.
 
         Raises:
             UnavailableError: ``STORE_DOWN``.

@@ -10,29 +10,21 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, cast
 
 import structlog
-from rocksdict import (
-    BlockBasedOptions,
-    Cache,
-    DBCompactionStyle,
-    DBCompressionType,
-    FifoCompactOptions,
-    Options,
-    Rdict,
-    ReadOptions,
-    WriteBatch,
-    WriteOptions,
-)
+from rocksdict import ReadOptions, WriteBatch, WriteOptions
 
+from layer_cache.adapters.rocksdb import WRITE_BUFFERS_MAX, open_rows, write_buffer_bytes
 from layer_cache.adapters.tables import Tables
+from layer_cache.adapters.values import alive_of, decode, encode
+from layer_cache.domain.limits import SCAN_STEP_BYTES_MAX
 from layer_cache.domain.rows import Entry, RowKey, namespace_prefix
-from layer_cache.ports import StoreFigures
+from layer_cache.ports import Page, StoreFigures
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import UnavailableError
 from layer_kit.names import Namespace
@@ -40,17 +32,13 @@ from layer_kit.names import Namespace
 log = structlog.get_logger(__name__)
 
 DISK_BYTES_MIN: Final = 16 * 1024 * 1024
-WRITE_BUFFERS_MAX: Final = 4
-WRITE_BUFFER_FRACTION: Final = 32
-WRITE_BUFFER_BYTES_MAX: Final = 64 * 1024 * 1024
-BLOCK_CACHE_BYTES: Final = 64 * 1024 * 1024
-BLOOM_BITS_PER_KEY: Final = 10
-LOG_FILES_MAX: Final = 2
-LOG_FILE_BYTES_MAX: Final = 1024 * 1024
 UNERASED_KEYS_MAX: Final = 100_000
 """Deletes that wait for a working disk; beyond it the store answers nothing until it works."""
 
-_HEADER: Final = struct.Struct(">QQI")  # era, written_ms, bytes of the body
+BITE_ROWS: Final = 32
+"""Rows of a scan that are read before their bytes are counted."""
+
+_VALUE: Final = itemgetter(1)
 
 
 class EmbeddedStore:
@@ -77,9 +65,6 @@ class EmbeddedStore:
         """
         self._path = path
         self._disk_bytes_max = disk_bytes_max
-        self._write_buffer_bytes = min(
-            disk_bytes_max // WRITE_BUFFER_FRACTION, WRITE_BUFFER_BYTES_MAX
-        )
         self._ttl_ms = int(ttl_s * 1000)
         self._now_ms = now_ms
         self._distrust = distrust
@@ -96,7 +81,7 @@ class EmbeddedStore:
         options.no_slowdown = True
         options.disable_wal = True
         self._put_options: WriteOptions = options
-        self._rows = self._open()
+        self._rows = open_rows(path, disk_bytes_max=disk_bytes_max)
 
     async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         return self._entries(self._values(keys))
@@ -109,7 +94,7 @@ class EmbeddedStore:
             return 0
         batch = WriteBatch(raw_mode=True)
         for key, entry in entries:
-            batch.put(key, _encode(entry))
+            batch.put(key, encode(entry))
         try:
             self._rows.write(batch, self._put_options)
         except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
@@ -143,15 +128,19 @@ class EmbeddedStore:
             self._distrust(f"rows: {error}")
 
     async def scan(
-        self, namespace: Namespace, *, after: RowKey | None, count_max: int
-    ) -> list[tuple[RowKey, Entry]]:
+        self, namespace: Namespace, *, after: RowKey | None, count_max: int, era_min: int = 0
+    ) -> Page:
         if self._is_blind:
-            return []
+            return Page([], None)
         try:
-            return self._scan(namespace, after, count_max)
+            rows = self._values_after(namespace, after, count_max)
         except Exception as error:
             self._give_up(error)
             raise UnavailableError("STORE_DOWN", "The cache cannot read its entries.") from error
+        alive = alive_of(rows, oldest_ms=self._now_ms() - self._ttl_ms, era_min=era_min)
+        if self._unerased:
+            alive = [row for row in alive if row[0] not in self._unerased]
+        return Page(alive, rows[-1][0] if rows else None)
 
     def mark(self) -> int:
         self._see_tables()
@@ -185,7 +174,7 @@ class EmbeddedStore:
         try:
             if self._is_blind:
                 shutil.rmtree(self._path)
-            self._rows = self._open()
+            self._rows = open_rows(self._path, disk_bytes_max=self._disk_bytes_max)
         except OSError as error:
             self._is_blind = True
             self._last_error = str(error)
@@ -233,37 +222,28 @@ class EmbeddedStore:
 
     def _entries(self, values: Sequence[bytes | None]) -> list[Entry | None]:
         oldest_ms = self._now_ms() - self._ttl_ms
-        return [_decode(value, oldest_ms) for value in values]
+        return [decode(value, oldest_ms) for value in values]
 
-    def _scan(
+    def _values_after(
         self, namespace: Namespace, after: RowKey | None, count_max: int
-    ) -> list[tuple[RowKey, Entry]]:
+    ) -> list[tuple[RowKey, bytes]]:
+        """Return up to ``count_max`` keys and values, fewer where values are big."""
         prefix = namespace_prefix(namespace)
-        within = ReadOptions()
+        within: Any = ReadOptions()  # its stub leaves out the argument of the second of these
         within.set_iterate_upper_bound(prefix[:-1] + b"\1")
-        start = prefix if after is None else after + b"\0"
-        while True:
-            items = cast(
-                "Iterator[tuple[RowKey, bytes]]", self._rows.items(from_key=start, read_opt=within)
-            )
-            rows = list(islice(items, count_max))
-            if (page := self._page(rows)) or len(rows) < count_max:
-                return page
-            start = rows[-1][0] + b"\0"
-
-    def _page(self, rows: Sequence[tuple[RowKey, bytes]]) -> list[tuple[RowKey, Entry]]:
-        """Return the entries of a scan; a call for each would take as long as all the rest."""
-        oldest_ms = self._now_ms() - self._ttl_ms
-        unpack, head_bytes = _HEADER.unpack_from, _HEADER.size
-        page = [
-            (key, Entry(era, written_ms, value[head_bytes : head_bytes + body_bytes], b""))
-            for key, value in rows
-            for era, written_ms, body_bytes in (unpack(value),)
-            if written_ms > oldest_ms
-        ]
-        if self._unerased:
-            return [row for row in page if row[0] not in self._unerased]
-        return page
+        within.fill_cache(v=False)  # a scan passes once, and lookups need what is there
+        items = cast(
+            "Iterator[tuple[RowKey, bytes]]",
+            self._rows.items(from_key=prefix if after is None else after + b"\0", read_opt=within),
+        )
+        rows: list[tuple[RowKey, bytes]] = []
+        room_bytes = SCAN_STEP_BYTES_MAX
+        while room_bytes > 0 and (
+            some := list(islice(items, min(BITE_ROWS, count_max - len(rows))))
+        ):
+            rows += some
+            room_bytes -= sum(map(len, map(_VALUE, some)))
+        return rows
 
     def _see_tables(self) -> None:
         """Ask the database, since it removes the file of a table that is gone later."""
@@ -277,36 +257,7 @@ class EmbeddedStore:
 
     @property
     def _room_bytes(self) -> int:
-        return 2 * WRITE_BUFFERS_MAX * self._write_buffer_bytes
-
-    def _open(self) -> Rdict:
-        try:
-            return Rdict(str(self._path), self._options())
-        except Exception as error:  # the driver raises nothing narrower
-            raise OSError(f"rows: {error}") from error
-
-    def _options(self) -> Options:
-        options = Options(raw_mode=True)
-        options.create_if_missing(create_if_missing=True)
-        options.set_compaction_style(DBCompactionStyle.fifo())
-        fifo = FifoCompactOptions()
-        # The write-ahead log of the buffers not flushed yet counts as well.
-        fifo.max_table_files_size = (
-            self._disk_bytes_max - WRITE_BUFFERS_MAX * self._write_buffer_bytes
-        )
-        options.set_fifo_compaction_options(fifo)
-        options.set_num_levels(1)
-        options.set_write_buffer_size(self._write_buffer_bytes)
-        options.set_max_write_buffer_number(WRITE_BUFFERS_MAX)
-        options.set_compression_type(DBCompressionType.lz4())
-        options.set_max_open_files(-1)
-        options.set_keep_log_file_num(LOG_FILES_MAX)
-        options.set_max_log_file_size(LOG_FILE_BYTES_MAX)
-        table = BlockBasedOptions()
-        table.set_bloom_filter(BLOOM_BITS_PER_KEY, block_based=False)
-        table.set_block_cache(Cache(BLOCK_CACHE_BYTES))
-        options.set_block_based_table_factory(table)
-        return options
+        return 2 * WRITE_BUFFERS_MAX * write_buffer_bytes(self._disk_bytes_max)
 
     def _give_up(self, error: Exception) -> None:
         """Answer nothing any more, since entries cannot be read; recovery begins from nothing."""
@@ -318,22 +269,6 @@ class EmbeddedStore:
         if not self._last_error:
             log.error("store_failed", error=str(error))
         self._last_error = str(error)
-
-
-def _encode(entry: Entry) -> bytes:
-    era, written_ms, body, vectors = entry
-    header = _HEADER.pack(era, written_ms, len(body))
-    return b"".join((header, body, vectors)) if vectors else header + body
-
-
-def _decode(value: Any, oldest_ms: int) -> Entry | None:
-    if value is None:
-        return None
-    era, written_ms, body_bytes = _HEADER.unpack_from(value)
-    if written_ms <= oldest_ms:
-        return None
-    body_end = _HEADER.size + body_bytes
-    return Entry(era, written_ms, value[_HEADER.size : body_end], value[body_end:])
 
 
 def _is_stall(error: Exception) -> bool:

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import structlog
 
+from layer_cache.domain.limits import SCAN_STEP_BYTES_MAX
 from layer_cache.domain.rows import Entry, RowKey, namespace_prefix
-from layer_cache.ports import StoreFigures
+from layer_cache.ports import Page, StoreFigures
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import UnavailableError
 from layer_kit.names import Namespace
@@ -33,8 +34,7 @@ CREATE TABLE IF NOT EXISTS entry (
 """
 _READ: Final = "SELECT era, written_ms, body, vectors FROM entry WHERE key = ? AND written_ms > ?"
 _SCAN: Final = (
-    "SELECT key, era, written_ms, body, vectors FROM entry"
-    " WHERE key > ? AND key < ? AND written_ms > ? ORDER BY key LIMIT ?"
+    "SELECT key, era, written_ms, body FROM entry WHERE key > ? AND key < ? ORDER BY key LIMIT ?"
 )
 _PUT: Final = (
     "INSERT OR REPLACE INTO entry (key, era, written_ms, body, vectors) VALUES (?, ?, ?, ?, ?)"
@@ -94,7 +94,16 @@ class SqliteStore:
         if self._last_error:
             self._refused_count += len(entries)
             return 0
-        rows = [(key, entry.era.to_bytes(_ERA_BYTES, "big"), *entry[1:]) for key, entry in entries]
+        rows = [
+            (
+                key,
+                entry.era.to_bytes(_ERA_BYTES, "big"),
+                entry.written_ms,
+                entry.body,
+                entry.vectors,
+            )
+            for key, entry in entries
+        ]
         try:
             self._write(_PUT, rows)
             (self._put_number,) = self._one("SELECT max(number) FROM entry")
@@ -119,19 +128,24 @@ class SqliteStore:
             raise UnavailableError("STORE_DOWN", "The cache cannot remove its entries.") from error
 
     async def scan(
-        self, namespace: Namespace, *, after: RowKey | None, count_max: int
-    ) -> list[tuple[RowKey, Entry]]:
+        self, namespace: Namespace, *, after: RowKey | None, count_max: int, era_min: int = 0
+    ) -> Page:
         prefix = namespace_prefix(namespace)
-        oldest_ms = self._now_ms() - self._ttl_ms
-        bounds = (after or prefix, prefix[:-1] + b"\x01", oldest_ms, count_max)
+        oldest_ms, oldest_era = self._now_ms() - self._ttl_ms, era_min.to_bytes(_ERA_BYTES, "big")
+        bounds = (after or prefix, prefix[:-1] + b"\x01", count_max)
+        rows: list[tuple[RowKey, bytes]] = []
+        last, room_bytes = None, SCAN_STEP_BYTES_MAX
         try:
-            return [
-                (RowKey(key), Entry(int.from_bytes(era, "big"), *rest))
-                for key, era, *rest in self._rows.execute(_SCAN, bounds)
-            ]
+            for key, era, written_ms, body in self._rows.execute(_SCAN, bounds):
+                last, room_bytes = RowKey(key), room_bytes - len(body)
+                if written_ms > oldest_ms and era >= oldest_era:
+                    rows.append((last, body))
+                if room_bytes <= 0:
+                    break
         except sqlite3.Error as error:
             self._fail(error)
             raise UnavailableError("STORE_DOWN", "The cache cannot read its entries.") from error
+        return Page(rows, last)
 
     def mark(self) -> int:
         return self._put_number

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final
 
 from layer_cache.application.pauses import give_way, in_turns
+from layer_cache.application.steps import live_rows
 from layer_cache.domain.bodies import EMPTY, project
 from layer_cache.domain.limits import (
     CHUNK_ROWS,
@@ -19,7 +22,7 @@ from layer_cache.domain.limits import (
 )
 from layer_cache.domain.members import Members
 from layer_cache.domain.order import Order
-from layer_cache.domain.rows import Entry, RowKey, namespace_prefix, row_keys
+from layer_cache.domain.rows import Entry, namespace_prefix, row_keys
 from layer_cache.domain.tokens import parse_token
 from layer_cache.ports import RowStore
 from layer_kit.clock import EpochMilliseconds, Monotonic
@@ -27,12 +30,9 @@ from layer_kit.errors import UnavailableError
 from layer_kit.names import Namespace
 from layer_wire.ids import canonical
 from layer_wire.reserved import MARKER_ID
-from layer_wire.row_filters import RowFilter
+from layer_wire.row_filters import Row, RowFilter
 
 MARKER: Final = canonical(MARKER_ID)
-
-Row = tuple[bytes, bytes]
-"""An id and a body."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,10 +68,13 @@ class Selection:
 
     filter: RowFilter | None = None
 
-    def of(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Return those of ``rows`` that are wanted."""
-        rows = [row for row in rows if row[0] != MARKER]
-        return rows if self.filter is None else self.filter.kept(rows)
+    def of(self, namespace: Namespace, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return those of ``rows``, which are in order of key, that are wanted."""
+        prefix = namespace_prefix(namespace)
+        marker_at = bisect_left(rows, (prefix + MARKER,))
+        if marker_at < len(rows) and rows[marker_at][0] == prefix + MARKER:
+            rows = [*rows[:marker_at], *rows[marker_at + 1 :]]
+        return rows if self.filter is None else self.filter.kept(rows, id_starts_at=len(prefix))
 
 
 EVERY_ROW: Final = Selection()
@@ -126,7 +129,7 @@ class Reads:
         read_token: bytes,
         ids: Sequence[bytes],
         bodies: Sequence[bytes],
-        vectors: Sequence[bytes],
+        vectors_of_each: Sequence[bytes],
     ) -> int:
         """Store rows that were read upstream, except those that may be outdated; return how many.
 
@@ -137,17 +140,18 @@ class Reads:
         token = parse_token(read_token)
         written_ms = self.wall_ms()
         stored_count = 0
-        rows = dict(zip(keys, zip(bodies, vectors, strict=True), strict=True))
-        if _longest(bodies) + _longest(vectors) > ROW_BYTES_MAX:
-            rows = {key: row for key, row in rows.items() if sum(map(len, row)) <= ROW_BYTES_MAX}
-        async for chunk in in_turns(list(rows)):
+        rows = list(zip(keys, bodies, vectors_of_each, strict=True))
+        if _longest(bodies) + _longest(vectors_of_each) > ROW_BYTES_MAX:
+            rows = [row for row in rows if len(row[1]) + len(row[2]) <= ROW_BYTES_MAX]
+        async for chunk in in_turns(rows):
             if not self.order.is_valid(token, namespace, self.clock()):
                 break
-            era = self.order.eras.current
+            era, are_all_admitted = self.order.eras.current, self.order.admits_all(token)
             stored_count += await self.store.put(
                 [
-                    (key, Entry(era, written_ms, *rows[key]))
-                    for key in self.order.admitted(token, chunk)
+                    (key, Entry(era, written_ms, body, vectors))
+                    for key, body, vectors in chunk
+                    if are_all_admitted or self.order.admits(token, key)
                 ]
             )
         return stored_count
@@ -160,8 +164,8 @@ class Reads:
             UnsupportedError: ``FILTER_UNSUPPORTED``.
         """
         total = 0
-        async for page in self._pages(namespace, CHUNK_ROWS, selection):
-            total += len(page)
+        async for rows in self._chosen(namespace, selection):
+            total += len(rows)
         return total
 
     async def scan(
@@ -185,41 +189,54 @@ class Reads:
         ids: list[bytes] = []
         bodies: list[bytes] = []
         page_bytes = 0
-        async for chunk in self._pages(namespace, min(size, CHUNK_ROWS), selection):
-            for row_id, whole in chunk:
-                body = projection.of(whole)
-                if body is None:
-                    continue
-                ids.append(row_id)
-                bodies.append(body)
-                page_bytes += len(body)
-                if len(ids) == size or page_bytes >= SCAN_PAGE_BYTES_MAX:
-                    yield ids, bodies
-                    ids, bodies, page_bytes = [], [], 0
+        async for rows in self._chosen(namespace, selection, count_max=min(size, CHUNK_ROWS)):
+            more_ids, more_bodies = _columns(namespace, rows, projection)
+            ids += more_ids
+            bodies += more_bodies
+            page_bytes += sum(map(len, more_bodies))
+            while len(ids) >= size or page_bytes >= SCAN_PAGE_BYTES_MAX:
+                end = _page_end(bodies, size)
+                yield ids[:end], bodies[:end]
+                page_bytes -= sum(map(len, bodies[:end]))
+                del ids[:end], bodies[:end]
         if ids:
             yield ids, bodies
 
-    async def _pages(
-        self, namespace: Namespace, count_max: int, selection: Selection
+    async def _chosen(
+        self, namespace: Namespace, selection: Selection, *, count_max: int = CHUNK_ROWS
     ) -> AsyncIterator[Sequence[Row]]:
-        """Yield the live rows that ``selection`` keeps, in chunks between which others run."""
-        id_starts_at = len(namespace_prefix(namespace))
-        after: RowKey | None = None
-        while True:
+        """Yield the live rows that ``selection`` keeps, step by step."""
+        async for rows in live_rows(self.store, self.order.eras, namespace, count_max=count_max):
             if self.members.is_suspended(self.clock()):
                 raise UnavailableError(
                     "HITS_SUSPENDED",
                     "A gateway is out of reach of the cache; read from upstream instead.",
                 )
-            page = await self.store.scan(namespace, after=after, count_max=count_max)
-            if not page:
-                return
-            after = page[-1][0]
-            epoch = self.order.eras.epoch(namespace)
-            yield selection.of(
-                [(key[id_starts_at:], body) for key, (era, _, body, _) in page if era >= epoch]
-            )
-            await give_way()
+            yield selection.of(namespace, rows)
+
+
+def _columns(
+    namespace: Namespace, rows: Sequence[Row], projection: Projection
+) -> tuple[list[bytes], list[bytes]]:
+    """Return the ids and the wanted parts of rows, without those whose body is damaged."""
+    id_starts_at = len(namespace_prefix(namespace))
+    if projection.ids_only:
+        return [key[id_starts_at:] for key, _ in rows], [EMPTY] * len(rows)
+    found = [
+        (key[id_starts_at:], part)
+        for key, body in rows
+        if (part := projection.of(body)) is not None
+    ]
+    return [row_id for row_id, _ in found], [part for _, part in found]
+
+
+def _page_end(bodies: Sequence[bytes], count_max: int) -> int:
+    """Return how many of ``bodies`` make up one page."""
+    sizes = accumulate(map(len, bodies[:count_max]))
+    return next(
+        (count for count, total in enumerate(sizes, 1) if total >= SCAN_PAGE_BYTES_MAX),
+        min(count_max, len(bodies)),
+    )
 
 
 def _longest(texts: Sequence[bytes]) -> int:

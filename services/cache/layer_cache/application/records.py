@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from layer_cache.application.pauses import give_way
+from layer_cache.application.steps import live_rows
 from layer_cache.application.writes import Writes
 from layer_cache.domain.limits import (
-    CHUNK_ROWS,
     LOOKUP_BYTES_MAX,
     SCAN_PAGE_BYTES_MAX,
     SCAN_PAGE_SIZE_DEFAULT,
@@ -134,15 +134,13 @@ class Records:
         for entry in await self.store.get([prefix]):  # a scan begins behind the key it is given
             if (value := self._value(shelf, entry, self.wall_ms())) is not None:
                 yield prefix, value
-        after = prefix
-        while page := await self.store.scan(shelf, after=after, count_max=CHUNK_ROWS):
-            after, now_ms = page[-1][0], self.wall_ms()
-            for key, entry in page:
+        async for rows in live_rows(self.store, self.writes.order.eras, shelf, after=prefix):
+            now_ms = self.wall_ms()
+            for key, stored in rows:
                 if not key.startswith(prefix):
                     return
-                if (value := self._value(shelf, entry, now_ms)) is not None:
+                if (value := unexpired(stored, now_ms)) is not None:
                     yield key, value
-            await give_way()
 
     def _value(self, shelf: Namespace, entry: Entry | None, now_ms: int) -> memoryview | None:
         if entry is None or entry.era < self.writes.order.eras.epoch(shelf):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 
 from layer_cache.application.pauses import in_turns
@@ -197,5 +198,5 @@ def _outcome(
         body = merge(hidden.body, patch)
         return None if body is None else Entry(era, hidden.written_ms, body, hidden.vectors)
     if key in settlement.lifts:
-        return hidden._replace(era=era)
+        return msgspec.structs.replace(hidden, era=era)
     return None

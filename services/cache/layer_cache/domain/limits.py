@@ -33,6 +33,8 @@ RENEWALS_REMEMBERED_MAX: Final = 8
 SCAN_PAGE_SIZE_DEFAULT: Final = 1_000
 SCAN_PAGE_SIZE_MAX: Final = 10_000
 SCAN_PAGE_BYTES_MAX: Final = 8 * 1024 * 1024
+SCAN_STEP_BYTES_MAX: Final = 4 * 1024 * 1024
+"""What a scan reads out of a near store in one step, give or take some rows."""
 
 RECORD_KEYS_PER_CALL_MAX: Final = 1_000
 RECORD_KEY_BYTES_MAX: Final = 512

@@ -66,11 +66,9 @@ class Order:
             and token.era >= self.eras.epoch(namespace)
         )
 
-    def admitted(self, token: ReadToken, keys: Sequence[RowKey]) -> Sequence[RowKey]:
-        """Return those of ``keys`` whose backfill a valid ``token`` permits."""
-        if token.sequence == self._sequence and not self.fences.fenced_ids_count:
-            return keys  # nothing was written since, nothing is being written
-        return [key for key in keys if self.admits(token, key)]
+    def admits_all(self, token: ReadToken) -> bool:
+        """Tell whether nothing was written since ``token``, nor is being written."""
+        return token.sequence == self._sequence and not self.fences.fenced_ids_count
 
     def admits(self, token: ReadToken, key: RowKey) -> bool:
         """Tell whether a valid ``token`` permits the backfill of this row."""

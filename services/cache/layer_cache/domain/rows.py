@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, NewType
+from typing import Final, NewType, cast
+
+import msgspec
 
 from layer_cache.domain.limits import ID_BYTES_MAX
 from layer_kit.errors import InvalidRequestError
@@ -15,8 +17,8 @@ RowKey = NewType("RowKey", bytes)
 SEPARATOR: Final = b"\0"
 
 
-class Entry(NamedTuple):
-    """A cached row as the store keeps it."""
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A cached row as the store keeps it. One of these is made for each row that passes."""
 
     era: int
     """The era it was stored in; an entry of an era before its namespace's epoch is dead."""
@@ -57,7 +59,7 @@ def row_keys(namespace: Namespace, ids: Sequence[bytes], *, count_max: int) -> l
             bytes_max=ID_BYTES_MAX,
         )
     prefix = namespace_prefix(namespace)
-    return [RowKey(prefix + row_id) for row_id in ids]
+    return cast("list[RowKey]", [prefix + row_id for row_id in ids])
 
 
 def _are_well_formed(ids: Sequence[bytes]) -> bool:
@@ -65,7 +67,7 @@ def _are_well_formed(ids: Sequence[bytes]) -> bool:
         SEPARATOR.join(ids).decode()  # at once: a part of a character does not end at a zero
     except UnicodeDecodeError:
         return False
-    sizes = [len(row_id) for row_id in ids]
+    sizes = list(map(len, ids))
     return min(sizes) > 0 and max(sizes) <= ID_BYTES_MAX
 
 

@@ -17,6 +17,8 @@ from layer_cache.adapters.aerospike import windows
 from layer_cache.adapters.aerospike.breaker import OPEN_S, Breaker
 from layer_cache.adapters.aerospike.facts import facts_of
 from layer_cache.adapters.aerospike.opening import parse_hosts
+from layer_cache.application.steps import live_rows
+from layer_cache.domain.eras import Eras
 from layer_cache.domain.rows import Entry, RowKey, row_keys
 from layer_cache.ports import RowStore
 from layer_cache_testing.aerospike_node.node import AerospikeNode
@@ -44,12 +46,11 @@ async def bodies(store: RowStore, *numbers: int) -> list[bytes | None]:
 
 
 async def scan_all(store: RowStore, namespace: Namespace, count_max: int) -> list[RowKey]:
-    found: list[RowKey] = []
-    while page := await store.scan(
-        namespace, after=found[-1] if found else None, count_max=count_max
-    ):
-        found += [row_key for row_key, _ in page]
-    return found
+    return [
+        row_key
+        async for rows in live_rows(store, Eras(), namespace, count_max=count_max)
+        for row_key, _ in rows
+    ]
 
 
 async def test_puts_of_one_key_that_race_leave_one_of_them_whole(processes: Processes) -> None:
@@ -77,8 +78,8 @@ async def test_a_scan_in_small_windows_sees_every_row_once_while_others_are_writ
     store = (await processes().start()).rows
     await store.put([(key(number), entry()) for number in range(0, 200, 2)])
     seen: list[RowKey] = []
-    while page := await store.scan(BOOKS, after=seen[-1] if seen else None, count_max=5):
-        seen += [row_key for row_key, _ in page]
+    async for rows in live_rows(store, Eras(), BOOKS, count_max=5):
+        seen += [row_key for row_key, _ in rows]
         await store.put([(key(len(seen) * 2 + 1), entry())])
 
     assert seen == sorted(set(seen))

@@ -133,7 +133,7 @@ async def test_a_stop_keeps_what_was_stored_and_what_was_deleted(
     store = await stores.reopen(store)
 
     assert await store.get([key(3), key(4)]) == [None, entry()]
-    assert len(await store.scan(BOOKS, after=None, count_max=100)) == 9
+    assert len((await store.scan(BOOKS, after=None, count_max=100)).rows) == 9
     await stores.close()
 
 
@@ -218,9 +218,8 @@ async def test_a_full_disk_refuses_puts_and_serves_reads(
     assert refused == 0
     assert await store.get([key(1)]) == [entry(b"x" * 1000)]
     assert await store.get([key(5), key(6)]) == [None, None]
-    assert key(5) not in [
-        row_key for row_key, _ in await store.scan(BOOKS, after=None, count_max=2000)
-    ]
+    page = await store.scan(BOOKS, after=None, count_max=2000)
+    assert key(5) not in [row_key for row_key, _ in page.rows]
     figures = store.figures()
     assert figures.is_read_only
     assert figures.last_error
@@ -256,7 +255,7 @@ async def test_more_failed_deletes_than_can_be_kept_make_the_store_answer_nothin
     await store.delete([key(4)])
 
     assert set(await store.get([key(n) for n in range(10)])) == {None}
-    assert await store.scan(BOOKS, after=None, count_max=10) == []
+    assert await store.scan(BOOKS, after=None, count_max=10) == ([], None)
     assert store.figures().entry_count == 0
     full_disk(resource.RLIM_INFINITY)
     await store.recover()
@@ -276,7 +275,7 @@ async def test_a_store_that_cannot_be_read_answers_nothing_until_it_began_anew(
         table.write_bytes(b"damage" * 1000)
 
     assert await store.get([key(1)]) == [None]
-    assert await store.scan(BOOKS, after=None, count_max=10) == []
+    assert await store.scan(BOOKS, after=None, count_max=10) == ([], None)
     assert store.figures().is_read_only
 
     await store.recover()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from layer_cache.application.steps import live_rows
+from layer_cache.domain.eras import Eras
+from layer_cache.domain.limits import SCAN_STEP_BYTES_MAX
 from layer_cache.domain.rows import Entry, RowKey, row_keys
 from layer_cache.ports import RowStore
 from layer_kit.names import Namespace
@@ -26,12 +30,11 @@ def entry(stores: Stores, body: bytes = b"{}", *, era: int = 1, vectors: bytes =
 
 
 async def scan_all(store: RowStore, namespace: Namespace, count_max: int) -> list[RowKey]:
-    found: list[RowKey] = []
-    while page := await store.scan(
-        namespace, after=found[-1] if found else None, count_max=count_max
-    ):
-        found += [row_key for row_key, _ in page]
-    return found
+    return [
+        row_key
+        async for rows in live_rows(store, Eras(), namespace, count_max=count_max)
+        for row_key, _ in rows
+    ]
 
 
 async def test_entries_come_back_whole_and_in_the_order_asked(stores: Stores) -> None:
@@ -116,12 +119,48 @@ async def test_a_scan_sees_one_namespace_in_order_of_key(stores: Stores) -> None
     assert await scan_all(store, Namespace("book"), 7) == []
 
 
+async def test_a_scan_leaves_out_what_is_of_an_era_before_the_one_given(stores: Stores) -> None:
+    store = await stores.open()
+    await store.put([(key(number), entry(stores, era=number)) for number in range(20)])
+
+    found: list[RowKey] = []
+    after: RowKey | None = None
+    steps_count = 0
+    while True:
+        page = await store.scan(BOOKS, after=after, count_max=5, era_min=12)
+        found += [row_key for row_key, _ in page.rows]
+        steps_count += 1
+        if (after := page.after) is None:
+            break
+
+    assert found == [key(number) for number in range(12, 20)]
+    assert steps_count >= 4, "one step passes no more rows than it was told to, dead or alive"
+
+
+@pytest.mark.parametrize("kind", ["embedded", "sqlite"])
+async def test_a_step_of_a_scan_ends_early_where_entries_are_big(
+    make_stores: Callable[[str], Stores], kind: str
+) -> None:
+    stores = make_stores(kind)
+    stores.bytes_max = 1024**3
+    store = await stores.open()
+    numbers = range(4 * SCAN_STEP_BYTES_MAX // 200_000)
+    for number in numbers:
+        await store.put([(key(number), entry(stores, b"x" * 200_000))])
+
+    page = await store.scan(BOOKS, after=None, count_max=len(numbers))
+
+    assert 0 < len(page.rows) < len(numbers)
+    assert await scan_all(store, BOOKS, len(numbers)) == [key(number) for number in numbers]
+    await stores.close()
+
+
 async def test_a_scan_goes_on_while_entries_come_and_go(stores: Stores) -> None:
     store = await stores.open()
     await store.put([(key(number), entry(stores)) for number in range(0, 100, 2)])
     seen: list[RowKey] = []
-    while page := await store.scan(BOOKS, after=seen[-1] if seen else None, count_max=10):
-        seen += [row_key for row_key, _ in page]
+    async for rows in live_rows(store, Eras(), BOOKS, count_max=10):
+        seen += [row_key for row_key, _ in rows]
         await store.put([(key(number), entry(stores)) for number in range(1, 100, 2)])
         await store.delete([key(98)])
 

@@ -6,11 +6,17 @@ from typing import Any
 
 import pytest
 
-from layer_cache.application.reads import Projection
+from layer_cache.adapters.memory import MemoryStore
+from layer_cache.application.reads import MARKER, Projection, Selection
+from layer_cache.application.steps import live_rows
 from layer_cache.domain.bodies import merge, project
+from layer_cache.domain.eras import Eras
 from layer_cache.domain.limits import ID_BYTES_MAX, IDS_PER_CALL_MAX
+from layer_cache.domain.rows import Entry, row_keys
+from layer_cache.ports import Page
 from layer_kit.errors import InvalidRequestError, UnavailableError
 from layer_kit.names import Namespace
+from layer_wire.row_filters import compile_filter
 
 BOOKS = Namespace("books")
 BODY = b'{"a":1.50,"big":18446744073709551615,"text":"\\u00e9","list":[1,2]}'
@@ -81,6 +87,63 @@ async def test_a_scan_fails_rather_than_end_early_when_hits_are_suspended(cache:
         [page async for page in pages]
 
     assert caught.value.reason == "HITS_SUSPENDED"
+
+
+class InvalidatedMeanwhile(MemoryStore):
+    """A store so far away that the namespace is invalidated before its first answer is here."""
+
+    eras: Eras
+
+    async def scan(self, *args: Any, **options: Any) -> Page:
+        page = await super().scan(*args, **options)
+        if not self.eras.epochs:
+            self.eras.raise_namespace(BOOKS)
+        return page
+
+
+async def test_what_a_far_store_sent_before_an_invalidation_is_not_yielded() -> None:
+    store = InvalidatedMeanwhile(bytes_max=10**6, ttl_s=60.0, now_ms=lambda: 1)
+    store.eras = Eras()
+    keys = row_keys(BOOKS, [b"u1", b"u2"], count_max=2)
+    await store.put(
+        [(keys[0], Entry(store.eras.current, 1, b"{}", b"")), (keys[1], Entry(9, 1, b"{}", b""))]
+    )
+
+    rows = [row async for rows in live_rows(store, store.eras, BOOKS) for row in rows]
+
+    assert rows == [(keys[1], b"{}")]
+
+
+@pytest.mark.parametrize("filter_", [None, b'["id","Gte",0]'])
+async def test_a_scan_leaves_out_the_marker_row_before_the_filter_sees_it(
+    cache: Cache, filter_: bytes | None
+) -> None:
+    await cache.fill(b"u3", b"u1", MARKER)
+    selection = Selection(
+        filter=None if filter_ is None else compile_filter(filter_, {"id": "uint"})
+    )
+
+    pages = [
+        ids
+        async for ids, _ in cache.reads.scan(
+            BOOKS, page_size=0, projection=Projection(ids_only=True), selection=selection
+        )
+    ]
+
+    assert pages == [[b"u1", b"u3"]]
+
+
+async def test_a_page_ends_where_its_bodies_are_enough(cache: Cache) -> None:
+    cache.store = MemoryStore(bytes_max=10**8, ttl_s=10**6, now_ms=cache.now_ms)
+    cache.restart()
+    big = b'{"a":"%s"}' % (b"x" * 2**20)
+    for number in range(10):
+        await cache.fill(b"u%d" % number, body=big)
+
+    pages = [page async for page in cache.reads.scan(BOOKS, page_size=0, projection=Projection())]
+
+    assert [len(ids) for ids, _ in pages] == [8, 2]
+    assert [body for _, bodies in pages for body in bodies] == [big] * 10
 
 
 async def test_ids_are_bounded_in_number_and_length(cache: Cache) -> None:

@@ -16,7 +16,7 @@ from layer_cache.adapters.aerospike.records import Bins, Outcome
 from layer_cache.adapters.aerospike.tenure import Tenure
 from layer_cache.adapters.aerospike.windows import Windows
 from layer_cache.domain.rows import Entry, RowKey, namespace_of
-from layer_cache.ports import StoreFigures
+from layer_cache.ports import Page, StoreFigures
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import UnavailableError
 from layer_kit.names import Namespace
@@ -93,18 +93,19 @@ class AerospikeStore:
         self._tenure.vouch()
 
     async def scan(
-        self, namespace: Namespace, *, after: RowKey | None, count_max: int
-    ) -> list[tuple[RowKey, Entry]]:
-        position = after
-        while keys := await self._keys_after(namespace, position, count_max):
-            found = self._entries(await self._read(keys, is_whole=True))
-            if page := [
-                (key, entry) for key, entry in zip(keys, found, strict=True) if entry is not None
-            ]:
-                return page
-            position = keys[-1]
-        self._tenure.vouch()
-        return []
+        self, namespace: Namespace, *, after: RowKey | None, count_max: int, era_min: int = 0
+    ) -> Page:
+        keys = await self._keys_after(namespace, after, count_max)
+        if not keys:
+            self._tenure.vouch()
+            return Page([], None)
+        found = self._entries(await self._read(keys, is_whole=True))
+        rows = [
+            (key, entry.body)
+            for key, entry in zip(keys, found, strict=True)
+            if entry is not None and entry.era >= era_min
+        ]
+        return Page(rows, keys[-1])
 
     def mark(self) -> int:
         return self._puts_count

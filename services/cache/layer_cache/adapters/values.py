@@ -1,0 +1,41 @@
+"""Entries as an embedded store keeps them: a header, the body, the vectors."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from layer_cache.domain.rows import Entry, RowKey
+
+_HEADER: Final = struct.Struct(">QQI")  # era, written_ms, bytes of the body
+
+
+def encode(entry: Entry) -> bytes:
+    """Return what is stored for an entry."""
+    header = _HEADER.pack(entry.era, entry.written_ms, len(entry.body))
+    return b"".join((header, entry.body, entry.vectors)) if entry.vectors else header + entry.body
+
+
+def decode(value: bytes | None, oldest_ms: int) -> Entry | None:
+    """Return the entry out of what is stored; None when there is none or it is over age."""
+    if value is None:
+        return None
+    era, written_ms, body_bytes = _HEADER.unpack_from(value)
+    if written_ms <= oldest_ms:
+        return None
+    body_end = _HEADER.size + body_bytes
+    return Entry(era, written_ms, value[_HEADER.size : body_end], value[body_end:])
+
+
+def alive_of(
+    rows: Sequence[tuple[RowKey, bytes]], *, oldest_ms: int, era_min: int
+) -> list[tuple[RowKey, bytes]]:
+    """Return keys and bodies of what counts; a call for each row would take as long as the rest."""
+    unpack, head_bytes = _HEADER.unpack_from, _HEADER.size
+    return [
+        (key, value[head_bytes : head_bytes + body_bytes])
+        for key, value in rows
+        for era, written_ms, body_bytes in (unpack(value),)
+        if written_ms > oldest_ms and era >= era_min
+    ]

@@ -1,0 +1,37 @@
+"""How a namespace is passed from end to end, in steps between which other calls have their turn."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from layer_cache.application.pauses import give_way
+from layer_cache.domain.eras import Eras
+from layer_cache.domain.limits import CHUNK_ROWS
+from layer_cache.domain.rows import RowKey
+from layer_cache.ports import RowStore
+from layer_kit.names import Namespace
+
+
+async def live_rows(
+    store: RowStore,
+    eras: Eras,
+    namespace: Namespace,
+    *,
+    after: RowKey | None = None,
+    count_max: int = CHUNK_ROWS,
+) -> AsyncIterator[list[tuple[RowKey, bytes]]]:
+    """Yield keys and bodies in order of key, up to ``count_max`` and possibly none at a time.
+
+    Raises:
+        UnavailableError: ``STORE_DOWN``.
+    """
+    while True:
+        epoch = eras.epoch(namespace)
+        page = await store.scan(namespace, after=after, count_max=count_max, era_min=epoch)
+        if eras.epoch(namespace) != epoch:
+            continue  # what a far store has sent meanwhile is void
+        yield page.rows
+        if page.after is None:
+            return
+        after = page.after
+        await give_way()
