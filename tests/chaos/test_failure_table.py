@@ -112,6 +112,9 @@ async def test_cache_down_reads_go_upstream_and_writes_succeed(tmp_path: Path) -
         cold = await plane.edge("POST", f"{ROWS}/warm")
         assert (cold.status, cold.json["error"]) == (503, "cache_cold")
         assert cold.json["cache_state"] == "cold"
+        scan = {"mode": "count", "source": "cache"}
+        cold = await plane.edge("POST", f"{ROWS}/scans", scan)
+        assert (cold.status, cold.json["error"]) == (503, "cache_cold")
         assert (await plane.edge("GET", "/ready")).status == 200
 
 
@@ -205,10 +208,20 @@ async def test_s3_down_query_fetch_and_write_are_fine(tmp_path: Path) -> None:
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
     }
-    async with plane_over(tmp_path, **s3) as plane:
+    async with (
+        running("layer_snapshots", LAYER_SNAPSHOTS_GRPC_ADDRESS="127.0.0.1:0", **s3) as snapshots,
+        plane_over(
+            tmp_path, LAYER_GATEWAY_SNAPSHOTS_ADDRESS=snapshots.addresses["grpc"], **s3
+        ) as plane,
+    ):
         await plane.write(id="c", k=9)
         assert await plane.fetch("c") == (9, "hit")
         assert ids(await plane.edge("POST", f"{ROWS}/query", QUERY)) <= {"a", "b", "c"}
+        count = {"mode": "count", "filters": ["k", "Eq", 9]}
+        counted = await plane.edge("POST", f"{ROWS}/scans", count)
+        assert (counted.status, counted.json["count"]) == (200, 1)
+        insisting = await plane.edge("POST", f"{ROWS}/scans", {**count, "source": "snapshot"})
+        assert (insisting.status, insisting.json["error"]) == (502, "upstream_error")
         put = await plane.edge("PUT", "/v1/namespaces/rows/blobs", b"x")
         assert (put.status, put.json["error"]) == (502, "upstream_error")
         deleted = await plane.edge("DELETE", ROWS)

@@ -10,10 +10,12 @@ from layer.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from layer_gateway.adapters.function_specs import rfc3339
 from layer_gateway.adapters.no_pipelines import off
 from layer_gateway.adapters.pipeline_rows import row_messages, vector_messages
-from layer_kit.errors import UnsupportedError
+from layer_kit.errors import LayerError, UnavailableError, UnsupportedError, UpstreamError
 from layer_kit.rpc.client import invoke
 from layer_wire import pipelines as wire
 from layer_wire.jsontext import Raw, is_null
+
+OBJECT_STORE_FAILED: Final = "OBJECT_STORE_FAILED"
 
 Json = dict[str, object]
 Response = TypeVar("Response")
@@ -206,6 +208,17 @@ class PipelinesService:
             return await invoke(method, request, timeout_s=self._timeout_s)
         except UnsupportedError as error:  # the service runs without a database
             raise off() from error
+        except UnavailableError as error:
+            raise _shown_error(error) from None
+
+
+def _shown_error(error: UnavailableError) -> LayerError:
+    """Return what is answered: the contract has 502 for an object store that fails."""
+    if error.reason != OBJECT_STORE_FAILED:
+        return error
+    failed = UpstreamError(error.reason, error.message)
+    failed.metadata = error.metadata
+    return failed
 
 
 def _pipeline_json(pipeline: runtime_pb2.Pipeline) -> Json:

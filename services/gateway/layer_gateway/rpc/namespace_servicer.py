@@ -136,6 +136,6 @@ class NamespaceMethods(gateway_pb2_grpc.GatewayServiceServicer):
     async def WarmCaches(
         self, request: gateway_pb2.WarmCachesRequest, context: Context
     ) -> gateway_pb2.WarmCachesResponse:
-        caller = await admitted(self.admission, Scope.WRITE, context)
+        caller = await admitted(self.admission, Scope.READ, context)
         namespace = parse_namespace(request.namespace)
         return warm_response(await self.warm_caches(namespace, hint_of(request), caller))
