@@ -14,6 +14,7 @@ from layer_kit.configuration import ConfigurationError
 
 KIND: Final = "Function"
 CONTAINER: Final = "udf"
+SCHEDULE: Final = "schedule"
 ONLY_OF_CLUSTERS: Final = frozenset({"paused", "scaling", "indexSelector"})
 ONLY_OF_PODS: Final = frozenset({"podSpec", "computeClass", "dispatch"})
 _WORKER: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -100,6 +101,9 @@ def differing(
 
 def _api_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in spec.items() if name not in ONLY_OF_CLUSTERS}
+    if (found.get("schedule") or {}).get("cron") and found.get("triggers"):
+        # The API says by `schedule.cron` alone that there is a schedule.
+        found["triggers"] = [name for name in found["triggers"] if name != SCHEDULE]
     worker = found.get("worker") or {}
     found["worker"] = {name: value for name, value in worker.items() if name not in ONLY_OF_PODS}
     return {

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
+from layer_kit.rpc.client import open_channel
 from layer_testing.edge_calls import EdgeAnswer, EdgeCaller
+from layer_testing.function_calls import FunctionCalls, HttpFunctionCalls, RefusedError
 from layer_testing.gateway_calls import KEY, embedded_store, gateway_over
+from layer_testing.grpc_function_calls import GrpcFunctionCalls
 from layer_testing.processes import ServiceProcess, running
 
 WORKER: Final = "w1"
@@ -25,6 +28,8 @@ class FunctionSystem:
     runtimes: Sequence[ServiceProcess]
     database_url: str
     folder: Path
+    transports: Mapping[str, FunctionCalls]
+    calls: FunctionCalls
 
     @asynccontextmanager
     async def further_runtime(self, **environment: str) -> AsyncIterator[ServiceProcess]:
@@ -52,28 +57,47 @@ class FunctionSystem:
 
     async def put(self, function_id: str, **spec: object) -> Any:
         """Register a function."""
-        return await self.call("PUT", f"/v2/udfs/{function_id}", {"spec": {"worker": {}, **spec}})
+        return await self.calls.put(function_id, {"worker": {}, **spec})
 
     async def discover(self, function_id: str, **body: object) -> Any:
-        return await self.call("POST", f"/v2/udfs/{function_id}/discover", body)
+        return await self.calls.discover(function_id, body)
 
     async def claim(self, function_id: str, worker: str = WORKER, **body: object) -> list[Any]:
-        claimed = await self.call(
-            "POST", f"/v2/udfs/{function_id}/claim", {"worker_id": worker, **body}
-        )
-        return list(claimed["items"])
+        return await self.calls.claim(function_id, {"worker_id": worker, **body})
 
     async def complete(self, function_id: str, items: Sequence[Any], worker: str = WORKER) -> int:
-        return await self._on_items(function_id, "complete", items, worker)
+        return (await self.calls.complete(function_id, worker, items))[0]
+
+    async def dispositions(
+        self, function_id: str, items: Sequence[Any], worker: str = WORKER
+    ) -> list[str]:
+        """Hand results in; return what became of each."""
+        return (await self.calls.complete(function_id, worker, items))[1]
 
     async def fail(self, function_id: str, items: Sequence[Any], worker: str = WORKER) -> int:
-        return await self._on_items(function_id, "fail", items, worker)
+        return await self.calls.fail(function_id, worker, items)
 
     async def heartbeat(self, function_id: str, items: Sequence[Any], worker: str = WORKER) -> int:
-        return await self._on_items(function_id, "heartbeat", items, worker)
+        return await self.calls.heartbeat(function_id, worker, items)
 
     async def status(self, function_id: str) -> Any:
-        return await self.call("GET", f"/v2/udfs/{function_id}/status")
+        return await self.calls.status(function_id)
+
+    async def refusal(self, call: Awaitable[object]) -> str:
+        """Return why a call is refused.
+
+        Raises:
+            AssertionError: It is not.
+        """
+        try:
+            found = await call
+        except RefusedError as error:
+            return error.reason
+        raise AssertionError(found)
+
+    def by(self, transport: str) -> FunctionSystem:
+        """Return the same system, spoken to by HTTP or by gRPC."""
+        return replace(self, calls=self.transports[transport])
 
     async def row(self, namespace: str, id_: str) -> dict[str, Any]:
         """Return the attributes of a row, without those that layer stamps every row with."""
@@ -82,22 +106,31 @@ class FunctionSystem:
         stamps = ("_hevlayer_upserted_at", "_hevlayer_shard")
         return {name: value for name, value in attributes.items() if name not in stamps}
 
-    async def _on_items(
-        self, function_id: str, action: str, items: Sequence[Any], worker: str
-    ) -> int:
-        body = {"worker_id": worker, "items": list(items)}
-        answer = await self.call("POST", f"/v2/udfs/{function_id}/items/{action}", body)
-        return int(answer["updated"])
+
+def keys(items: Sequence[Any]) -> list[str]:
+    """Return the ids of items."""
+    return [item["id"] for item in items]
+
+
+def marker(function_id: str, what: str = "v") -> str:
+    """Return the name of an attribute by which rows remember a function."""
+    return f"_hevlayer_udf_{function_id.replace('-', '_')}_{what}"
 
 
 @asynccontextmanager
 async def function_system(
-    folder: Path, database_url: str, *, runtime_count: int = 1, **environment: str
+    folder: Path,
+    database_url: str,
+    *,
+    runtime_count: int = 1,
+    gateway_environment: Mapping[str, str] | None = None,
+    **environment: str,
 ) -> AsyncIterator[FunctionSystem]:
     """Run all of it for the length of the block; sweeps come only when they are asked for.
 
     Args:
         folder: Gets the store's data.
+        gateway_environment: Further variables of the gateway.
         environment: Further variables of the runtimes.
     """
     async with AsyncExitStack() as stack:
@@ -119,10 +152,17 @@ async def function_system(
                 store_url,
                 LAYER_GATEWAY_BESIDE_ADDRESS=beside,
                 LAYER_GATEWAY_RUNTIME_ADDRESS=runtimes[0].addresses["grpc"],
+                **(gateway_environment or {}),
             )
         )
+        edge = EdgeCaller(gateway.addresses["http"], key=KEY)
+        channel = open_channel(runtimes[0].addresses["grpc"])
+        stack.push_async_callback(channel.close)
+        http = HttpFunctionCalls(edge)
         yield FunctionSystem(
-            edge=EdgeCaller(gateway.addresses["http"], key=KEY),
+            edge=edge,
+            calls=http,
+            transports={"http": http, "grpc": GrpcFunctionCalls(channel)},
             gateway=gateway,
             runtimes=runtimes,
             database_url=database_url,

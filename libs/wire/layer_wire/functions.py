@@ -16,6 +16,8 @@ PAGE_SIZE_DEFAULT: Final = 10_000
 CLAIM_LIMIT_DEFAULT: Final = 32
 ITEMS_COUNT_MAX: Final = 1000
 MATCH_LABELS: Final = "matchLabels"
+MATCH_EXPRESSIONS: Final = "matchExpressions"
+SCHEDULE: Final = "schedule"
 
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=31_536_000)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
@@ -23,7 +25,9 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 WorkerId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 LeaseToken = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Trigger = Literal["discovery", "write"]
+Trigger = Literal["discovery", "write", "schedule"]
+Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
+Receipt = Annotated[str, msgspec.Meta(max_length=128)]
 Kind = Literal["transient", "permanent", "released"]
 
 
@@ -45,6 +49,7 @@ class UdfSchedule(msgspec.Struct, forbid_unknown_fields=True):
     lease_seconds: Seconds | None = None
     max_in_flight_batches: Count | None = None
     max_concurrent_scans: Count | None = None
+    cron: Annotated[str, msgspec.Meta(max_length=256)] | None = None
 
 
 class UdfRetry(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,10 +60,26 @@ class UdfRetry(msgspec.Struct, forbid_unknown_fields=True):
     max_backoff_seconds: Seconds | None = None
 
 
-class IndexSelector(msgspec.Struct, forbid_unknown_fields=True):
+class LabelRequirement(msgspec.Struct, forbid_unknown_fields=True):
+    """What a label has to be."""
+
+    key: str
+    operator: Operator
+    values: list[str] | None = None
+
+
+class IndexSelector(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """Which indexes are meant, by their labels."""
 
-    matchLabels: dict[str, str]  # noqa: N815 -- as Kubernetes spells it
+    match_labels: dict[str, str] | None = None
+    match_expressions: list[LabelRequirement] | None = None
+
+
+class CandidateRole(msgspec.Struct, forbid_unknown_fields=True):
+    """Whose candidate a function is, and what that writes."""
+
+    of: str
+    outputs: Annotated[list[str], msgspec.Meta(min_length=1, max_length=128)]
 
 
 class UdfSpec(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,6 +95,9 @@ class UdfSpec(msgspec.Struct, forbid_unknown_fields=True):
     retry: UdfRetry | None = None
     triggers: list[Trigger] | None = None
     invalidates: list[str] | None = None
+    queries_per_item: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
+    group_by_parent: bool | None = None
+    candidate: CandidateRole | None = None
 
 
 class CreateUdf(msgspec.Struct):
@@ -88,6 +112,12 @@ class UpdateUdf(msgspec.Struct):
     """A function to replace or to register."""
 
     spec: UdfSpec
+
+
+class Pause(msgspec.Struct):
+    """Why a function is stopped."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=256)] | None = None
 
 
 class Discover(msgspec.Struct):
@@ -113,6 +143,7 @@ class ItemRef(msgspec.Struct):
     namespace: Name
     id: Name
     lease_token: LeaseToken | None = None
+    prepared_receipt: Receipt | None = None
 
 
 class CompletedItem(ItemRef):
@@ -121,6 +152,7 @@ class CompletedItem(ItemRef):
     vector: Raw = ABSENT
     vectors: Raw = ABSENT
     attributes: dict[str, Raw] | None = None
+    input_revision: Receipt | None = None
 
 
 class FailedItem(ItemRef, kw_only=True):
@@ -142,6 +174,13 @@ class Complete(msgspec.Struct):
 
     worker_id: WorkerId
     items: Annotated[list[CompletedItem], msgspec.Meta(max_length=ITEMS_COUNT_MAX)]
+    report_dispositions: bool | None = None
+
+
+class Lookup(msgspec.Struct):
+    """Items that somebody asks after."""
+
+    items: Annotated[list[ItemRef], msgspec.Meta(max_length=ITEMS_COUNT_MAX)]
 
 
 class Fail(msgspec.Struct):

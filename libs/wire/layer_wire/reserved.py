@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Final
 
 RESERVED_PREFIX: Final = "_hevlayer_"
@@ -17,6 +18,15 @@ OVERWRITTEN: Final = frozenset({UPSERTED_AT, SHARD})
 OF_FUNCTIONS: Final = ("_hevlayer_udf_", "_hevlayer_cand_")
 """What the names of attributes start with in which rows keep what functions have done."""
 
+PARENT_ID: Final = "_hevlayer_parent_id"
+"""Which document a row is a part of, as a string."""
+
+CHUNK_INDEX: Final = "_hevlayer_chunk_index"
+"""Where in it, from 0 on."""
+
+OF_DOCUMENTS: Final = (PARENT_ID, CHUNK_INDEX)
+"""What pipelines may write besides attributes of their own."""
+
 MARKER_ID: Final = "_hevlayer:namespace_meta"
 """Id of the row that records how a namespace was initialised."""
 
@@ -25,3 +35,16 @@ MARKER_SCHEMA_VERSION: Final = "_hevlayer_schema_version"
 
 VECTOR_KEYS: Final = frozenset({"vector", "vectors"})
 """Kept apart from the attributes of a row: a fetch never returns them."""
+
+
+class Author(Enum):
+    """Who writes rows, and with that which reserved names they may carry."""
+
+    CLIENT = ()
+    PIPELINE = OF_DOCUMENTS
+    FUNCTION = (*OF_FUNCTIONS, *OF_DOCUMENTS)
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        found: tuple[str, ...] = self.value
+        return found

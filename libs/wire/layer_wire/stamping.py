@@ -29,12 +29,12 @@ from layer_wire.jsontext import (
     raw,
 )
 from layer_wire.reserved import (
-    OF_FUNCTIONS,
     OVERWRITTEN,
     RESERVED_PREFIX,
     SHARD,
     UPSERTED_AT,
     VECTOR_KEYS,
+    Author,
 )
 from layer_wire.vectors import check_vector
 from layer_wire.writes import WriteBody, not_null
@@ -87,7 +87,7 @@ def stamp(
     shard_count: int,
     id_kind: IdKind | None,
     unmirrored: frozenset[str] = frozenset(),
-    is_function_result: bool = False,
+    author: Author = Author.CLIENT,
 ) -> StampedWrite:
     """Check ``write`` and put the two stamps into each row it carries.
 
@@ -97,13 +97,12 @@ def stamp(
         id_kind: What the ids of the namespace are, where that is known.
         unmirrored: Attributes that upstream gives back in another form than it took them, such
             as dates; rows that carry one are not offered to the cache.
-        is_function_result: Whether rows may carry what functions keep in them.
+        author: Who writes, which says what rows may carry.
 
     Raises:
         InvalidRequestError: Naming the field and the row; nothing was changed.
     """
-    taken = OF_FUNCTIONS if is_function_result else ()
-    stamper = _Stamper(upserted_at_ms, shard_count, id_kind, unmirrored, taken)
+    stamper = _Stamper(upserted_at_ms, shard_count, id_kind, unmirrored, author.prefixes)
     sections: list[list[Piece]] = []
     puts, patches = CacheRows(), CacheRows()
     for name, rows in write.rows.items():

@@ -22,6 +22,7 @@ from layer_gateway.adapters.history_spool import (
     worker_folder,
 )
 from layer_gateway.adapters.history_stream import HistoryStream
+from layer_gateway.adapters.index_manifests import IndexManifests, NoLabels
 from layer_gateway.adapters.latest_snapshots import LatestSnapshotsClient
 from layer_gateway.adapters.membership import RENEW_INTERVAL_S
 from layer_gateway.adapters.metrics_backend import MetricsBackend
@@ -40,6 +41,7 @@ from layer_gateway.metrics import HistoryMetrics, TriggerMetrics
 from layer_gateway.pool.worker import this_worker
 from layer_gateway.ports.functions import Functions
 from layer_gateway.ports.history import HistoryArchive, HistoryRecorder
+from layer_gateway.ports.labels import IndexLabels
 from layer_gateway.ports.pipelines import Pipelines
 from layer_gateway.ports.scanning import LatestSnapshots
 from layer_gateway.ports.snapshots import FacetNamespaces, SnapshotArchive, WatermarkReports
@@ -56,6 +58,7 @@ TRIGGERS_PAUSE_S: Final = 0.05
 """Between two steps of the queue, each of which waits for work itself."""
 
 WATERMARKS_PAUSE_S: Final = 0.5
+LABELS_LOOK_INTERVAL_S: Final = 2.0
 
 METRICS_CONNECTIONS_MAX: Final = 8
 METRICS_TIMEOUT_S: Final = 30.0
@@ -78,6 +81,7 @@ class Rim:
     functions: Functions
     pipelines: Pipelines
     triggers: WriteTriggers
+    labels: IndexLabels
 
 
 async def open_rim(settings: GatewaySettings, declared: VectorStore, frame: ServiceFrame) -> Rim:
@@ -103,6 +107,7 @@ async def open_rim(settings: GatewaySettings, declared: VectorStore, frame: Serv
         functions=functions,
         pipelines=pipelines,
         triggers=triggers,
+        labels=_open_labels(settings, frame),
     )
 
 
@@ -146,6 +151,14 @@ async def _open_cache(settings: GatewaySettings, frame: ServiceFrame) -> Caches:
     for number, membership in enumerate(caches.memberships):
         frame.loops.every(RENEW_INTERVAL_S, membership.keep, name=f"cache_membership_{number}")
     return caches
+
+
+def _open_labels(settings: GatewaySettings, frame: ServiceFrame) -> IndexLabels:
+    if not settings.index_file:
+        return NoLabels()
+    labels = IndexManifests(settings.index_file)
+    frame.loops.every(LABELS_LOOK_INTERVAL_S, labels.look, name="index_labels")
+    return labels
 
 
 def _open_objects(settings: GatewaySettings, frame: ServiceFrame) -> ObjectStore | None:

@@ -45,6 +45,11 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         validation_alias=contract_name("LAYER_STORES_JSON", field="stores_json"),
         description="Older name of the same.",
     )
+    index_file: str = Field(
+        "",
+        description="File of Index manifests, YAML or JSON, of which namespaces have their labels. "
+        "It is read anew when it changes.",
+    )
     upstream_url: str = Field(
         "",
         validation_alias=contract_name("TPUF_URL", field="upstream_url"),

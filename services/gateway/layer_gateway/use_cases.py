@@ -130,6 +130,7 @@ def compose_use_cases(
         purge=PurgeNamespace(archive=rim.archive, snapshots=rim.snapshots, objects=rim.objects),
         states=states,
         listings=listings,
+        labels=rim.labels,
         now_ms=epoch_milliseconds,
     )
     init_namespace = InitNamespace(

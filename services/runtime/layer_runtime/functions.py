@@ -18,10 +18,14 @@ from layer_runtime.adapters.postgres.function_store import PostgresFunctions
 from layer_runtime.adapters.postgres.item_queue import PostgresItems
 from layer_runtime.application.candidates import Candidates
 from layer_runtime.application.claiming import ClaimItems
+from layer_runtime.application.comparing import CompareCandidate
 from layer_runtime.application.completing import CompleteItems
 from layer_runtime.application.enqueuing import EnqueueWritten
+from layer_runtime.application.firing import FireSchedules
 from layer_runtime.application.function_registry import FunctionRegistry
 from layer_runtime.application.holding import HoldItems
+from layer_runtime.application.looking_up import LookUpItems
+from layer_runtime.application.promoting import PromoteCandidate
 from layer_runtime.application.pushing import PushBatches
 from layer_runtime.application.sweeping import SweepNamespaces
 from layer_runtime.function_metrics import FunctionMetrics
@@ -29,6 +33,7 @@ from layer_runtime.rpc.function_servicer import FunctionServicer
 from layer_runtime.settings import RuntimeSettings
 
 PUSH_INTERVAL_S: Final = 0.5
+FIRING_INTERVAL_S: Final = 1.0
 FIGURES_INTERVAL_S: Final = 10.0
 PURGE_INTERVAL_S: Final = 5.0
 
@@ -84,22 +89,30 @@ def open_functions(
     frame.resources.push_async_callback(frame.loops.stop)  # before what it works with is closed
 
     async def look() -> None:
-        metrics.show(await registry.figures_by_id())
+        metrics.show(await registry.statuses())
 
     async def purge() -> None:
         while await functions.purge():
             pass
 
+    fire_schedules = FireSchedules(functions=functions)
+    frame.loops.every(FIRING_INTERVAL_S, fire_schedules.turn, name="function_schedules")
     frame.loops.every(settings.sweep_look_interval_s, sweep.due, name="function_sweeps")
     frame.loops.every(PUSH_INTERVAL_S, pushes.turn, name="function_pushes")
     frame.loops.every(FIGURES_INTERVAL_S, look, name="function_figures")
     frame.loops.every(PURGE_INTERVAL_S, purge, name="function_purges")
+    candidates = Candidates(functions=functions, items=items, rows=rows)
     return FunctionServicer(
         registry=registry,
         claim_items=claim_items,
         hold_items=hold_items,
         complete_items=complete_items,
+        look_up_items=LookUpItems(
+            functions=functions, items=items, rows=rows, now_ms=epoch_milliseconds
+        ),
         enqueue_written=EnqueueWritten(functions=functions, items=items),
         sweep=sweep,
-        candidates=Candidates(functions=functions, items=items, rows=rows),
+        candidates=candidates,
+        compare_candidate=CompareCandidate(candidates=candidates, rows=rows),
+        promote_candidate=PromoteCandidate(candidates=candidates, functions=functions, rows=rows),
     )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from layer_kit.errors import InvalidRequestError, MalformedRequestError
 from layer_wire.ids import IdKind, shards
+from layer_wire.reserved import Author
 from layer_wire.stamping import StampedWrite, stamp
 from layer_wire.writes import decode_write
 
@@ -332,10 +333,27 @@ def test_a_row_with_other_keys_than_the_one_before_is_checked_too() -> None:
     assert caught.value.metadata["field"].startswith("upsert_rows[2].")
 
 
+def test_pipelines_say_of_which_document_a_row_is() -> None:
+    body = b'{"upsert_rows":[{"id":"a","_hevlayer_parent_id":"d","_hevlayer_chunk_index":0}]}'
+
+    def stamped_by(author: Author) -> bytes:
+        write = decode_write(body)
+        assert write is not None
+        return b"".join(
+            stamp(write, upserted_at_ms=1, shard_count=1, id_kind=None, author=author).body
+        )
+
+    for author in (Author.PIPELINE, Author.FUNCTION):
+        assert b'"_hevlayer_parent_id":"d"' in stamped_by(author)
+    with pytest.raises(InvalidRequestError) as caught:
+        stamped_by(Author.CLIENT)
+    assert caught.value.reason == "ATTRIBUTE_RESERVED"
+
+
 def test_only_functions_write_what_rows_keep_of_functions() -> None:
     write = decode_write(b'{"patch_rows":[{"id":"a","_hevlayer_udf_f_v":"v1"}]}')
     assert write is not None
-    stamped = stamp(write, upserted_at_ms=1, shard_count=1, id_kind=None, is_function_result=True)
+    stamped = stamp(write, upserted_at_ms=1, shard_count=1, id_kind=None, author=Author.FUNCTION)
     assert b'"_hevlayer_udf_f_v":"v1"' in b"".join(stamped.body)
     for name in ("_hevlayer_udf_f_v", "_hevlayer_cand_f_x", "_hevlayer_other"):
         other = decode_write(b'{"patch_rows":[{"id":"a","%b":1}]}' % name.encode())
@@ -346,6 +364,6 @@ def test_only_functions_write_what_rows_keep_of_functions() -> None:
                 upserted_at_ms=1,
                 shard_count=1,
                 id_kind=None,
-                is_function_result=name == "_hevlayer_other",
+                author=Author.FUNCTION if name == "_hevlayer_other" else Author.CLIENT,
             )
         assert caught.value.reason == "ATTRIBUTE_RESERVED"

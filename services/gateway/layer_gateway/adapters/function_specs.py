@@ -21,7 +21,15 @@ Json = dict[str, object]
 TRIGGERS: Final[dict[str, runtime_pb2.FunctionTrigger.ValueType]] = {
     "discovery": runtime_pb2.FUNCTION_TRIGGER_DISCOVERY,
     "write": runtime_pb2.FUNCTION_TRIGGER_WRITE,
+    wire.SCHEDULE: runtime_pb2.FUNCTION_TRIGGER_SCHEDULE,
 }
+OPERATORS: Final[dict[str, runtime_pb2.LabelOperator.ValueType]] = {
+    "In": runtime_pb2.LABEL_OPERATOR_IN,
+    "NotIn": runtime_pb2.LABEL_OPERATOR_NOT_IN,
+    "Exists": runtime_pb2.LABEL_OPERATOR_EXISTS,
+    "DoesNotExist": runtime_pb2.LABEL_OPERATOR_DOES_NOT_EXIST,
+}
+_OPERATOR_NAMES: Final = {value: name for name, value in OPERATORS.items()}
 _TRIGGER_NAMES: Final = {value: name for name, value in TRIGGERS.items()}
 
 
@@ -33,11 +41,18 @@ def spec_message(spec: wire.UdfSpec) -> runtime_pb2.FunctionSpec:
     """
     schedule = spec.schedule or wire.UdfSchedule()
     retry = spec.retry or wire.UdfRetry()
+    selector = spec.index_selector or wire.IndexSelector()
     if spec.version == "":
         raise InvalidRequestError("SPEC_INVALID", "spec.version is empty.", field="spec.version")
     return runtime_pb2.FunctionSpec(
         target_namespaces=spec.target_namespaces or (),
-        index_labels=spec.index_selector.matchLabels if spec.index_selector else None,
+        index_labels=selector.match_labels,
+        index_requirements=[
+            runtime_pb2.LabelRequirement(
+                key=one.key, operator=OPERATORS[one.operator], values=one.values or ()
+            )
+            for one in selector.match_expressions or ()
+        ],
         inputs=spec.inputs or (),
         version=spec.version or "",
         filter=filter_message(spec.filter, "spec.filter"),
@@ -49,13 +64,23 @@ def spec_message(spec: wire.UdfSpec) -> runtime_pb2.FunctionSpec:
             lease_s=schedule.lease_seconds or 0,
             in_flight_batch_count_max=schedule.max_in_flight_batches or 0,
             concurrent_scan_count_max=schedule.max_concurrent_scans or 0,
+            cron=schedule.cron or "",
         ),
         retry=runtime_pb2.FunctionRetry(
             attempt_count_max=retry.max_attempts or 0,
             backoff_initial_s=retry.initial_backoff_seconds or 0,
             backoff_max_s=retry.max_backoff_seconds or 0,
         ),
+        queries_per_item=spec.queries_per_item or 0,
+        is_grouped_by_parent=bool(spec.group_by_parent),
+        candidate=_role(spec.candidate),
     )
+
+
+def _role(found: wire.CandidateRole | None) -> runtime_pb2.CandidateRole | None:
+    if found is None:
+        return None
+    return runtime_pb2.CandidateRole(function_id=found.of, outputs=found.outputs)
 
 
 def worker_message(worker: wire.UdfWorker) -> runtime_pb2.FunctionWorker:
@@ -106,25 +131,53 @@ def spec_json(spec: runtime_pb2.FunctionSpec) -> Json:
             "lease_seconds": schedule.lease_s,
             "max_in_flight_batches": schedule.in_flight_batch_count_max,
             "max_concurrent_scans": schedule.concurrent_scan_count_max,
+            **({"cron": schedule.cron} if schedule.cron else {}),
         },
         "retry": {
             "max_attempts": retry.attempt_count_max,
             "initial_backoff_seconds": retry.backoff_initial_s,
             "max_backoff_seconds": retry.backoff_max_s,
         },
-        "triggers": [_TRIGGER_NAMES[trigger] for trigger in spec.triggers],
+        # Published clients know two triggers and refuse the answer with a third. That there is a
+        # schedule is said by `schedule.cron`, which means the trigger when it is sent back.
+        "triggers": [
+            name for one in spec.triggers if (name := _TRIGGER_NAMES[one]) != wire.SCHEDULE
+        ],
         "invalidates": list(spec.invalidates),
     }
-    if spec.index_labels:
-        found["index_selector"] = {wire.MATCH_LABELS: dict(spec.index_labels)}
+    if selector := _selector_json(spec):
+        found["index_selector"] = selector
     if spec.HasField("filter"):
         found["filter"] = filter_json(spec.filter, "spec.filter")
+    if spec.queries_per_item:
+        found["queries_per_item"] = spec.queries_per_item
+    if spec.is_grouped_by_parent:
+        found["group_by_parent"] = True
+    if spec.HasField("candidate"):
+        role = spec.candidate
+        found["candidate"] = {"of": role.function_id, "outputs": list(role.outputs)}
+    return found
+
+
+def _selector_json(spec: runtime_pb2.FunctionSpec) -> Json:
+    found: Json = {}
+    if spec.index_labels:
+        found[wire.MATCH_LABELS] = dict(spec.index_labels)
+    if spec.index_requirements:
+        found[wire.MATCH_EXPRESSIONS] = [
+            {
+                "key": one.key,
+                "operator": _OPERATOR_NAMES[one.operator],
+                **({"values": list(one.values)} if one.values else {}),
+            }
+            for one in spec.index_requirements
+        ]
     return found
 
 
 def status_json(function_id: str, status: runtime_pb2.FunctionStatus) -> Json:
     has_swept = status.HasField("last_sweep_time")
-    return {
+    found: Json = {
         "udf_id": function_id,
         "paused": status.is_paused,
         "active_namespaces": list(status.active_namespaces),
@@ -140,6 +193,23 @@ def status_json(function_id: str, status: runtime_pb2.FunctionStatus) -> Json:
         "indexed_rate_per_min": status.completed_per_minute,
         "rate_window_seconds": status.rate_window_s,
     }
+    if status.is_paused:
+        found["pause_reason"] = status.pause_reason
+    if status.HasField("query_budget"):
+        found["query_budget"] = {
+            "queries_per_item": status.query_budget.queries_per_item,
+            "pending_queries": status.query_budget.pending_query_count,
+            "queries_per_min": status.query_budget.queries_per_minute,
+        }
+    if status.HasField("window"):
+        window = status.window
+        has_fired = window.HasField("last_firing_time")
+        found["schedule"] = {
+            "window_open": window.is_open,
+            "next_firing_at": rfc3339(window.next_firing_time),
+            "last_firing_at": rfc3339(window.last_firing_time) if has_fired else None,
+        }
+    return found
 
 
 def rfc3339(moment: Timestamp) -> str:

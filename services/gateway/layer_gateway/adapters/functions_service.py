@@ -14,7 +14,9 @@ from layer_gateway.adapters.function_candidates import (
 from layer_gateway.adapters.function_items import (
     claimed_json,
     completed_messages,
+    disposition_json,
     failure_messages,
+    found_json,
     reference,
     reference_json,
 )
@@ -85,12 +87,13 @@ class FunctionsService:
         request = runtime_pb2.DeleteFunctionRequest(function_id=function_id)
         await self._call(self._stub.DeleteFunction, request)
 
-    async def set_paused(self, function_id: str, *, is_paused: bool) -> Json:
-        if is_paused:
-            pause = runtime_pb2.PauseFunctionRequest(function_id=function_id)
-            return function_json((await self._call(self._stub.PauseFunction, pause)).function)
-        resume = runtime_pb2.ResumeFunctionRequest(function_id=function_id)
-        return function_json((await self._call(self._stub.ResumeFunction, resume)).function)
+    async def pause(self, function_id: str, reason: str) -> Json:
+        request = runtime_pb2.PauseFunctionRequest(function_id=function_id, reason=reason)
+        return function_json((await self._call(self._stub.PauseFunction, request)).function)
+
+    async def resume(self, function_id: str) -> Json:
+        request = runtime_pb2.ResumeFunctionRequest(function_id=function_id)
+        return function_json((await self._call(self._stub.ResumeFunction, request)).function)
 
     async def reset_failed(self, function_id: str) -> Json:
         request = runtime_pb2.ResetFailedItemsRequest(function_id=function_id)
@@ -165,11 +168,24 @@ class FunctionsService:
             function_id=function_id,
             worker_id=body.worker_id,
             items=completed_messages(body.items),
+            with_dispositions=bool(body.report_dispositions),
         )
-        if not body.items:
-            return _updated(function_id, 0)
-        found = await self._call(self._stub.CompleteItems, request)
-        return _updated(function_id, found.updated_count)
+        found = runtime_pb2.CompleteItemsResponse()
+        if body.items:
+            found = await self._call(self._stub.CompleteItems, request)
+        answer = _updated(function_id, found.updated_count)
+        if body.report_dispositions:
+            answer["items"] = disposition_json(found.items)
+        return answer
+
+    async def look_up(self, function_id: str, body: wire.Lookup) -> Json:
+        request = runtime_pb2.LookupItemsRequest(
+            function_id=function_id, items=[reference(item) for item in body.items]
+        )
+        found = runtime_pb2.LookupItemsResponse()
+        if body.items:
+            found = await self._call(self._stub.LookupItems, request)
+        return {"udf_id": function_id, "items": found_json(found.items)}
 
     async def fail(self, function_id: str, body: wire.Fail) -> Json:
         if not body.items:

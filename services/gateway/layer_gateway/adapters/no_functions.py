@@ -38,7 +38,10 @@ class NoFunctions:
     async def delete(self, function_id: str) -> NoReturn:
         raise off()
 
-    async def set_paused(self, function_id: str, *, is_paused: bool) -> NoReturn:
+    async def pause(self, function_id: str, reason: str) -> NoReturn:
+        raise off()
+
+    async def resume(self, function_id: str) -> NoReturn:
         raise off()
 
     async def reset_failed(self, function_id: str) -> NoReturn:
@@ -57,6 +60,9 @@ class NoFunctions:
         raise off()
 
     async def complete(self, function_id: str, body: wire.Complete) -> NoReturn:
+        raise off()
+
+    async def look_up(self, function_id: str, body: wire.Lookup) -> NoReturn:
         raise off()
 
     async def fail(self, function_id: str, body: wire.Fail) -> NoReturn:

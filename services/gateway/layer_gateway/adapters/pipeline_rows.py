@@ -13,7 +13,7 @@ from layer_gateway.adapters.given_values import fill_given
 from layer_kit.errors import InvalidRequestError
 from layer_wire import pipelines as wire
 from layer_wire.jsontext import ABSENT, Raw, is_null
-from layer_wire.reserved import RESERVED_PREFIX, VECTOR_KEYS
+from layer_wire.reserved import OF_DOCUMENTS, RESERVED_PREFIX, VECTOR_KEYS
 
 _TYPES: Final = {"vector_value": "[0]f32", "vector_list_value": "[][0]f32"}
 _ID: Final = msgspec.json.Decoder(str)
@@ -67,7 +67,8 @@ def _message(
         message.vectors.CopyFrom(found.vector_list_value)
     for name, text in attributes.items():
         place = f"{where}.attributes.{name[:64]}"
-        if name.startswith(RESERVED_PREFIX) or name in VECTOR_KEYS or name == "id":
+        is_reserved = name.startswith(RESERVED_PREFIX) and name not in OF_DOCUMENTS
+        if is_reserved or name in VECTOR_KEYS or name == "id":
             raise InvalidRequestError(
                 "ATTRIBUTE_RESERVED", f"{place} is not a name for an attribute.", field=place
             )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -40,6 +40,7 @@ class ListedNamespace:
     name: str
     metadata: Metadata | None = None
     metadata_error: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
     asked_at_ms: int = 0
     """When its metadata was asked for."""
     warmth: NamespaceWarmth = COLD

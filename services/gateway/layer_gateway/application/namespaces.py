@@ -22,6 +22,7 @@ from layer_gateway.application.listings import (
 )
 from layer_gateway.application.purging import PurgeNamespace
 from layer_gateway.application.watermarks import Watermarks
+from layer_gateway.ports.labels import IndexLabels
 from layer_gateway.ports.rows import RowCache
 from layer_gateway.ports.stores import Caller, Store, StoreAnswer
 from layer_kit.clock import EpochMilliseconds
@@ -68,6 +69,7 @@ class Namespaces:
     purge: PurgeNamespace
     states: CacheStates
     listings: Listings
+    labels: IndexLabels
     now_ms: EpochMilliseconds
 
     async def describe(self, namespace: Namespace, caller: Caller) -> RawObject | StoreAnswer:
@@ -186,19 +188,22 @@ class Namespaces:
         return await self.purge(namespace)
 
     async def _listed(self, name: str, caller: Caller) -> ListedNamespace:
-        asked_at_ms = self.now_ms()
+        asked_at_ms, labels = self.now_ms(), self.labels.of(Namespace(name))
         try:
             answer = await self.store.metadata(parse_namespace(name), caller)
             if answer.status != HTTPStatus.OK:
-                return ListedNamespace(name=name, metadata_error=f"status {answer.status}")
+                return ListedNamespace(
+                    name=name, labels=labels, metadata_error=f"status {answer.status}"
+                )
             metadata = read_answer(_METADATA, answer.body)
             if index_status(answer.body) is not IndexStatus.UNKNOWN:
                 self.watermarks.seen(parse_namespace(name), caller)
             _index_status(metadata.index)  # so that it is found out here if it cannot be read
         except LayerError as error:
-            return ListedNamespace(name=name, metadata_error=error.message)
+            return ListedNamespace(name=name, labels=labels, metadata_error=error.message)
         return ListedNamespace(
             name=name,
+            labels=labels,
             metadata=metadata,
             asked_at_ms=asked_at_ms,
             warmth=self.states.of(parse_namespace(name)),
@@ -217,7 +222,7 @@ def _entry(listed: ListedNamespace) -> dict[str, object]:
     entry: dict[str, object] = {
         "name": listed.name,
         "shadow": listed.is_shadow,
-        "labels": {},
+        "labels": dict(listed.labels),
         "cache_state": shown(listed.warmth),
     }
     found = listed.metadata

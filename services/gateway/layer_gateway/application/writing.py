@@ -33,6 +33,7 @@ from layer_kit.names import Namespace
 from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind, JsonId
 from layer_wire.jsontext import Raw, decode_object
+from layer_wire.reserved import Author
 from layer_wire.rows import WriteAnswer, write_answer
 from layer_wire.stamping import CacheRows, Piece, StampedWrite, stamp
 from layer_wire.writes import WriteBody, decode_write
@@ -62,13 +63,17 @@ class WriteRows:
     triggers: WriteTriggers
 
     async def __call__(
-        self, namespace: Namespace, body: bytes, caller: Caller, *, is_function_result: bool = False
+        self,
+        namespace: Namespace,
+        body: bytes,
+        caller: Caller,
+        *,
+        author: Author = Author.CLIENT,
     ) -> StoreAnswer:
         """Check, stamp and send a native write; return the store's own answer.
 
         Args:
-            is_function_result: Whether a function made it, which may mark its rows and does not
-                make them due.
+            author: Who writes. What functions write may mark its rows and makes none due.
 
         Raises:
             InvalidRequestError: Naming the field; nothing was sent.
@@ -77,10 +82,8 @@ class WriteRows:
             UpstreamError: When the store cannot be reached, or was and did not answer.
         """
         write = await _aside(body, lambda: decode_write(body))
-        answer = await self._write(
-            namespace, write, body, caller, is_function_result=is_function_result
-        )
-        if answer.status == HTTPStatus.OK and not is_function_result:
+        answer = await self._write(namespace, write, body, caller, author=author)
+        if answer.status == HTTPStatus.OK and author is not Author.FUNCTION:
             self.triggers.written(namespace, body, answer)
         if write is not None and answer.status in REFUSED_SCHEMA:
             objects = [name for name, type_ in _declared_types(write).items() if type_ == "object"]
@@ -100,7 +103,7 @@ class WriteRows:
         body: bytes,
         caller: Caller,
         *,
-        is_function_result: bool,
+        author: Author,
     ) -> StoreAnswer:
         if write is None or not write.has_row_operation:
             return await self._without_rows(namespace, body, caller)
@@ -119,7 +122,7 @@ class WriteRows:
                     shard_count=facts.sharding.shard_count,
                     id_kind=id_kind,
                     unmirrored=facts.unmirrored | unmirrored_attributes(declared),
-                    is_function_result=is_function_result,
+                    author=author,
                 ),
             )
             if write.is_by_filter or len(stamped.ids) > FENCED_IDS_MAX:

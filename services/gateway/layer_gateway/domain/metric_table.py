@@ -200,6 +200,8 @@ _ROWS: Final[Sequence[Metric]] = (
            ("udf",), "Rows that wait for a function or are with it."),
     Metric("layer_udf_stage_count", "gauge", Family.UDF,
            ("udf", "stage"), "Rows of a function in a stage."),
+    Metric("layer_udf_window_open", "gauge", Family.UDF,
+           ("udf",), "1 while a function with a schedule has something to do by it."),
     Metric("layer_pg_pool_connections", "gauge", Family.SATURATION,
            ("state",), "Connections to PostgreSQL."),
     Metric("layer_aerospike_inflight", "gauge", Family.SATURATION,

@@ -345,7 +345,9 @@ DOCS: Final[Mapping[Operation, OperationDoc]] = {
     Operation.FUNCTION_STATUS: OperationDoc(
         summary="Show how much work a function has", gives=_FUNCTION_STATUS
     ),
-    Operation.PAUSE_FUNCTION: OperationDoc(summary="Stop a function", gives=_FUNCTION),
+    Operation.PAUSE_FUNCTION: OperationDoc(
+        summary="Stop a function", takes={"reason": "string"}, gives=_FUNCTION
+    ),
     Operation.RESUME_FUNCTION: OperationDoc(summary="Undo a pause", gives=_FUNCTION),
     Operation.RESET_FAILED_ITEMS: OperationDoc(
         summary="Make failed items pending again", gives=_UPDATED
@@ -363,7 +365,14 @@ DOCS: Final[Mapping[Operation, OperationDoc]] = {
             "max_pages": "integer",
             "cursor": "string",
         },
-        gives={"udf_id": "string", "enqueued": "integer", "namespaces": "array"},
+        gives={
+            "udf_id": "string",
+            "enqueued": "integer",
+            "namespaces": "array",
+            "pages_scanned": "integer",
+            "next_cursor": "string",
+            "complete": "boolean",
+        },
     ),
     Operation.CLAIM_ITEMS: OperationDoc(
         summary="Claim items for a worker",
@@ -371,7 +380,16 @@ DOCS: Final[Mapping[Operation, OperationDoc]] = {
         gives={"udf_id": "string", **_ITEMS},
     ),
     Operation.HEARTBEAT_ITEMS: OperationDoc(summary="Renew leases", takes=_ITEMS, gives=_UPDATED),
-    Operation.COMPLETE_ITEMS: OperationDoc(summary="Hand in results", takes=_ITEMS, gives=_UPDATED),
+    Operation.COMPLETE_ITEMS: OperationDoc(
+        summary="Hand in results",
+        takes={**_ITEMS, "report_dispositions": "boolean"},
+        gives={**_UPDATED, "items": "array"},
+    ),
+    Operation.LOOK_UP_ITEMS: OperationDoc(
+        summary="Tell where items are",
+        takes={"items": "array"},
+        gives={"udf_id": "string", "items": "array"},
+    ),
     Operation.FAIL_ITEMS: OperationDoc(summary="Report failures", takes=_ITEMS, gives=_UPDATED),
     Operation.CREATE_CANDIDATE: OperationDoc(
         summary="Try another version of a function beside it",

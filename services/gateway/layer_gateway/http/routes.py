@@ -86,6 +86,7 @@ class Operation(StrEnum):
     HEARTBEAT_ITEMS = auto()
     COMPLETE_ITEMS = auto()
     FAIL_ITEMS = auto()
+    LOOK_UP_ITEMS = auto()
     CREATE_CANDIDATE = auto()
     GET_CANDIDATE = auto()
     DELETE_CANDIDATE = auto()
@@ -182,6 +183,7 @@ ROUTES: Final[Mapping[str, Operation]] = {
     "POST /v2/udfs/{id}/items/heartbeat": Operation.HEARTBEAT_ITEMS,
     "POST /v2/udfs/{id}/items/complete": Operation.COMPLETE_ITEMS,
     "POST /v2/udfs/{id}/items/fail": Operation.FAIL_ITEMS,
+    "POST /v2/udfs/{id}/items/lookup": Operation.LOOK_UP_ITEMS,
     "POST /v2/udfs/{id}/candidate": Operation.CREATE_CANDIDATE,
     "GET /v2/udfs/{id}/candidate": Operation.GET_CANDIDATE,
     "DELETE /v2/udfs/{id}/candidate": Operation.DELETE_CANDIDATE,

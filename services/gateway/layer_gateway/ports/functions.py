@@ -47,8 +47,12 @@ class Functions(Protocol):
         """Delete a function with its queue."""
         ...
 
-    async def set_paused(self, function_id: str, *, is_paused: bool) -> Answer:
-        """Stop a function, or let it go on."""
+    async def pause(self, function_id: str, reason: str) -> Answer:
+        """Stop a function; without a reason it was just asked for."""
+        ...
+
+    async def resume(self, function_id: str) -> Answer:
+        """Let a function go on."""
         ...
 
     async def reset_failed(self, function_id: str) -> Answer:
@@ -73,6 +77,10 @@ class Functions(Protocol):
 
     async def complete(self, function_id: str, body: wire.Complete) -> Answer:
         """Write results and take their items off the queue."""
+        ...
+
+    async def look_up(self, function_id: str, body: wire.Lookup) -> Answer:
+        """Tell where items are."""
         ...
 
     async def fail(self, function_id: str, body: wire.Fail) -> Answer:

@@ -70,7 +70,8 @@ class NamespaceMethods(gateway_pb2_grpc.GatewayServiceServicer):
         if not isinstance(found, dict):
             raise refusal(found, namespace)
         warmth = self.namespaces.states.of(namespace)
-        return gateway_pb2.GetNamespaceResponse(namespace=described(namespace, found, warmth))
+        message = described(namespace, found, warmth, self.namespaces.labels.of(namespace))
+        return gateway_pb2.GetNamespaceResponse(namespace=message)
 
     async def InitNamespace(
         self, request: gateway_pb2.InitNamespaceRequest, context: Context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlencode
 
@@ -74,12 +75,15 @@ def list_response(page: NamespacePage) -> gateway_pb2.ListNamespacesResponse:
     )
 
 
-def described(name: Namespace, found: RawObject, warmth: NamespaceWarmth) -> gateway_pb2.Namespace:
+def described(
+    name: Namespace, found: RawObject, warmth: NamespaceWarmth, labels: Mapping[str, str]
+) -> gateway_pb2.Namespace:
     """Return a namespace with what layer knows of it."""
     metadata = read_answer(_DESCRIBED, encode(found))
     message = gateway_pb2.Namespace(
         name=name,
         is_shadow=ListedNamespace(name=name).is_shadow,
+        labels=labels,
         layer=layer_message(metadata.layer),
     )
     _fill_metadata(message, metadata)
@@ -99,7 +103,10 @@ def migration_response(manifest: Manifest) -> gateway_pb2.MigrateShardsResponse:
 
 def _listed(listed: ListedNamespace) -> gateway_pb2.Namespace:
     message = gateway_pb2.Namespace(
-        name=listed.name, is_shadow=listed.is_shadow, metadata_error=listed.metadata_error
+        name=listed.name,
+        is_shadow=listed.is_shadow,
+        metadata_error=listed.metadata_error,
+        labels=listed.labels,
     )
     if listed.metadata is not None:
         _fill_metadata(message, listed.metadata)

@@ -48,6 +48,7 @@ from layer_gateway.rpc.visits import visit_of, visit_of_lookup
 from layer_gateway.rpc.writing import write_body, write_response
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.jsontext import RawObject
+from layer_wire.reserved import Author
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -71,16 +72,15 @@ class GatewayServicer(NamespaceMethods):
     async def WriteRows(
         self, request: gateway_pb2.WriteRowsRequest, context: Context
     ) -> gateway_pb2.WriteRowsResponse:
-        scope = Scope.ADMIN if request.is_function_result else Scope.WRITE
+        author = _author(request)
+        scope = Scope.WRITE if author is Author.CLIENT else Scope.ADMIN
         caller = await admitted(self.admission, scope, context)
         namespace = parse_namespace(request.namespace)
         body = write_body(request)
         id_kind = None
         if request.with_affected_ids:  # asked first: what was written must not fail any more
             id_kind = (await self.facts.get(namespace, caller)).id_kind
-        answer = await self.write_rows(
-            namespace, body, caller, is_function_result=request.is_function_result
-        )
+        answer = await self.write_rows(namespace, body, caller, author=author)
         return write_response(request, accepted(answer, namespace), id_kind)
 
     @counted(QUERY)
@@ -182,3 +182,9 @@ class GatewayServicer(NamespaceMethods):
         self, namespace: Namespace, rows: list[RawObject], caller: Caller
     ) -> RowReader:
         return RowReader(await self.facts.covering(namespace, attribute_names(rows), caller))
+
+
+def _author(request: gateway_pb2.WriteRowsRequest) -> Author:
+    if request.is_function_result:
+        return Author.FUNCTION
+    return Author.PIPELINE if request.is_pipeline_result else Author.CLIENT

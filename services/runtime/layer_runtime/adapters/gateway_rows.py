@@ -25,7 +25,8 @@ from layer_messages.ids import UUID
 from layer_messages.values import SIGNED_MAX
 from layer_runtime.domain.items import Row, Scalar
 from layer_runtime.domain.markers import Condition
-from layer_runtime.ports.functions import RowWrite
+from layer_runtime.domain.selectors import IndexSelector
+from layer_runtime.ports.rows import RowWrite
 
 Response = TypeVar("Response")
 
@@ -69,7 +70,7 @@ class GatewayRows:
         self._types[namespace] = self.monotonic(), types
         return types
 
-    async def labelled(self, labels: Mapping[str, str]) -> Sequence[str]:
+    async def labelled(self, selector: IndexSelector) -> Sequence[str]:
         request = gateway_pb2.ListNamespacesRequest(page_size=LIST_PAGE_SIZE)
         found: list[str] = []
         while True:
@@ -77,7 +78,7 @@ class GatewayRows:
             found += [
                 namespace.name
                 for namespace in page.namespaces
-                if labels.items() <= dict(namespace.labels).items()
+                if selector.matches(namespace.labels)
             ]
             if not page.next_page_token:
                 return found
@@ -112,6 +113,7 @@ class GatewayRows:
         own_filter: bytes,
         condition: Condition | None,
         names: Sequence[str] = (),
+        scalars: Sequence[str] = (),
         after: str | None = None,
         page_size: int,
     ) -> AsyncGenerator[Sequence[Row]]:
@@ -121,8 +123,8 @@ class GatewayRows:
         request = gateway_pb2.StreamRowsRequest(
             namespace=namespace,
             filter=_joined(None if own is True else own, condition),
-            attribute_names=names,
-            ids_only=not names,
+            attribute_names=[*dict.fromkeys([*names, *scalars])],
+            ids_only=not names and not scalars,
             page_size=page_size,
         )
         if after is not None:
@@ -131,7 +133,7 @@ class GatewayRows:
         try:
             async for message in call:
                 if message.rows:
-                    yield [_row(row, ()) for row in message.rows]
+                    yield [_row(row, scalars) for row in message.rows]
         except grpc.aio.AioRpcError as error:
             raise _told(from_rpc_error(error)) from error
         finally:

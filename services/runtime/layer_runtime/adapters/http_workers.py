@@ -1,6 +1,8 @@
 """Workers over HTTP: ``POST /run`` with a batch, answered with a result for each item.
 
-The body is ``{"udf_id", "items": [{"namespace", "id", "input"}]}``, the answer
+The body is ``{"udf_id", "items": [{"namespace", "id", "input"}]}``, where an item that is a
+document has ``pages`` of ``{"id", "index", "input"}`` as well, and in ``input`` a list for each
+name, with the value of each page. The answer is
 ``{"results": [{"namespace", "id", "attributes"?, "vector"?, "vectors"?, "error"?}]}`` with an error
 of ``{"kind": "transient" | "permanent", "message"}``. An item that the answer leaves out has failed
 for the time being.
@@ -93,15 +95,24 @@ class HttpWorkers:
 
 
 def _body(function: Function, claims: Sequence[Claim]) -> bytes:
-    items = [
-        {
-            "namespace": claim.key.namespace,
-            "id": claim.key.id,
-            "input": {name: _plain(value) for name, value in claim.inputs.items()},
-        }
-        for claim in claims
+    return encode({"udf_id": function.id, "items": [_item(claim) for claim in claims]})
+
+
+def _item(claim: Claim) -> dict[str, object]:
+    found: dict[str, object] = {"namespace": claim.key.namespace, "id": claim.key.id}
+    if not claim.pages:
+        return found | {"input": _plain_inputs(claim.inputs)}
+    pages = [
+        {"id": page.id, "index": page.place, "input": _plain_inputs(page.inputs)}
+        for page in claim.pages
     ]
-    return encode({"udf_id": function.id, "items": items})
+    names = claim.pages[0].inputs
+    columns = {name: [_plain(page.inputs[name]) for page in claim.pages] for name in names}
+    return found | {"input": columns, "pages": pages}
+
+
+def _plain_inputs(inputs: Mapping[str, bytes | None]) -> dict[str, object]:
+    return {name: _plain(value) for name, value in inputs.items()}
 
 
 def _plain(value: bytes | None) -> object:

@@ -21,6 +21,7 @@ from layer_kit.errors import (
 from layer_kit.rpc.context import outgoing_metadata
 from layer_kit.rpc.errors import from_rpc_error
 from layer_runtime.domain.pipelines import Distance
+from layer_wire.reserved import OF_DOCUMENTS
 
 Response = TypeVar("Response")
 
@@ -45,6 +46,7 @@ class GatewayTargetRows:
         request = gateway_pb2.WriteRowsRequest(
             namespace=namespace, upserts=[common_pb2.Row.FromString(row) for row in rows]
         )
+        request.is_pipeline_result = any(map(_has_document, request.upserts))
         if any(VECTOR_NAMES & row.attributes.keys() for row in request.upserts):
             request.distance_metric = _DISTANCES[distance]
         if several := next((row for row in request.upserts if VECTORS in row.attributes), None):
@@ -68,6 +70,10 @@ class GatewayTargetRows:
             return await method(request, metadata=metadata, timeout=CALL_S_MAX)
         except grpc.aio.AioRpcError as error:
             raise _told(from_rpc_error(error)) from error
+
+
+def _has_document(row: common_pb2.Row) -> bool:
+    return any(name in row.attributes for name in OF_DOCUMENTS)
 
 
 def _told(error: LayerError) -> LayerError:

@@ -2,69 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from typing import Final
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from layer_kit.errors import (
-    AlreadyExistsError,
-    InvalidRequestError,
-    NotFoundError,
-    PreconditionError,
-)
-from layer_kit.names import parse_namespace
+from layer_kit.errors import AlreadyExistsError, InvalidRequestError, NotFoundError
 from layer_runtime.application.function_registry import RATE_WINDOW_S, Status
+from layer_runtime.application.namespaces import namespaces_of
 from layer_runtime.domain.functions import (
     FunctionSpec,
     Worker,
     candidate_id,
-    check_outputs,
-    check_spec,
     parse_new_function_id,
 )
-from layer_runtime.domain.items import ItemKey, Row, Scalar, Value
-from layer_runtime.domain.markers import Condition, candidate_output, done, markers_of
-from layer_runtime.ports.functions import Function, FunctionStore, ItemQueue, Rows, RowWrite
-
-ROWS_DEFAULT: Final = 10_000
-ROWS_MAX: Final = 100_000
-SAMPLE_DEFAULT: Final = 10
-SAMPLE_MAX: Final = 100
-PAIRS_SHOWN_MAX: Final = 100
-PAIRS_COUNTED_MAX: Final = 10_000
-PAGE_SIZE: Final = 500
-
-Pair = tuple[Value | None, Value | None]
-"""The value of a function, and that of its candidate."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Agreement:
-    """How often an output agrees."""
-
-    compared_count: int = 0
-    agreed_count: int = 0
-    pairs: Counter[Pair] = field(default_factory=Counter)
-
-
-@dataclass(slots=True, kw_only=True)
-class Comparison:
-    """How a candidate differs from its function."""
-
-    live: Function
-    candidate: Status
-    compared_count: int = 0
-    agreed_count: int = 0
-    is_truncated: bool = False
-    outputs: dict[str, Agreement] = field(default_factory=dict)
-    disagreements: list[tuple[ItemKey, str, Pair]] = field(default_factory=list)
+from layer_runtime.domain.markers import candidate_output, markers_of
+from layer_runtime.domain.spec_checks import check_outputs, check_spec
+from layer_runtime.ports.functions import Function, FunctionStore
+from layer_runtime.ports.items import ItemQueue
+from layer_runtime.ports.rows import Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """Registers, compares, promotes and discards candidates."""
+    """Registers, finds and discards candidates."""
 
     functions: FunctionStore
     items: ItemQueue
@@ -89,9 +49,6 @@ class Candidates:
             NotFoundError: ``FUNCTION_NOT_FOUND``.
         """
         live = await self.functions.get(parse_new_function_id(function_id))
-        check_outputs(outputs)
-        for output in outputs:
-            candidate_output(live.id, output)
         spec = replace(
             live.spec,
             version=version,
@@ -101,17 +58,62 @@ class Candidates:
             target_namespaces=tuple(namespaces) or live.spec.target_namespaces,
             invalidates=(),
         )
+        return await self._status(await self._create(live, spec, outputs, is_paused=False))
+
+    async def register(
+        self,
+        candidate: str,
+        spec: FunctionSpec,
+        *,
+        of: str,
+        outputs: Sequence[str],
+        is_paused: bool,
+    ) -> Function:
+        """Register a candidate as a function of its own specification; errors as for create."""
+        live = await self._named(candidate, of)
+        spec = replace(spec, invalidates=())
+        return await self._create(live, spec, outputs, is_paused=is_paused)
+
+    async def put(
+        self, candidate: str, spec: FunctionSpec, *, of: str, outputs: Sequence[str]
+    ) -> Function:
+        """Replace what a candidate does, but not what it writes, or register it."""
+        live = await self._named(candidate, of)
+        spec = replace(spec, invalidates=())
+        _check(live, spec, outputs)
         name = candidate_id(live.id)
-        check_spec(name, spec)
-        if version == live.spec.version:
+        with contextlib.suppress(NotFoundError):
+            before = await self.functions.get(name)
+            if set(before.outputs) != set(outputs):
+                raise InvalidRequestError(
+                    "SPEC_INVALID",
+                    "spec.candidate.outputs: a candidate keeps those it was registered with; "
+                    "discard it to try others.",
+                    field="spec.candidate.outputs",
+                )
+        return await self.functions.upsert(name, spec, candidate_of=live.number, outputs=outputs)
+
+    async def _named(self, candidate: str, of: str) -> Function:
+        live_id = parse_new_function_id(of)
+        if candidate != candidate_id(live_id):
             raise InvalidRequestError(
                 "SPEC_INVALID",
-                f"spec.version {version!r} is that of the function; a candidate has another.",
-                field="version",
+                f"spec.candidate.of: the candidate of {of!r} is {candidate_id(live_id)!r}.",
+                field="spec.candidate.of",
             )
+        return await self.functions.get(live_id)
+
+    async def _create(
+        self, live: Function, spec: FunctionSpec, outputs: Sequence[str], *, is_paused: bool
+    ) -> Function:
+        _check(live, spec, outputs)
         try:
-            candidate = await self.functions.create(
-                name, spec, is_paused=False, candidate_of=live.number, outputs=outputs
+            return await self.functions.create(
+                candidate_id(live.id),
+                spec,
+                is_paused=is_paused,
+                candidate_of=live.number,
+                outputs=outputs,
             )
         except AlreadyExistsError as error:
             raise AlreadyExistsError(
@@ -119,7 +121,6 @@ class Candidates:
                 f"Function {live.id!r} has a candidate already; discard or promote it.",
                 function_id=live.id,
             ) from error
-        return await self._status(candidate)
 
     async def get(self, function_id: str) -> Status:
         """Return the candidate of a function.
@@ -127,132 +128,29 @@ class Candidates:
         Raises:
             NotFoundError: ``FUNCTION_NOT_FOUND`` or ``CANDIDATE_NOT_FOUND``.
         """
-        return (await self._both(function_id))[1]
+        return (await self.both(function_id))[1]
 
     async def discard(self, function_id: str) -> None:
         """Remove a candidate with its outputs; errors as for :meth:`get`."""
-        live, status = await self._both(function_id)
+        live, status = await self.both(function_id)
         candidate = status.function
         # First, so that no worker writes more of what is about to be removed.
         await self.functions.delete(candidate.id)
-        for namespace in await self._namespaces(candidate.spec):
+        for namespace in await namespaces_of(candidate.spec, self.rows):
             await self._erase(live, candidate, namespace)
 
-    async def compare(
-        self, function_id: str, *, namespace: str, row_count_max: int, sample_count_max: int
-    ) -> Comparison:
-        """Compare the rows that both have processed; errors as for :meth:`get`.
-
-        Args:
-            row_count_max: 0 means 10,000.
-            sample_count_max: Disagreements to return; 0 means 10, less means none.
-        """
-        live, status = await self._both(function_id)
-        candidate = status.function
-        name = parse_namespace(namespace)
-        most = min(max(row_count_max, 0) or ROWS_DEFAULT, ROWS_MAX)
-        sample = min(sample_count_max or SAMPLE_DEFAULT, SAMPLE_MAX)
-        found = Comparison(live=live, candidate=status)
-        found.outputs = {output: Agreement() for output in candidate.outputs}
-        types = await self.rows.types(name)
-        markers = [(markers_of(one.id).version, one.spec.version) for one in (live, candidate)]
-        if any(marker not in types for marker, _ in markers):
-            return found
-        condition: Condition = ["And", [[marker, "Eq", version] for marker, version in markers]]
-        names = {output: candidate_output(live.id, output) for output in candidate.outputs}
-        wanted = [n for pair in names.items() for n in pair if n in types]
-        stream = self.rows.stream(
-            name, own_filter=b"", condition=condition, names=wanted, page_size=PAGE_SIZE
-        )
-        async with aclosing(stream):
-            async for page in stream:
-                for row in page:
-                    if found.compared_count == most:
-                        found.is_truncated = True
-                        return found
-                    _compare(found, ItemKey(name, row.id), row, names, sample)
-        return found
-
-    async def promote(
-        self, function_id: str, *, is_partial_allowed: bool, namespaces: Sequence[str]
-    ) -> tuple[int, str]:
-        """Make outputs and version of a candidate those of its function.
-
-        Returns:
-            How many rows were taken over, and the version of the function now.
-
-        Raises:
-            NotFoundError: ``FUNCTION_NOT_FOUND`` or ``CANDIDATE_NOT_FOUND``.
-            PreconditionError: ``CANDIDATE_UNFINISHED``.
-        """
-        live, status = await self._both(function_id)
-        candidate, figures = status.function, status.figures
-        left_count = figures.pending_count + figures.processing_count + figures.failed_count
-        if not is_partial_allowed and (left_count or not candidate.sweep_count):
-            raise PreconditionError(
-                "CANDIDATE_UNFINISHED",
-                f"The candidate has {left_count} items left and has been swept for "
-                f"{candidate.sweep_count} times; wait, or allow a partial promotion.",
-                left_count=left_count,
-            )
-        names = [*map(parse_namespace, namespaces)] or await self._namespaces(candidate.spec)
-        promoted_count = 0
-        for namespace in names:
-            promoted_count += await self._promote(live, candidate, namespace)
-        spec = replace(
-            live.spec,
-            version=candidate.spec.version,
-            inputs=candidate.spec.inputs,
-            filter=candidate.spec.filter,
-            worker=candidate.spec.worker,
-        )
-        await self.functions.upsert(live.id, spec)
-        await self.functions.delete(candidate.id)
-        return promoted_count, spec.version
-
-    async def _promote(self, live: Function, candidate: Function, namespace: str) -> int:
+    async def both(self, function_id: str) -> tuple[Function, Status]:
+        """Return a function and its candidate; errors as for :meth:`get`."""
+        live = await self.functions.get(parse_new_function_id(function_id))
         try:
-            types = await self.rows.types(namespace)
-        except NotFoundError:
-            return 0
-        markers, mine = markers_of(live.id), markers_of(candidate.id)
-        if mine.version not in types:
-            return 0
-        names = {output: candidate_output(live.id, output) for output in candidate.outputs}
-        kept = {output: name for output, name in names.items() if name in types}
-        condition = done(mine, candidate.spec.version)
-        stream = self.rows.stream(
-            namespace,
-            own_filter=b"",
-            condition=condition,
-            names=[*kept.values()] or [mine.version],
-            page_size=PAGE_SIZE,
-        )
-        count = 0
-        async with aclosing(stream):
-            async for page in stream:
-                patches = [
-                    RowWrite(
-                        id=row.id,
-                        attributes={
-                            output: row.attributes[name]
-                            for output, name in kept.items()
-                            if name in row.attributes
-                        },
-                        marks={
-                            **_none_for(row, kept),
-                            markers.version: candidate.spec.version,
-                            mine.version: None,
-                        },
-                    )
-                    for row in page
-                ]
-                count += len(
-                    await self.rows.write(
-                        namespace, patches=patches, condition=condition, schema={}
-                    )
-                )
-        return count
+            candidate = await self.functions.get(candidate_id(live.id))
+        except NotFoundError as error:
+            raise NotFoundError(
+                "CANDIDATE_NOT_FOUND",
+                f"Function {live.id!r} has no candidate.",
+                function_id=live.id,
+            ) from error
+        return live, await self._status(candidate)
 
     async def _erase(self, live: Function, candidate: Function, namespace: str) -> None:
         try:
@@ -265,50 +163,19 @@ class Candidates:
         if mine.version in types:
             await self.rows.erase(namespace, names, [mine.version, "NotEq", None])
 
-    async def _both(self, function_id: str) -> tuple[Function, Status]:
-        live = await self.functions.get(parse_new_function_id(function_id))
-        try:
-            candidate = await self.functions.get(candidate_id(live.id))
-        except NotFoundError as error:
-            raise NotFoundError(
-                "CANDIDATE_NOT_FOUND",
-                f"Function {live.id!r} has no candidate.",
-                function_id=live.id,
-            ) from error
-        return live, await self._status(candidate)
-
     async def _status(self, candidate: Function) -> Status:
         figures = await self.items.figures(candidate.number, window_s=RATE_WINDOW_S)
         return Status(function=candidate, figures=figures)
 
-    async def _namespaces(self, spec: FunctionSpec) -> list[str]:
-        found = set(spec.target_namespaces)
-        if spec.index_labels:
-            found.update(await self.rows.labelled(spec.index_labels))
-        return sorted(found)
 
-
-def _none_for(row: Row, names: Mapping[str, str]) -> dict[str, Scalar]:
-    """Return what is to be removed: what the candidate kept apart, and what it has none of."""
-    lacking = [output for output, name in names.items() if name not in row.attributes]
-    return dict.fromkeys([*names.values(), *lacking])
-
-
-def _compare(
-    found: Comparison, key: ItemKey, row: Row, names: Mapping[str, str], sample: int
-) -> None:
-    found.compared_count += 1
-    is_same = True
-    for output, name in names.items():
-        pair = row.attributes.get(output), row.attributes.get(name)
-        agreement = found.outputs[output]
-        if pair in agreement.pairs or len(agreement.pairs) < PAIRS_COUNTED_MAX:
-            agreement.pairs[pair] += 1
-        if None not in pair:
-            agreement.compared_count += 1
-            agreement.agreed_count += pair[0] == pair[1]
-        if pair[0] != pair[1]:
-            is_same = False
-            if len(found.disagreements) < sample:
-                found.disagreements.append((key, output, pair))
-    found.agreed_count += is_same
+def _check(live: Function, spec: FunctionSpec, outputs: Sequence[str]) -> None:
+    check_outputs(outputs)
+    for output in outputs:
+        candidate_output(live.id, output)
+    check_spec(candidate_id(live.id), spec)
+    if spec.version == live.spec.version:
+        raise InvalidRequestError(
+            "SPEC_INVALID",
+            f"spec.version {spec.version!r} is that of the function; a candidate has another.",
+            field="version",
+        )

@@ -8,7 +8,8 @@ from typing import Final
 
 from layer_kit.errors import InvalidRequestError
 from layer_runtime.domain.functions import Trigger
-from layer_runtime.ports.functions import Function, FunctionStore, ItemQueue
+from layer_runtime.ports.functions import Function, FunctionStore
+from layer_runtime.ports.items import ItemQueue
 
 IDS_PER_CALL_MAX: Final = 10_000
 

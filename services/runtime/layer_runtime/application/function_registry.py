@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from layer_kit.errors import InvalidRequestError
 from layer_runtime.domain.functions import (
-    FunctionId,
     FunctionSpec,
-    check_spec,
     parse_function_id,
     parse_new_function_id,
 )
 from layer_runtime.domain.items import FailedItem, ItemKey
-from layer_runtime.ports.functions import Function, FunctionStore, ItemQueue, QueueFigures
+from layer_runtime.domain.spec_checks import check_spec
+from layer_runtime.ports.functions import Function, FunctionStore
+from layer_runtime.ports.items import ItemQueue, QueueFigures
 
 RATE_WINDOW_S: Final = 60
 COMPLETIONS_KEPT_S: Final = 600
+PAUSE_REASON_DEFAULT: Final = "requested"
+PAUSE_REASON_LENGTH_MAX: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,12 @@ class Status:
     @property
     def completed_per_minute(self) -> float:
         return self.figures.completed_count * 60 / RATE_WINDOW_S
+
+    @property
+    def pending_query_count(self) -> int:
+        """Queries that the work left will cost the store, by what the function says of an item."""
+        left_count = self.figures.pending_count + self.figures.processing_count
+        return left_count * self.function.spec.queries_per_item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +91,26 @@ class FunctionRegistry:
         """Remove a function with its queue; what it wrote stays."""
         await self.functions.delete(parse_function_id(function_id))
 
-    async def set_paused(self, function_id: str, *, is_paused: bool) -> Function:
-        """Stop a function or let it go on."""
-        return await self.functions.set_paused(parse_function_id(function_id), is_paused=is_paused)
+    async def pause(self, function_id: str, reason: str) -> Function:
+        """Stop a function; an empty reason means ``requested``.
+
+        Raises:
+            InvalidRequestError: ``REASON_TOO_LONG``.
+            NotFoundError: ``FUNCTION_NOT_FOUND``.
+        """
+        if len(reason) > PAUSE_REASON_LENGTH_MAX:
+            raise InvalidRequestError(
+                "REASON_TOO_LONG",
+                f"reason has more than {PAUSE_REASON_LENGTH_MAX} characters.",
+                field="reason",
+            )
+        return await self.functions.set_paused(
+            parse_function_id(function_id), is_paused=True, reason=reason or PAUSE_REASON_DEFAULT
+        )
+
+    async def resume(self, function_id: str) -> Function:
+        """Let a function go on."""
+        return await self.functions.set_paused(parse_function_id(function_id), is_paused=False)
 
     async def status(self, function_id: str) -> Status:
         """Count the items of a function."""
@@ -103,9 +129,11 @@ class FunctionRegistry:
         function = await self.get(function_id)
         return await self.items.failed(function.number, after=after, limit=limit)
 
-    async def figures_by_id(self) -> Mapping[FunctionId, QueueFigures]:
+    async def statuses(self) -> Sequence[Status]:
         """Count the items of every function, and sum up what was noted."""
         await self.items.fold(older_than_s=COMPLETIONS_KEPT_S)
         counted = await self.items.all_figures(window_s=RATE_WINDOW_S)
-        functions = await self.functions.all()
-        return {one.id: counted.get(one.number, QueueFigures()) for one in functions}
+        return [
+            Status(function=function, figures=counted.get(function.number, QueueFigures()))
+            for function in await self.functions.all()
+        ]

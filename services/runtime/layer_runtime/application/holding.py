@@ -17,7 +17,8 @@ from layer_runtime.domain.items import (
     check_count,
 )
 from layer_runtime.domain.names import parse_worker_id
-from layer_runtime.ports.functions import FunctionStore, ItemQueue
+from layer_runtime.ports.functions import FunctionStore
+from layer_runtime.ports.items import ItemQueue
 
 JITTER: Final = 0.1
 """Share of a pause by which it may be longer, so that what failed together comes back apart."""

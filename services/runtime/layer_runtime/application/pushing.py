@@ -1,13 +1,16 @@
 """Batches pushed to the workers of functions that say where these are.
 
 One replica at a time pushes for a function. It keeps at most as many batches on their way as the
-function allows; each slot claims, pushes and hands in until there is nothing left.
+function allows; each slot claims, pushes and hands in until there is nothing left, or the replica
+has lost the duty. A function with a schedule has workers while its window is open, and is pushed to
+no longer than that.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -44,6 +47,8 @@ class PushBatches:
     pushed: Callable[[FunctionId, str], None]
     """Is told of every batch: ``answered`` or ``failed``."""
     _slots: dict[FunctionId, set[asyncio.Task[None]]] = field(default_factory=dict)
+    _duties: set[FunctionId] = field(default_factory=set)
+    """Functions for which it is this replica that pushes."""
 
     @property
     def worker_id(self) -> str:
@@ -51,16 +56,14 @@ class PushBatches:
 
     async def turn(self) -> None:
         """Open one more slot for each function that has work and room for it."""
-        for function in await self.functions.all():
-            if not function.spec.worker.is_pushed_to or function.is_paused:
-                continue
-            slots = self._slots.setdefault(function.id, set())
-            is_ours = await self.functions.take_duty(function.number, DUTY, self.replica, DUTY_S)
-            if is_ours and len(slots) < function.spec.schedule.in_flight_batch_count_max:
-                task = asyncio.create_task(self._slot(function), name=f"push {function.id}")
-                slots.add(task)
-                task.add_done_callback(slots.discard)
-                task.add_done_callback(report_lost)
+        try:
+            functions = await self.functions.all()
+            self._forget_all_but({function.id for function in functions})
+            for function in functions:
+                await self._turn_of(function)
+        except LayerError:
+            self._duties.clear()  # others may push as soon as the database is back
+            raise
 
     async def aclose(self) -> None:
         """Give back what is on its way."""
@@ -69,10 +72,36 @@ class PushBatches:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _turn_of(self, function: Function) -> None:
+        if _is_pushed_to(function) and await self.functions.take_duty(
+            function.number, DUTY, self.replica, DUTY_S
+        ):
+            self._duties.add(function.id)
+            self._open_slot(function)
+        else:
+            self._duties.discard(function.id)
+
+    def _forget_all_but(self, known: AbstractSet[FunctionId]) -> None:
+        self._duties &= known
+        self._slots = {
+            function_id: slots
+            for function_id, slots in self._slots.items()
+            if slots or function_id in known
+        }
+
+    def _open_slot(self, function: Function) -> None:
+        slots = self._slots.setdefault(function.id, set())
+        if len(slots) < function.spec.schedule.in_flight_batch_count_max:
+            task = asyncio.create_task(self._slot(function), name=f"push {function.id}")
+            slots.add(task)
+            task.add_done_callback(slots.discard)
+            task.add_done_callback(report_lost)
+
     async def _slot(self, function: Function) -> None:
         try:
-            while claims := await self._claimed(function):
-                if not await self._pushed(function, claims):
+            while function.id in self._duties:
+                claims = await self._claimed(function)
+                if not claims or not await self._pushed(function, claims):
                     return  # the next turn tries again
         except LayerError as error:
             log.warning("push_stopped", function=function.id, cause=error.message)
@@ -102,6 +131,11 @@ class PushBatches:
         is_answered = bool(answer.results) or len(answer.failures) < len(claims)
         self.pushed(function.id, "answered" if is_answered else "failed")
         return is_answered
+
+
+def _is_pushed_to(function: Function) -> bool:
+    has_workers = function.is_window_open or not function.spec.schedule.cron
+    return function.spec.worker.is_pushed_to and not function.is_paused and has_workers
 
 
 def _all(claims: Sequence[Claim], message: str, *, is_release: bool = False) -> list[Failure]:

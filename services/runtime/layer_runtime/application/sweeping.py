@@ -16,9 +16,13 @@ import structlog
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import InvalidRequestError, LayerError, NotFoundError
 from layer_kit.names import parse_namespace
+from layer_runtime.application.namespaces import namespaces_of
 from layer_runtime.domain.functions import parse_function_id
-from layer_runtime.domain.markers import due, markers_of
-from layer_runtime.ports.functions import Function, FunctionStore, ItemQueue, Rows
+from layer_runtime.domain.items import parent_of
+from layer_runtime.domain.markers import PARENT, due, markers_of
+from layer_runtime.ports.functions import Function, FunctionStore
+from layer_runtime.ports.items import ItemQueue
+from layer_runtime.ports.rows import Rows
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +90,9 @@ class SweepNamespaces:
                 field="page_size",
             )
         function = await self.functions.get(parse_function_id(function_id))
-        names = sorted({*map(parse_namespace, namespaces)} or await self._namespaces(function))
+        names = sorted(
+            {str(parse_namespace(name)) for name in namespaces}
+        ) or await self._namespaces(function)
         sweep = Sweep(namespaces=names)
         start = _read_cursor(cursor)
         pages_max = max(0, page_count_max) or PAGES_DEFAULT
@@ -110,7 +116,13 @@ class SweepNamespaces:
                 return sweep
         if not namespaces:
             interval_s = function.spec.schedule.discovery_interval_s
-            await self.functions.swept(function.number, names, interval_s)
+            await self.functions.swept(
+                function.number,
+                names,
+                interval_s,
+                # What was read before a cursor may be from before a firing.
+                firing_count=0 if cursor else function.firing_count,
+            )
         return sweep
 
     async def due(self) -> int:
@@ -124,7 +136,7 @@ class SweepNamespaces:
             return
         schedule = function.spec.schedule
         try:
-            names = sorted(await self._namespaces(function))
+            names = await self._namespaces(function)
             room = asyncio.Semaphore(schedule.concurrent_scan_count_max)
             sweep = Sweep(namespaces=names)
 
@@ -135,7 +147,12 @@ class SweepNamespaces:
             async with asyncio.TaskGroup() as group:
                 for name in names:
                     group.create_task(scan(name))
-            await self.functions.swept(function.number, names, schedule.discovery_interval_s)
+            await self.functions.swept(
+                function.number,
+                names,
+                schedule.discovery_interval_s,
+                firing_count=function.firing_count,
+            )
         except* LayerError as group_of_errors:
             error = group_of_errors.exceptions[0]
             log.warning("sweep_failed", function=function.id, cause=str(error))
@@ -144,11 +161,8 @@ class SweepNamespaces:
         finally:
             await self.functions.give_up_duty(function.number, DUTY, self.replica)
 
-    async def _namespaces(self, function: Function) -> set[str]:
-        found = set(function.spec.target_namespaces)
-        if function.spec.index_labels:
-            found.update(await self.rows.labelled(function.spec.index_labels))
-        return found
+    async def _namespaces(self, function: Function) -> list[str]:
+        return await namespaces_of(function.spec, self.rows)
 
     async def _namespace(
         self,
@@ -187,23 +201,25 @@ class SweepNamespaces:
             attributes=types.keys(),
         )
         pages = 0
+        is_grouped = function.spec.is_grouped_by_parent and PARENT in types
         stream = self.rows.stream(
             name,
             own_filter=function.spec.filter,
             condition=condition,
+            scalars=(PARENT,) if is_grouped else (),
             after=after,
             page_size=page_size or PAGE_SIZE_DEFAULT,
         )
         async with aclosing(stream):
             async for page in stream:
-                ids = [row.id for row in page]
+                ids = [parent_of(row) if is_grouped else row.id for row in page]
                 sweep.enqueued_count += await self.items.enqueue(function.number, name, ids)
                 sweep.page_count += 1
                 pages += 1
                 if pages_max is None:
                     await self.functions.take_duty(function.number, DUTY, self.replica, DUTY_S)
-                elif pages >= pages_max and len(ids) >= (page_size or PAGE_SIZE_DEFAULT):
-                    return ids[-1]
+                elif pages >= pages_max and len(page) >= (page_size or PAGE_SIZE_DEFAULT):
+                    return page[-1].id
         return None
 
 

@@ -1,16 +1,15 @@
-"""Functions: what one is told to do, to which rows, and the bounds of what it can be told."""
+"""Functions: their names, and what one is told to do, to which rows, and when."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NewType
 
-from layer_kit.errors import InvalidRequestError, LayerError
-from layer_kit.names import parse_namespace
-from layer_runtime.domain.names import has_control_characters
+from layer_kit.errors import InvalidRequestError
+from layer_runtime.domain.selectors import IndexSelector, Requirement
 
 FunctionId = NewType("FunctionId", str)
 """An id that passed :func:`parse_function_id`."""
@@ -19,19 +18,10 @@ ID_LENGTH_MAX: Final = 92
 """With it the longest marker of a candidate has 128 bytes, which is what a name may have."""
 
 CANDIDATE_SUFFIX: Final = "-candidate"
-VERSION_LENGTH_MAX: Final = 64
 NAME_BYTES_MAX: Final = 128
-NAMESPACES_COUNT_MAX: Final = 512
-INPUTS_COUNT_MAX: Final = 128
-LABELS_COUNT_MAX: Final = 64
-INVALIDATES_COUNT_MAX: Final = 64
-FILTER_BYTES_MAX: Final = 256 * 1024
-POD_SPEC_BYTES_MAX: Final = 256 * 1024
-TEXT_LENGTH_MAX: Final = 2048
 DAY_S: Final = 86_400
 
 _ID: Final = re.compile(r"[A-Za-z0-9\-_.]+")
-_URL: Final = re.compile(r"https?://[^\s\0-\x1f\x7f/?#]+[^\s\0-\x1f\x7f]*")
 
 
 class Trigger(StrEnum):
@@ -39,6 +29,7 @@ class Trigger(StrEnum):
 
     DISCOVERY = "discovery"
     WRITE = "write"
+    SCHEDULE = "schedule"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +58,8 @@ class Schedule:
     lease_s: int = 120
     in_flight_batch_count_max: int = 8
     concurrent_scan_count_max: int = 4
+    cron: str = ""
+    """When it fires; empty for never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +82,7 @@ class FunctionSpec:
 
     target_namespaces: tuple[str, ...] = ()
     index_labels: Mapping[str, str] = field(default_factory=dict)
+    index_requirements: tuple[Requirement, ...] = ()
     inputs: tuple[str, ...] = ()
     version: str = "v1"
     filter: bytes = b""
@@ -98,6 +92,14 @@ class FunctionSpec:
     worker: Worker = field(default_factory=Worker)
     schedule: Schedule = field(default_factory=Schedule)
     retry: Retry = field(default_factory=Retry)
+    queries_per_item: int = 0
+    """What an item costs the store, as its author says; 0 where that is not said."""
+    is_grouped_by_parent: bool = False
+    """An item is a document with all of its rows."""
+
+    @property
+    def index_selector(self) -> IndexSelector:
+        return IndexSelector(labels=self.index_labels, requirements=self.index_requirements)
 
 
 def parse_function_id(text: str) -> FunctionId:
@@ -134,100 +136,3 @@ def parse_new_function_id(text: str) -> FunctionId:
 def candidate_id(function_id: FunctionId) -> FunctionId:
     """Return the id under which the workers of a function's candidate claim."""
     return FunctionId(f"{function_id}{CANDIDATE_SUFFIX}")
-
-
-def check_spec(function_id: FunctionId, spec: FunctionSpec) -> None:
-    """Check a specification.
-
-    Raises:
-        InvalidRequestError: ``SPEC_INVALID``, naming the field.
-    """
-    _check_namespaces(spec.target_namespaces)
-    _check_names("inputs", spec.inputs)
-    _check_range("version", len(spec.version), 1, VERSION_LENGTH_MAX, "characters")
-    if has_control_characters(spec.version):
-        raise _invalid("version", "has no control characters")
-    _check_range("filter", len(spec.filter), 0, FILTER_BYTES_MAX, "bytes")
-    _check_range("index_selector", len(spec.index_labels), 0, LABELS_COUNT_MAX, "labels")
-    _check_range("triggers", len(spec.triggers), 1, len(Trigger), "triggers")
-    if Trigger.WRITE in spec.triggers and spec.index_labels and not spec.target_namespaces:
-        # Nothing on the way of a write knows labels.
-        raise _invalid("triggers", "write needs target_namespaces; index_selector is for sweeps")
-    _check_range("invalidates", len(spec.invalidates), 0, INVALIDATES_COUNT_MAX, "functions")
-    for other in spec.invalidates:
-        try:
-            is_itself = parse_function_id(other) == function_id
-        except LayerError as error:
-            raise _invalid("invalidates", error.message) from error
-        if is_itself:
-            raise _invalid("invalidates", "a function does not invalidate itself")
-    _check_worker(spec.worker)
-    schedule, retry = spec.schedule, spec.retry
-    for name, value, most in (
-        ("schedule.discovery_interval_seconds", schedule.discovery_interval_s, 365 * DAY_S),
-        ("schedule.lease_seconds", schedule.lease_s, DAY_S),
-        ("schedule.max_in_flight_batches", schedule.in_flight_batch_count_max, 64),
-        ("schedule.max_concurrent_scans", schedule.concurrent_scan_count_max, 64),
-        ("retry.max_attempts", retry.attempt_count_max, 1000),
-        ("retry.initial_backoff_seconds", retry.backoff_initial_s, DAY_S),
-        ("retry.max_backoff_seconds", retry.backoff_max_s, DAY_S),
-    ):
-        _check_range(name, value, 1, most)
-    if retry.backoff_max_s < retry.backoff_initial_s:
-        raise _invalid("retry.max_backoff_seconds", "is not below initial_backoff_seconds")
-
-
-def _check_worker(worker: Worker) -> None:
-    _check_range("worker.batch_size", worker.batch_size, 1, 1000)
-    _check_range("worker.timeout_seconds", worker.timeout_s, 1, 3600)
-    _check_range("worker.port", worker.port, 0, 65535)
-    _check_range("worker.pod_spec", len(worker.pod_spec), 0, POD_SPEC_BYTES_MAX, "bytes")
-    for name, text in (("image", worker.image), ("url", worker.url)):
-        _check_range(f"worker.{name}", len(text), 0, TEXT_LENGTH_MAX, "characters")
-    if worker.url and _URL.fullmatch(worker.url) is None:
-        raise _invalid("worker.url", "is http:// or https:// and a host, without spaces")
-
-
-def _check_namespaces(names: Sequence[str]) -> None:
-    _check_range("target_namespaces", len(names), 0, NAMESPACES_COUNT_MAX, "names")
-    for name in names:
-        try:
-            parse_namespace(name)
-        except LayerError as error:
-            raise _invalid("target_namespaces", error.message) from error
-
-
-def _check_names(where: str, names: Iterable[str]) -> None:
-    """Check names of attributes, of which each may be given once."""
-    seen: set[str] = set()
-    for name in names:
-        if not 1 <= len(name.encode()) <= NAME_BYTES_MAX or name.startswith("$"):
-            raise _invalid(where, f"{name[:NAME_BYTES_MAX]!r} is no name of an attribute")
-        if name in seen:
-            raise _invalid(where, f"names {name!r} twice")
-        seen.add(name)
-    _check_range(where, len(seen), 0, INPUTS_COUNT_MAX, "names")
-
-
-def check_outputs(names: Sequence[str]) -> None:
-    """Check the attributes that a candidate writes.
-
-    Raises:
-        InvalidRequestError: ``SPEC_INVALID``.
-    """
-    _check_names("outputs", names)
-    if not names:
-        raise _invalid("outputs", "names at least one attribute")
-    for name in names:
-        if name.startswith("_hevlayer_") or name in ("id", "vector", "vectors"):
-            raise _invalid("outputs", f"{name!r} is not an attribute that a candidate can write")
-
-
-def _check_range(where: str, value: int, least: int, most: int, what: str = "") -> None:
-    if not least <= value <= most:
-        raise _invalid(where, f"is {value}, not {least} to {most} {what}".rstrip())
-
-
-def _invalid(where: str, rule: str) -> InvalidRequestError:
-    sentence = f"spec.{where}: {rule.removesuffix('.')}."
-    return InvalidRequestError("SPEC_INVALID", sentence, field=f"spec.{where}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from hashlib import blake2b
 from typing import Final
 
 from layer_kit.errors import InvalidRequestError
+from layer_runtime.domain.markers import PARENT, PLACE
 
 ITEMS_PER_CALL_MAX: Final = 1000
 MESSAGE_LENGTH_MAX: Final = 1024
@@ -41,6 +43,15 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A row of a document, as the function gets it."""
+
+    id: str
+    place: int
+    inputs: Mapping[str, Value | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """An item with what the function needs to process it."""
 
@@ -48,6 +59,10 @@ class Claim:
     lease: int
     inputs: Mapping[str, Value | None]
     """None where the row lacks it."""
+    digest: bytes
+    """Of the inputs, those of the pages among them."""
+    pages: Sequence[Page] = ()
+    """The rows of an item that is a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,8 @@ class Reference:
 
     key: ItemKey
     lease: int = 0
+    digest: bytes = b""
+    """Of the inputs that the worker says it had; empty where it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +107,12 @@ class Result:
     attributes: Mapping[str, Value]
     vector: Value = b""
     vectors: Value = b""
+    revision: str = ""
+    """The inputs that it was made from, as the worker says; empty where it does not."""
+
+    def is_made_from(self, digest: bytes) -> bool:
+        """Tell whether it may be of inputs with this digest, by what the worker says."""
+        return self.item.digest in (b"", digest) and self.revision in ("", digest.hex())
 
     @property
     def has_vector(self) -> bool:
@@ -119,6 +142,52 @@ class Verdict:
     message: str | None
 
 
+class Disposition(StrEnum):
+    """What became of a result."""
+
+    COMPLETED = "completed"
+    GONE = "gone"
+    """There is no such row any more."""
+    STALE = "stale"
+    """The inputs are others by now, and the item waits again."""
+    REFUSED = "refused"
+    """The store does not take it, and the item has failed."""
+    NOT_HELD = "not_held"
+    SUPERSEDED = "superseded"
+    """A later result of the same call is of the same item."""
+
+    @property
+    def is_accepted(self) -> bool:
+        return self in {Disposition.COMPLETED, Disposition.GONE, Disposition.STALE}
+
+
+class ItemState(StrEnum):
+    """Where an item is."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    FAILED = "failed"
+    COMPLETED = "completed"
+    """Not in the queue, and its row is marked."""
+    DUE = "due"
+    """Not in the queue, and its row is not."""
+    ABSENT = "absent"
+    """Not in the queue, and without a row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundItem:
+    """What is known of an item."""
+
+    key: ItemKey
+    state: ItemState
+    lease: int = 0
+    attempts: int = 0
+    message: str = ""
+    worker: str = ""
+    claimable_at_ms: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class FailedItem:
     """An item that was given up."""
@@ -146,6 +215,29 @@ def input_digest(inputs: Mapping[str, Value]) -> bytes:
             digest.update(len(part).to_bytes(8, "little"))
             digest.update(part)
     return digest.digest()
+
+
+def document_digest(pages: Sequence[Page]) -> bytes:
+    """Return what two states of a document have in common exactly when its pages are the same."""
+    digest = blake2b(digest_size=16)
+    for page in pages:
+        inputs = {name: value for name, value in page.inputs.items() if value is not None}
+        for part in (page.id.encode(), input_digest(inputs)):
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+    return digest.digest()
+
+
+def parent_of(row: Row) -> str:
+    """Return the document that a row is a part of; one that says none is its own."""
+    parent = row.scalars.get(PARENT)
+    return row.id if parent is None else str(parent)
+
+
+def place_of(row: Row) -> int:
+    """Return where in its document a row is."""
+    place = row.scalars.get(PLACE)
+    return place if isinstance(place, int) else 0
 
 
 def check_count(items: Sequence[object]) -> None:

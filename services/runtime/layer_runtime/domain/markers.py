@@ -15,6 +15,12 @@ Condition = list[object]
 STAMP: Final = "_hevlayer_upserted_at"
 """When a row was last written, in milliseconds since 1970."""
 
+PARENT: Final = "_hevlayer_parent_id"
+"""Which document a row is a part of."""
+
+PLACE: Final = "_hevlayer_chunk_index"
+"""Where in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Markers:

@@ -6,7 +6,7 @@ from google.protobuf import struct_pb2
 
 from layer.common.v1 import common_pb2
 from layer.runtime.v1 import runtime_pb2
-from layer_runtime.application.candidates import PAIRS_SHOWN_MAX, Agreement, Comparison
+from layer_runtime.application.comparing import PAIRS_SHOWN_MAX, Agreement, Comparison
 from layer_runtime.application.function_registry import Status
 from layer_runtime.domain.items import Value
 from layer_runtime.rpc.function_items import reference_message
@@ -18,7 +18,7 @@ def candidate_message(function_id: str, status: Status) -> runtime_pb2.Candidate
     return runtime_pb2.Candidate(
         function_id=function_id,
         candidate_id=candidate.id,
-        spec=spec_message(candidate.spec),
+        spec=spec_message(candidate),
         outputs=candidate.outputs,
         create_time=stamp(candidate.created_at_ms),
         status=status_message(status),

@@ -15,16 +15,22 @@ from layer.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from layer_kit.errors import InvalidRequestError
 from layer_runtime.application.candidates import Candidates
 from layer_runtime.application.claiming import ClaimItems
+from layer_runtime.application.comparing import CompareCandidate
 from layer_runtime.application.completing import CompleteItems
 from layer_runtime.application.enqueuing import EnqueueWritten
 from layer_runtime.application.function_registry import FunctionRegistry
 from layer_runtime.application.holding import HoldItems
+from layer_runtime.application.looking_up import LookUpItems
+from layer_runtime.application.promoting import PromoteCandidate
 from layer_runtime.application.sweeping import SweepNamespaces
 from layer_runtime.domain.items import ItemKey
 from layer_runtime.rpc.function_candidates import candidate_message, comparison_message
 from layer_runtime.rpc.function_items import (
     claimed_message,
+    disposition_messages,
+    found_message,
     parse_failures,
+    parse_keys,
     parse_references,
     parse_results,
     parse_written,
@@ -53,16 +59,29 @@ class FunctionServicer(runtime_pb2_grpc.FunctionServiceServicer):
     claim_items: ClaimItems
     hold_items: HoldItems
     complete_items: CompleteItems
+    look_up_items: LookUpItems
     enqueue_written: EnqueueWritten
     sweep: SweepNamespaces
     candidates: Candidates
+    compare_candidate: CompareCandidate
+    promote_candidate: PromoteCandidate
 
     async def CreateFunction(
         self, request: runtime_pb2.CreateFunctionRequest, context: object
     ) -> runtime_pb2.CreateFunctionResponse:
-        function = await self.registry.create(
-            request.function_id, parse_spec(request.spec), is_paused=request.is_paused
-        )
+        spec = parse_spec(request.spec)
+        if request.spec.HasField("candidate"):
+            function = await self.candidates.register(
+                request.function_id,
+                spec,
+                of=request.spec.candidate.function_id,
+                outputs=request.spec.candidate.outputs,
+                is_paused=request.is_paused,
+            )
+        else:
+            function = await self.registry.create(
+                request.function_id, spec, is_paused=request.is_paused
+            )
         return runtime_pb2.CreateFunctionResponse(function=function_message(function))
 
     async def GetFunction(
@@ -88,7 +107,14 @@ class FunctionServicer(runtime_pb2_grpc.FunctionServiceServicer):
     async def UpdateFunction(
         self, request: runtime_pb2.UpdateFunctionRequest, context: object
     ) -> runtime_pb2.UpdateFunctionResponse:
-        function = await self.registry.update(request.function_id, parse_spec(request.spec))
+        spec = parse_spec(request.spec)
+        if request.spec.HasField("candidate"):
+            role = request.spec.candidate
+            function = await self.candidates.put(
+                request.function_id, spec, of=role.function_id, outputs=role.outputs
+            )
+        else:
+            function = await self.registry.update(request.function_id, spec)
         return runtime_pb2.UpdateFunctionResponse(function=function_message(function))
 
     async def DeleteFunction(
@@ -106,13 +132,13 @@ class FunctionServicer(runtime_pb2_grpc.FunctionServiceServicer):
     async def PauseFunction(
         self, request: runtime_pb2.PauseFunctionRequest, context: object
     ) -> runtime_pb2.PauseFunctionResponse:
-        function = await self.registry.set_paused(request.function_id, is_paused=True)
+        function = await self.registry.pause(request.function_id, request.reason)
         return runtime_pb2.PauseFunctionResponse(function=function_message(function))
 
     async def ResumeFunction(
         self, request: runtime_pb2.ResumeFunctionRequest, context: object
     ) -> runtime_pb2.ResumeFunctionResponse:
-        function = await self.registry.set_paused(request.function_id, is_paused=False)
+        function = await self.registry.resume(request.function_id)
         return runtime_pb2.ResumeFunctionResponse(function=function_message(function))
 
     async def ResetFailedItems(
@@ -181,10 +207,19 @@ class FunctionServicer(runtime_pb2_grpc.FunctionServiceServicer):
     async def CompleteItems(
         self, request: runtime_pb2.CompleteItemsRequest, context: object
     ) -> runtime_pb2.CompleteItemsResponse:
-        count = await self.complete_items(
+        found = await self.complete_items(
             request.function_id, request.worker_id, parse_results(request.items)
         )
-        return runtime_pb2.CompleteItemsResponse(updated_count=count)
+        response = runtime_pb2.CompleteItemsResponse(updated_count=found.accepted_count)
+        if request.with_dispositions:
+            response.items.extend(disposition_messages(found.dispositions))
+        return response
+
+    async def LookupItems(
+        self, request: runtime_pb2.LookupItemsRequest, context: object
+    ) -> runtime_pb2.LookupItemsResponse:
+        found = await self.look_up_items(request.function_id, parse_keys(request.items))
+        return runtime_pb2.LookupItemsResponse(items=map(found_message, found))
 
     async def FailItems(
         self, request: runtime_pb2.FailItemsRequest, context: object
@@ -226,7 +261,7 @@ class FunctionServicer(runtime_pb2_grpc.FunctionServiceServicer):
     async def CompareCandidate(
         self, request: runtime_pb2.CompareCandidateRequest, context: object
     ) -> runtime_pb2.CompareCandidateResponse:
-        found = await self.candidates.compare(
+        found = await self.compare_candidate(
             request.function_id,
             namespace=request.namespace,
             row_count_max=request.row_count_max,
@@ -237,7 +272,7 @@ class FunctionServicer(runtime_pb2_grpc.FunctionServiceServicer):
     async def PromoteCandidate(
         self, request: runtime_pb2.PromoteCandidateRequest, context: object
     ) -> runtime_pb2.PromoteCandidateResponse:
-        count, version = await self.candidates.promote(
+        count, version = await self.promote_candidate(
             request.function_id,
             is_partial_allowed=request.is_partial_allowed,
             namespaces=request.namespaces,

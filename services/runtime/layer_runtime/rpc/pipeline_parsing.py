@@ -22,6 +22,7 @@ from layer_runtime.domain.pipelines import (
     Chunk,
     Distance,
 )
+from layer_wire.reserved import OF_DOCUMENTS, RESERVED_PREFIX
 
 CHUNKS_MAX: Final = 10_000
 CHUNK_ID_BYTES_MAX: Final = 64
@@ -31,7 +32,6 @@ CHUNKS_BYTES_MAX: Final = 32 * 1024 * 1024
 ROWS_MAX: Final = 10_000
 ROW_ID_BYTES_MAX: Final = 64
 DIMENSION_MAX: Final = 10_752
-RESERVED_PREFIX: Final = "_hevlayer_"
 NOT_ATTRIBUTES: Final = frozenset({"id", "vector", "vectors"})
 _DISTANCES: Final = {
     common_pb2.DISTANCE_METRIC_UNSPECIFIED: Distance.COSINE,
@@ -154,7 +154,8 @@ def _row(vector: runtime_pb2.ChunkVector, where: str) -> bytes:
         id=common_pb2.DocumentId(kind=common_pb2.DOCUMENT_ID_KIND_STRING, text=vector.row_id)
     )
     for name, value in vector.attributes.items():
-        if name.startswith(RESERVED_PREFIX) or name in NOT_ATTRIBUTES:
+        is_reserved = name.startswith(RESERVED_PREFIX) and name not in OF_DOCUMENTS
+        if is_reserved or name in NOT_ATTRIBUTES:
             raise InvalidRequestError(
                 "ATTRIBUTE_RESERVED",
                 f"{where}.attributes.{name[:64]} is not a name for an attribute.",

@@ -29,7 +29,9 @@ from layer_runtime.application.sweeping import SweepNamespaces
 from layer_runtime.domain.functions import FunctionId, FunctionSpec, Retry, Trigger
 from layer_runtime.domain.items import Claim, Failure, Reference, Result, Row, Scalar
 from layer_runtime.domain.markers import STAMP, Condition, markers_of
-from layer_runtime.ports.functions import Function, RowWrite
+from layer_runtime.domain.selectors import IndexSelector
+from layer_runtime.ports.functions import Function
+from layer_runtime.ports.rows import RowWrite
 
 NAME, ID = "rows", FunctionId("f")
 MARKER = markers_of(ID).version
@@ -71,7 +73,7 @@ class MemoryRows:
     async def types(self, namespace: str) -> Mapping[str, str]:
         return TYPES
 
-    async def labelled(self, labels: Mapping[str, str]) -> Sequence[str]:
+    async def labelled(self, selector: IndexSelector) -> Sequence[str]:
         return ()
 
     async def lookup(
@@ -92,6 +94,7 @@ class MemoryRows:
         own_filter: bytes,
         condition: Condition | None,
         names: Sequence[str] = (),
+        scalars: Sequence[str] = (),
         after: str | None = None,
         page_size: int,
     ) -> AsyncGenerator[Sequence[Row]]:
@@ -205,7 +208,7 @@ class World:
         if not results:
             return
         try:
-            self.accepted_count += await self.complete_items(ID, worker, results)
+            self.accepted_count += (await self.complete_items(ID, worker, results)).accepted_count
         except UnavailableError:
             return  # it tries again later, with the same
         except Died:
@@ -394,7 +397,7 @@ async def test_a_function_that_changes_its_own_input_does_so_once_though_the_ans
     (claim,) = await world.claim_items(ID, "w", limit=1)
     world.rows.fault = "lost once"
     result = Result(item=Reference(claim.key, claim.lease), attributes={"n": b"21"})
-    assert await world.complete_items(ID, "w", [result]) == 1
+    assert (await world.complete_items(ID, "w", [result])).accepted_count == 1
     assert world.rows.rows["r00"]["n"] == "21"
     await world.sweep()
     assert not await world.claim_items(ID, "w", limit=1)

@@ -10,6 +10,7 @@ import pytest
 
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from layer_runtime.adapters.gateway_rows import GatewayRows
+from layer_runtime.domain.selectors import IndexSelector, LabelOperator, Requirement
 
 pytestmark = pytest.mark.asyncio
 
@@ -49,7 +50,11 @@ async def test_an_index_selector_finds_the_namespaces_that_have_all_of_its_label
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = gateway_pb2_grpc.GatewayServiceStub(channel)
             rows = GatewayRows(stub=stub, key="k", monotonic=time.monotonic)
-            assert await rows.labelled({"team": "search", "tier": "gold"}) == ["both", "more"]
-            assert await rows.labelled({"team": "nobody"}) == []
+            gold = IndexSelector(labels={"team": "search", "tier": "gold"})
+            assert await rows.labelled(gold) == ["both", "more"]
+            no_zone = Requirement(key="zone", operator=LabelOperator.DOES_NOT_EXIST)
+            elsewhere = IndexSelector(labels=gold.labels, requirements=(no_zone,))
+            assert await rows.labelled(elsewhere) == ["both"]
+            assert await rows.labelled(IndexSelector(labels={"team": "nobody"})) == []
     finally:
         await server.stop(None)

@@ -13,7 +13,8 @@ from layer_runtime.adapters.postgres.function_store import PostgresFunctions
 from layer_runtime.adapters.postgres.item_queue import PostgresItems
 from layer_runtime.domain.functions import FunctionId, FunctionSpec
 from layer_runtime.domain.items import Verdict
-from layer_runtime.ports.functions import Function, QueueFigures
+from layer_runtime.ports.functions import Function
+from layer_runtime.ports.items import QueueFigures
 
 ID = FunctionId("tag")
 NAME = "rows"

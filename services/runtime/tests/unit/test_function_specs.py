@@ -18,12 +18,11 @@ from layer_runtime.domain.functions import (
     Trigger,
     Worker,
     candidate_id,
-    check_outputs,
-    check_spec,
     parse_function_id,
     parse_new_function_id,
 )
 from layer_runtime.domain.markers import candidate_output, due, is_due, markers_of
+from layer_runtime.domain.spec_checks import check_outputs, check_spec
 
 TAG_SIZE = FunctionId("tag-size")
 NOW_MS = 1780000060000

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from layer_gateway.http.answers import json_answer
-from layer_gateway.http.bodies import read_json_body
+from layer_gateway.http.bodies import read_body, read_json_body
 from layer_gateway.http.requests import Handler, query_string
 from layer_gateway.http.routes import Operation, Route
 from layer_gateway.ports.functions import Functions
@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 _CREATE: Final = msgspec.json.Decoder(wire.CreateUdf)
 _UPDATE: Final = msgspec.json.Decoder(wire.UpdateUdf)
+_PAUSE: Final = msgspec.json.Decoder(wire.Pause)
+_LOOKUP: Final = msgspec.json.Decoder(wire.Lookup)
 _DISCOVER: Final = msgspec.json.Decoder(wire.Discover)
 _CLAIM: Final = msgspec.json.Decoder(wire.Claim)
 _HEARTBEAT: Final = msgspec.json.Decoder(wire.Heartbeat)
@@ -61,6 +63,7 @@ class FunctionHandlers:
             Operation.HEARTBEAT_ITEMS: self.heartbeat,
             Operation.COMPLETE_ITEMS: self.complete,
             Operation.FAIL_ITEMS: self.fail,
+            Operation.LOOK_UP_ITEMS: self.look_up,
             Operation.CREATE_CANDIDATE: self.create_candidate,
             Operation.GET_CANDIDATE: self.candidate,
             Operation.DELETE_CANDIDATE: self.delete_candidate,
@@ -89,10 +92,12 @@ class FunctionHandlers:
         return json_answer(await self.functions.status(route.names["id"]))
 
     async def pause(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        return json_answer(await self.functions.set_paused(route.names["id"], is_paused=True))
+        text = await read_body(request, CONTROL_BYTES_MAX)
+        reason = decode(_PAUSE, text).reason if text.strip() else None
+        return json_answer(await self.functions.pause(route.names["id"], reason or ""))
 
     async def resume(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        return json_answer(await self.functions.set_paused(route.names["id"], is_paused=False))
+        return json_answer(await self.functions.resume(route.names["id"]))
 
     async def reset_failed(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         return json_answer(await self.functions.reset_failed(route.names["id"]))
@@ -120,6 +125,10 @@ class FunctionHandlers:
     async def complete(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         body = decode(_COMPLETE, await read_json_body(request, self.body_bytes_max))
         return json_answer(await self.functions.complete(route.names["id"], body))
+
+    async def look_up(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        body = await _body(request, _LOOKUP)
+        return json_answer(await self.functions.look_up(route.names["id"], body))
 
     async def fail(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         body = await _body(request, _FAIL)

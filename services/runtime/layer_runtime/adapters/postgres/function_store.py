@@ -10,10 +10,11 @@ import asyncpg
 import msgspec
 
 from layer_kit.errors import AlreadyExistsError, NotFoundError
-from layer_runtime.adapters.postgres.database import Database
+from layer_runtime.adapters.postgres.database import Connection, Database
 from layer_runtime.adapters.postgres.statements import load_statements
 from layer_runtime.domain.functions import FunctionId, FunctionSpec, Trigger
 from layer_runtime.domain.markers import marker_stem
+from layer_runtime.domain.schedules import next_firing
 from layer_runtime.ports.functions import Function
 
 SQL: Final = load_statements("functions.sql")
@@ -37,24 +38,31 @@ class PostgresFunctions:
         candidate_of: int | None = None,
         outputs: Sequence[str] = (),
     ) -> Function:
-        stem = marker_stem(function_id)
         try:
-            (row,) = await self._database.fetch(
-                "create_udf",
-                SQL["create"],
-                function_id,
-                stem,
-                _encode(spec),
-                Trigger.DISCOVERY in spec.triggers,
-                is_paused,
-                candidate_of,
-                list(outputs),
-            )
+            async with self._database.transaction("create_udf") as connection:
+                row = await connection.fetchrow(
+                    SQL["create"],
+                    function_id,
+                    marker_stem(function_id),
+                    _encode(spec),
+                    Trigger.DISCOVERY in spec.triggers,
+                    is_paused,
+                    candidate_of,
+                    list(outputs),
+                    await _fires_at(connection, spec, None),
+                )
         except asyncpg.UniqueViolationError as error:
             raise _taken(function_id, error) from error
         return _function(row)
 
-    async def upsert(self, function_id: FunctionId, spec: FunctionSpec) -> Function:
+    async def upsert(
+        self,
+        function_id: FunctionId,
+        spec: FunctionSpec,
+        *,
+        candidate_of: int | None = None,
+        outputs: Sequence[str] = (),
+    ) -> Function:
         try:
             async with self._database.transaction("upsert_udf") as connection:
                 before = await connection.fetchrow(SQL["get"], function_id)
@@ -64,6 +72,9 @@ class PostgresFunctions:
                     marker_stem(function_id),
                     _encode(spec),
                     Trigger.DISCOVERY in spec.triggers,
+                    candidate_of,
+                    list(outputs),
+                    await _fires_at(connection, spec, before),
                 )
                 if before is not None and _SPEC.decode(before["spec"]).version != spec.version:
                     await connection.execute(SQL["retry_failed"], before["number"])
@@ -95,16 +106,27 @@ class PostgresFunctions:
                 await connection.execute(SQL["forget_purge"], number)
         return True
 
-    async def set_paused(self, function_id: FunctionId, *, is_paused: bool) -> Function:
-        rows = await self._database.fetch("set_paused", SQL["set_paused"], function_id, is_paused)
+    async def set_paused(
+        self, function_id: FunctionId, *, is_paused: bool, reason: str = ""
+    ) -> Function:
+        rows = await self._database.fetch(
+            "set_paused", SQL["set_paused"], function_id, is_paused, reason
+        )
         return _one(rows, function_id)
 
     async def due_sweeps(self, limit: int) -> Sequence[Function]:
         return _all(await self._database.fetch("due_sweeps", SQL["due_sweeps"], limit))
 
-    async def swept(self, number: int, namespaces: Sequence[str], interval_s: float) -> None:
+    async def swept(
+        self, number: int, namespaces: Sequence[str], interval_s: float, *, firing_count: int
+    ) -> None:
         await self._database.fetch(
-            "record_discovery_sweep", SQL["swept"], number, list(namespaces), interval_s
+            "record_discovery_sweep",
+            SQL["swept"],
+            number,
+            list(namespaces),
+            interval_s,
+            firing_count,
         )
 
     async def sweep_failed(self, number: int, pause_s: float) -> None:
@@ -119,6 +141,31 @@ class PostgresFunctions:
     async def give_up_duty(self, number: int, duty: str, holder: str) -> None:
         await self._database.fetch("give_up_duty", SQL["give_up_duty"], number, duty, holder)
 
+    async def fire(self, limit: int) -> int:
+        async with self._database.transaction("fire_schedules") as connection:
+            rows = await connection.fetch(SQL["due_firings"], limit)
+            for row in rows:
+                # From now on and not from when it was due: what was missed is one firing.
+                cron = _SPEC.decode(row["spec"]).schedule.cron
+                await connection.execute(SQL["fire"], row["number"], next_firing(cron, row["now"]))
+        return len(rows)
+
+    async def settle_firings(self) -> None:
+        await self._database.fetch("settle_firings", SQL["settle_firings"])
+
+
+async def _fires_at(
+    connection: Connection, spec: FunctionSpec, before: asyncpg.Record | None
+) -> datetime | None:
+    """Return when it fires next; one whose expression stays the same keeps its time."""
+    cron = spec.schedule.cron
+    if not cron:
+        return None
+    if before is not None and _SPEC.decode(before["spec"]).schedule.cron == cron:
+        fires_at: datetime = before["fires_at"]
+        return fires_at
+    return next_firing(cron, await connection.fetchval(SQL["now"]))
+
 
 def epoch_ms(moment: datetime) -> int:
     """Return milliseconds since 1970."""
@@ -127,7 +174,6 @@ def epoch_ms(moment: datetime) -> int:
 
 def _function(row: asyncpg.Record | None) -> Function:
     assert row is not None
-    swept_at = row["swept_at"]
     return Function(
         number=row["number"],
         id=FunctionId(row["id"]),
@@ -137,11 +183,20 @@ def _function(row: asyncpg.Record | None) -> Function:
         updated_at_ms=epoch_ms(row["updated_at"]),
         sweep_count=row["sweep_count"],
         sweep_failures=row["sweep_failures"],
-        swept_at_ms=None if swept_at is None else epoch_ms(swept_at),
+        swept_at_ms=_epoch_ms(row["swept_at"]),
         active_namespaces=row["active_namespaces"],
+        pause_reason=row["pause_reason"] or "",
+        fires_at_ms=_epoch_ms(row["fires_at"]),
+        fired_at_ms=_epoch_ms(row["fired_at"]),
+        firing_count=row["firing_count"],
+        is_window_open=row["firing_count"] > row["settled_firing_count"],
         candidate_of=row["candidate_of"],
         outputs=row["outputs"],
     )
+
+
+def _epoch_ms(moment: datetime | None) -> int | None:
+    return None if moment is None else epoch_ms(moment)
 
 
 def _all(rows: Sequence[asyncpg.Record]) -> list[Function]:

@@ -15,13 +15,15 @@ from layer_runtime.domain.items import (
     LEASE_LOST,
     Claimed,
     FailedItem,
+    FoundItem,
     Given,
     Held,
     ItemKey,
+    ItemState,
     Reference,
     Verdict,
 )
-from layer_runtime.ports.functions import QueueFigures
+from layer_runtime.ports.items import QueueFigures
 
 log = structlog.get_logger(__name__)
 
@@ -171,6 +173,12 @@ class PostgresItems:
             if len(rows) < IDS_PER_STATEMENT:
                 return count
 
+    async def find(self, number: int, keys: Sequence[ItemKey]) -> Sequence[FoundItem]:
+        rows = await self._database.fetch(
+            "find_items", SQL["find"], number, *_columns(dict.fromkeys(keys))
+        )
+        return [_found(row) for row in rows]
+
     async def failed(
         self, number: int, *, after: ItemKey | None, limit: int
     ) -> Sequence[FailedItem]:
@@ -226,6 +234,23 @@ def _held(row: asyncpg.Record) -> Held:
         version=row["version"] or "",
         stamp_ms=row["stamp_ms"],
         digest=row["digest"] or b"",
+    )
+
+
+def _found(row: asyncpg.Record) -> FoundItem:
+    is_failed, is_held = row["failed_at"] is not None, row["is_held"]
+    if is_failed:
+        state = ItemState.FAILED
+    else:
+        state = ItemState.PROCESSING if is_held else ItemState.PENDING
+    return FoundItem(
+        key=_key(row),
+        state=state,
+        lease=row["lease"] if is_held else 0,
+        attempts=row["attempts"],
+        message=row["message"] or "",
+        worker=row["worker"] if is_held else "",
+        claimable_at_ms=None if is_failed else epoch_ms(row["due_at"]),
     )
 
 

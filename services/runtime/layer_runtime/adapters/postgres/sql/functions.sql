@@ -1,13 +1,19 @@
 -- name: create
-INSERT INTO layer.functions (id, stem, spec, is_swept, is_paused, candidate_of, outputs)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO layer.functions
+    (id, stem, spec, is_swept, is_paused, candidate_of, outputs, fires_at, pause_reason)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $5 THEN 'requested' END)
 RETURNING *
 
+-- name: now
+SELECT now()
+
 -- name: upsert
-INSERT INTO layer.functions AS f (id, stem, spec, is_swept, is_paused)
-VALUES ($1, $2, $3, $4, false)
+INSERT INTO layer.functions AS f
+    (id, stem, spec, is_swept, is_paused, candidate_of, outputs, fires_at)
+VALUES ($1, $2, $3, $4, false, $5, $6, $7)
 ON CONFLICT (id) DO UPDATE
-    SET spec = EXCLUDED.spec, is_swept = EXCLUDED.is_swept, updated_at = now(), sweep_due_at = now()
+    SET spec = EXCLUDED.spec, is_swept = EXCLUDED.is_swept, fires_at = EXCLUDED.fires_at,
+        updated_at = now(), sweep_due_at = now()
     WHERE f.spec <> EXCLUDED.spec
 RETURNING *
 
@@ -59,13 +65,15 @@ DELETE FROM layer.purged_functions WHERE number = $1
 
 -- name: set_paused
 UPDATE layer.functions
-SET updated_at = CASE WHEN is_paused = $2 THEN updated_at ELSE now() END, is_paused = $2
+SET updated_at = CASE WHEN is_paused = $2 THEN updated_at ELSE now() END, is_paused = $2,
+    pause_reason = CASE WHEN $2 THEN $3 END
 WHERE id = $1
 RETURNING *
 
 -- name: due_sweeps
 SELECT f.* FROM layer.functions f
-WHERE f.is_swept AND NOT f.is_paused AND f.sweep_due_at <= now()
+WHERE (f.is_swept OR f.firing_count > f.swept_firing_count)
+    AND NOT f.is_paused AND f.sweep_due_at <= now()
     AND NOT EXISTS (
         SELECT FROM layer.function_duties d
         WHERE d.function = f.number AND d.duty = 'sweep' AND d.until > now()
@@ -73,9 +81,11 @@ WHERE f.is_swept AND NOT f.is_paused AND f.sweep_due_at <= now()
 ORDER BY f.sweep_due_at LIMIT $1
 
 -- name: swept
+-- A firing that came while it was swept is swept for at once.
 UPDATE layer.functions
 SET sweep_count = sweep_count + 1, sweep_failures = 0, swept_at = now(), active_namespaces = $2,
-    sweep_due_at = now() + make_interval(secs => $3)
+    sweep_due_at = CASE WHEN firing_count > $4 THEN now() ELSE now() + make_interval(secs => $3) END,
+    swept_firing_count = greatest(swept_firing_count, $4)
 WHERE number = $1
 
 -- name: sweep_failed
@@ -93,3 +103,26 @@ RETURNING true
 
 -- name: give_up_duty
 DELETE FROM layer.function_duties WHERE function = $1 AND duty = $2 AND holder = $3
+
+-- name: due_firings
+SELECT number, spec, now() AS now FROM layer.functions
+WHERE fires_at <= now() AND NOT is_paused
+ORDER BY fires_at LIMIT $1
+FOR UPDATE SKIP LOCKED
+
+-- name: fire
+UPDATE layer.functions
+SET firing_count = firing_count + 1, fired_at = now(), fires_at = $2, sweep_due_at = now()
+WHERE number = $1
+
+-- name: settle_firings
+UPDATE layer.functions f
+SET settled_firing_count = swept_firing_count
+WHERE f.firing_count > f.settled_firing_count AND f.firing_count = f.swept_firing_count
+    AND NOT EXISTS (
+        SELECT FROM layer.function_items i
+        WHERE i.function = f.number AND i.lease IS NULL AND i.failed_at IS NULL
+    )
+    AND NOT EXISTS (
+        SELECT FROM layer.function_items i WHERE i.function = f.number AND i.lease IS NOT NULL
+    )

@@ -133,6 +133,13 @@ WHERE ctid = ANY(ARRAY(
     ORDER BY namespace, id LIMIT $2 FOR UPDATE))
 RETURNING true
 
+-- name: find
+-- A lease that has run out holds nothing, whether or not anybody has noticed yet.
+SELECT i.*, i.lease IS NOT NULL AND i.due_at > now() AS is_held
+FROM unnest($2::text[], $3::text[]) AS g (namespace, id)
+JOIN layer.function_items i
+    ON i.function = $1 AND i.namespace = g.namespace AND i.id = g.id
+
 -- name: failed
 SELECT namespace, id, message, attempts, failed_at FROM layer.function_items
 WHERE function = $1 AND failed_at IS NOT NULL AND (namespace, id) > ($2, $3)
