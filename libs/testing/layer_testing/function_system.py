@@ -28,6 +28,8 @@ class FunctionSystem:
     runtimes: Sequence[ServiceProcess]
     database_url: str
     folder: Path
+    index_file: Path
+    """Index manifests, which give namespaces their labels."""
     transports: Mapping[str, FunctionCalls]
     calls: FunctionCalls
 
@@ -123,17 +125,17 @@ async def function_system(
     database_url: str,
     *,
     runtime_count: int = 1,
-    gateway_environment: Mapping[str, str] | None = None,
     **environment: str,
 ) -> AsyncIterator[FunctionSystem]:
     """Run all of it for the length of the block; sweeps come only when they are asked for.
 
     Args:
         folder: Gets the store's data.
-        gateway_environment: Further variables of the gateway.
         environment: Further variables of the runtimes.
     """
     async with AsyncExitStack() as stack:
+        index_file = folder / "indexes.yaml"
+        index_file.write_text("[]")
         store_url = await stack.enter_async_context(embedded_store(folder / "store"))
         beside = f"unix:{folder / 'g.sock'}"
         runtimes = [
@@ -152,7 +154,8 @@ async def function_system(
                 store_url,
                 LAYER_GATEWAY_BESIDE_ADDRESS=beside,
                 LAYER_GATEWAY_RUNTIME_ADDRESS=runtimes[0].addresses["grpc"],
-                **(gateway_environment or {}),
+                LAYER_GATEWAY_INDEX_FILE=str(index_file),
+                NAMESPACE_LIST_CACHE_TTL_MS="0",
             )
         )
         edge = EdgeCaller(gateway.addresses["http"], key=KEY)
@@ -167,6 +170,7 @@ async def function_system(
             runtimes=runtimes,
             database_url=database_url,
             folder=folder,
+            index_file=index_file,
         )
 
 

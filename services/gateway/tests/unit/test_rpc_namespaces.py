@@ -86,7 +86,9 @@ def test_a_namespace_is_described_with_what_is_known_of_it() -> None:
             layer={"shard_count": 16, "is_stable": False, "init_state": "ready", "indexed": None},
         ),
         NamespaceWarmth(state=WarmState.WARMING, warmed_through_ms=5),
+        {"team": "search"},
     )
+    assert dict(found.labels) == {"team": "search"}
     assert (found.is_shadow, found.row_count, found.HasField("logical_bytes")) == (True, 3, False)
     assert (found.create_time.ToMilliseconds(), found.HasField("update_time")) == (1500, False)
     assert found.index == gateway_pb2.IndexState(

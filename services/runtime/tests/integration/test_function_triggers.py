@@ -211,3 +211,30 @@ async def test_a_paused_function_fires_when_it_goes_on(
         await layer.calls.resume(tag)
         assert await eventually(lambda: layer.claim(tag))
         assert await firings(layer, tag) == 1
+
+
+async def test_namespaces_are_selected_by_the_labels_of_their_indexes(
+    layer: FunctionSystem, tools: str, tag: str
+) -> None:
+    other = f"other-{tag}"
+    await layer.write(other, upsert_rows=[{"id": "o-1", "kind": "ad"}])
+    selector = {
+        "matchLabels": {"team": "search"},
+        "matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["bronze"]}],
+    }
+    await layer.put(tag, index_selector=selector)
+    assert (await layer.discover(tag))["namespaces"] == []
+    layer.index_file.write_text(
+        f"- {{kind: Index, metadata: {{name: {tools}, labels: {{team: search, tier: gold}}}}}}\n"
+        f"- {{kind: Index, metadata: {{name: {other}, labels: {{team: search, tier: bronze}}}}}}\n"
+    )
+
+    async def found() -> Any:
+        swept = await layer.discover(tag)
+        return swept if swept["namespaces"] else None
+
+    swept = await eventually(found)
+    assert (swept["namespaces"], swept["enqueued"]) == ([tools], 3)
+    assert (await layer.status(tag))["active_namespaces"] == [tools]
+    listed = (await layer.call("GET", f"/v2/namespaces?prefix={tools}"))["namespaces"]
+    assert [one["labels"] for one in listed] == [{"team": "search", "tier": "gold"}]
