@@ -96,9 +96,13 @@ def _long_list_of_numbers(body: bytes) -> tuple[int, int] | None:
         if not end:
             return None  # nor does any later list; to look for each of their ends would take long
         if end - start >= LONG_LIST_BYTES_MIN:
-            is_plain = all(body.find(mark, start + 1, end) < 0 for mark in (b'"', b"[", b"{"))
+            find, first = body.find, start + 1
+            if find(b'"', first, end) >= 0 or find(b"[", first, end) >= 0:
+                return None
+            if find(b"{", first, end) >= 0:
+                return None
             is_ended = body[end - LIST_END_BYTES_MAX : end - 1].rstrip(b" \t\r\n")[-1:].isdigit()
-            return (start, end) if is_plain and is_ended else None
+            return (start, end) if is_ended else None
         opening = _LIST_OF_NUMBERS.search(body, opening.end())
     return None
 

@@ -67,7 +67,7 @@ class _LayerBody(msgspec.Struct):
 
 
 _LAYER_BODY: Final[msgspec.json.Decoder[_LayerBody]] = msgspec.json.Decoder(_LayerBody)
-_CHECKED_FIELDS: Final = _LayerBody.__struct_fields__
+_CHECKED_FIELDS: Final = frozenset(_LayerBody.__struct_fields__)
 """What is read of a query; vector, rank_by and filters go to the store as they are."""
 
 
@@ -149,9 +149,8 @@ def parse_layer_query(body: bytes) -> LayerQuery:
 
 def layer_query(fields: RawObject) -> LayerQuery:
     """Check the fields of a Layer query; errors as for :func:`parse_layer_query`."""
-    found = decode(
-        _LAYER_BODY, encode({name: fields[name] for name in _CHECKED_FIELDS if name in fields})
-    )
+    checked = {name: value for name, value in fields.items() if name in _CHECKED_FIELDS}
+    found = decode(_LAYER_BODY, encode(checked))
     vector = _value(fields.get("vector", ABSENT))
     rank_by = _value(fields.get("rank_by", ABSENT))
     sources = [vector is not None, found.nearest_to_id is not None, rank_by is not None]
@@ -243,27 +242,28 @@ def written_span(as_of: int | None, between: tuple[int, int] | None) -> Written 
     Raises:
         InvalidRequestError: ``TIME_TWICE`` when both are given, ``BETWEEN_ORDER``, ``TIME_RANGE``.
     """
-    if as_of is not None and between is not None:
+    if between is None:
+        return None if as_of is None else Written(until_ms=_moment("as_of", as_of))
+    if as_of is not None:
         raise InvalidRequestError(
             "TIME_TWICE", "as_of and between exclude each other.", field="as_of"
         )
-    for field, moments in (("as_of", (as_of,)), ("between", between or ())):
-        if any(moment is not None and moment not in MOMENTS_MS for moment in moments):
-            raise InvalidRequestError(
-                "TIME_RANGE",
-                f"{field} is in milliseconds since 1970, in 64 bits.",
-                field=field,
-            )
-    if between is not None:
-        after, until = between
-        if after >= until:
-            raise InvalidRequestError(
-                "BETWEEN_ORDER",
-                "between is [after, until] with after before until.",
-                field="between",
-            )
-        return Written(after_ms=after, until_ms=until)
-    return None if as_of is None else Written(until_ms=as_of)
+    after, until = _moment("between", between[0]), _moment("between", between[1])
+    if after >= until:
+        raise InvalidRequestError(
+            "BETWEEN_ORDER",
+            "between is [after, until] with after before until.",
+            field="between",
+        )
+    return Written(after_ms=after, until_ms=until)
+
+
+def _moment(field: str, epoch_ms: int) -> int:
+    if epoch_ms not in MOMENTS_MS:
+        raise InvalidRequestError(
+            "TIME_RANGE", f"{field} is in milliseconds since 1970, in 64 bits.", field=field
+        )
+    return epoch_ms
 
 
 def _bad_cursor() -> InvalidRequestError:

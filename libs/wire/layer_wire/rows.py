@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from operator import itemgetter
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -33,6 +34,7 @@ class WriteAnswer(msgspec.Struct):
 
 
 query_answer: Final[msgspec.json.Decoder[QueryAnswer]] = msgspec.json.Decoder(QueryAnswer)
+_ID_OF: Final = itemgetter("id")
 _IDS: Final = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=0)] | str])
 write_answer: Final[msgspec.json.Decoder[WriteAnswer]] = msgspec.json.Decoder(WriteAnswer)
 
@@ -72,7 +74,7 @@ def row_ids(rows: Sequence[RawObject]) -> list[JsonId]:
         UpstreamError: ``UPSTREAM_UNREADABLE`` when one has none.
     """
     try:
-        return _IDS.decode(b"[%b]" % b",".join([row["id"] for row in rows]))
+        return _IDS.decode(b"[%b]" % b",".join(map(_ID_OF, rows)))
     except (KeyError, msgspec.DecodeError) as error:
         raise UpstreamError(
             "UPSTREAM_UNREADABLE", "The store's answer has a row without an id."

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import functools
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
 
 from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.ports.stores import Caller, Headers, StoreAnswer, StreamedAnswer
@@ -16,6 +17,8 @@ from layer_wire.stamping import Piece
 AUTHORIZATION: Final = b"authorization"
 READING_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 """What may be sent once more when a connection turns out to be gone."""
+
+HEADERS_REMEMBERED_MAX: Final = 256
 
 _JSON: Final = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
 
@@ -45,9 +48,11 @@ class HttpStore:
         target = b"/v2/namespaces/" + _segment(namespace)
         return await self._request(b"POST", target, self._headers(caller), body, idempotent=False)
 
-    async def query(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
+    def query(
+        self, namespace: Namespace, body: bytes, caller: Caller
+    ) -> Coroutine[Any, Any, StoreAnswer]:
         target = b"/v2/namespaces/" + _segment(namespace) + b"/query"
-        return await self._request(b"POST", target, self._headers(caller), body, idempotent=True)
+        return self._request(b"POST", target, self._headers(caller), body, idempotent=True)
 
     async def schema(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
         return await self._get(b"/v1/namespaces/" + _segment(namespace) + b"/schema", caller)
@@ -68,10 +73,10 @@ class HttpStore:
         # Not sent again: a first one that arrives late would take what was written since.
         return await self._request(b"DELETE", target, self._headers(caller), idempotent=False)
 
-    async def forward(
+    def forward(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, *, stream: bool
-    ) -> StreamedAnswer:
-        return await self._request(
+    ) -> Coroutine[Any, Any, StreamedAnswer]:
+        return self._request(
             method,
             target,
             self._authorized(headers),
@@ -113,10 +118,14 @@ class HttpStore:
         return (*_JSON, *self._authorized(caller.headers))
 
     def _authorized(self, headers: Headers) -> Headers:
-        if not self._authorization:
-            return headers
-        kept = [header for header in headers if header[0].lower() != AUTHORIZATION]
-        return [*kept, (AUTHORIZATION, self._authorization)]
+        return _with_key(tuple(headers), self._authorization) if self._authorization else headers
+
+
+@functools.lru_cache(HEADERS_REMEMBERED_MAX)
+def _with_key(headers: Headers, authorization: bytes) -> Headers:
+    """Return headers, which callers repeat, with another key than theirs."""
+    kept = [header for header in headers if header[0].lower() != AUTHORIZATION]
+    return (*kept, (AUTHORIZATION, authorization))
 
 
 def _segment(namespace: Namespace) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.auto import SearchAuto
@@ -24,14 +26,14 @@ class AnswerQuery:
     search_text: SearchText
     search_auto: SearchAuto
 
-    async def __call__(
+    def __call__(
         self,
         namespace: Namespace,
         query: Query,
         caller: Caller,
         *,
         slots: asyncio.Semaphore | None = None,
-    ) -> QueryAnswer:
+    ) -> Coroutine[Any, Any, QueryAnswer]:
         """Answer ``query``; errors are those of its form.
 
         Args:
@@ -39,8 +41,8 @@ class AnswerQuery:
         """
         match query:
             case LayerQuery():
-                return await self.query_rows(namespace, query, caller, slots=slots)
+                return self.query_rows(namespace, query, caller, slots=slots)
             case TextSearch():
-                return await self.search_text(namespace, query, caller, slots=slots)
+                return self.search_text(namespace, query, caller, slots=slots)
             case AutoSearch():
-                return await self.search_auto(namespace, query, caller, slots=slots)
+                return self.search_auto(namespace, query, caller, slots=slots)

@@ -93,19 +93,29 @@ class Facts:
         Raises:
             UpstreamError: ``SCHEMA_UNREADABLE`` or ``MARKER_UNREADABLE``, or the store's own.
         """
-        known = self._known.get(namespace)
-        if known is not None:
-            age_s = self._monotonic() - known[0]
-            if age_s < min(self._ttl_s, age_s_max):
-                if age_s > max(self._ttl_s * REFRESHED_SHARE, self._rested.get(namespace, 0.0)):
-                    self._ask_once(namespace, caller)  # before anybody has to wait for it
-                return known[1]
+        if (known := self.known(namespace, caller, age_s_max=age_s_max)) is not None:
+            return known
         if (earlier := self._asking.get(namespace)) is not None:
             facts = await asyncio.shield(earlier)
             if facts.exists:
                 return facts
             # It was asked before this call, and the namespace may have been created in between.
         return await asyncio.shield(self._ask_once(namespace, caller))
+
+    def known(
+        self, namespace: Namespace, caller: Caller, *, age_s_max: float = math.inf
+    ) -> NamespaceFacts | None:
+        """Return what :meth:`get` would, where nobody has to wait for it; else None."""
+        known = self._known.get(namespace)
+        if known is None:
+            return None
+        age_s = self._monotonic() - known[0]
+        if age_s >= self._ttl_s or age_s >= age_s_max:
+            return None
+        refreshed_s = self._ttl_s * REFRESHED_SHARE
+        if age_s > refreshed_s and age_s > self._rested.get(namespace, 0.0):
+            self._ask_once(namespace, caller)  # before anybody has to wait for it
+        return known[1]
 
     async def covering(
         self, namespace: Namespace, names: Collection[str], caller: Caller

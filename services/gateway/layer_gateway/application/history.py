@@ -10,17 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import msgspec
-
 from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.fetching import Fetched
 from layer_gateway.domain.history import Clicked, Queried
 from layer_gateway.domain.visits import Visit
 from layer_gateway.ports.history import HistoryRecorder
+from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
 from layer_wire.jsontext import Raw, RawObject
-
-_id: Final = msgspec.json.Decoder(str | int).decode
+from layer_wire.rows import row_ids
 
 TOP_RESULTS_MAX: Final = 10
 CLICKS_AT_ONCE: Final = 500
@@ -104,8 +102,8 @@ class History:
 def _ids(rows: Sequence[RawObject]) -> Sequence[str | int]:
     """Return the ids of rows, read at once: a raw one would hold on to the whole answer."""
     try:
-        return [_id(row["id"]) for row in rows]
-    except (KeyError, msgspec.DecodeError):  # an answer that no client could read either
+        return row_ids(rows)
+    except UpstreamError:  # an answer that no client could read either
         return ()
 
 

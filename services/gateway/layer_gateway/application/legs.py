@@ -24,7 +24,7 @@ from layer_wire.filters import Filter, Written
 from layer_wire.jsontext import Raw, RawObject, encode
 from layer_wire.ranking import Ranking, merged, parse_ranking
 from layer_wire.reserved import MARKER_ID
-from layer_wire.rows import query_answer, read_answer, row_id
+from layer_wire.rows import query_answer, read_answer, row_ids
 
 T = TypeVar("T")
 
@@ -110,22 +110,23 @@ class RunLegs:
     async def _answer(self, run: _Run, plan: Plan) -> LegAnswer:
         if plan.finds_nothing(run.leg.written):
             return LegAnswer()
-        if plan.scatter_count == 1:
-            return await self._whole(run, plan)
-        return await self._scattered(run, plan)
-
-    async def _whole(self, run: _Run, plan: Plan) -> LegAnswer:
+        if plan.scatter_count > 1:
+            return await self._scattered(run, plan)
         answer = await self._ask(run, plan, plan.unmarked)
         if answer.status != HTTPStatus.OK:
             return LegAnswer(refusal=answer)
         found = read_answer(query_answer, answer.body).rows
-        rows = [row for row in found if row_id(row) != MARKER_ID]
-        if len(rows) < len(found) and not plan.has_marker:
+        ids = row_ids(found)
+        if MARKER_ID not in ids:
+            return LegAnswer(rows=found)
+        if not plan.has_marker:
             # Another gateway has initialised the namespace meanwhile.
             self.plans.facts.forget(run.namespace)
             renewed = await self.plans(run.namespace, run.cut, run.caller)
             return await self._answer(run, structs.replace(renewed, has_marker=True))
-        return LegAnswer(rows=rows)
+        return LegAnswer(
+            rows=[row for row, id_ in zip(found, ids, strict=True) if id_ != MARKER_ID]
+        )
 
     async def _scattered(self, run: _Run, plan: Plan) -> LegAnswer:
         ranking = parse_ranking(run.leg.rank_by)
@@ -151,17 +152,13 @@ class RunLegs:
         self, run: _Run, plan: Plan, kept: Filter | None, added: Sequence[str] = ()
     ) -> StoreAnswer:
         """Send one request; one that the store has no time for is cut and sent once more."""
-        level = plan.level(run.leg.consistency)
+        level, written = plan.level(run.leg.consistency), plan.written(run.leg.written)
         first, *again = plan.cuts(run.cut, run.leg.consistency)
-        answer = await self._send(
-            run, _body(run.leg, level, (plan.written(run.leg.written), first, kept), added)
-        )
+        answer = await self._send(run, _body(run.leg, level, (written, first, kept), added))
         for cut_filter in again:
             if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-                answer = await self._send(
-                    run,
-                    _body(run.leg, level, (plan.written(run.leg.written), cut_filter, kept), added),
-                )
+                body = _body(run.leg, level, (written, cut_filter, kept), added)
+                answer = await self._send(run, body)
         return answer
 
     async def _send(self, run: _Run, body: bytes) -> StoreAnswer:

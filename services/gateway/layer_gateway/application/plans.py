@@ -86,7 +86,7 @@ class MakePlans:
         """Plan for what is known of a namespace; raises the store's own errors."""
         is_strong = namespace in self.strong_namespaces
         try:
-            facts = await self.facts.get(namespace, caller)
+            facts = self.facts.known(namespace, caller) or await self.facts.get(namespace, caller)
             if cut.is_updating and UPSERTED_AT not in facts.types:
                 # Another gateway may have written the first stamps meanwhile.
                 facts = await self.facts.get(namespace, caller, age_s_max=UNSTAMPED_AGE_S_MAX)
@@ -96,11 +96,13 @@ class MakePlans:
             return Plan(is_strong=is_strong)  # the store says itself what it has against the caller
         if not facts.exists:
             return Plan(is_strong=is_strong)
+        sharding = facts.sharding
+        scatter_count = sharding.scatter_count
         return Plan(
-            scatter_count=facts.sharding.scatter_count,
-            has_rest=facts.sharding.scatter_count > 1 and facts.sharding.is_settling,
+            scatter_count=scatter_count,
+            has_rest=scatter_count > 1 and sharding.is_settling,
             is_stamped=UPSERTED_AT in facts.types,
-            has_marker=facts.sharding.marker is not None,
+            has_marker=sharding.marker is not None,
             is_strong=is_strong,
         )
 
