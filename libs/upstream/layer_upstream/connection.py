@@ -7,7 +7,7 @@ from typing import Final, Protocol, cast
 
 from layer_kit.errors import LayerError
 from layer_upstream.faults import closed, timed_out, too_large
-from layer_upstream.limits import BODY_BYTES_MAX, UpstreamLimits
+from layer_upstream.limits import BODY_BYTES_MAX, FIRST_READ_BYTES, UpstreamLimits
 from layer_upstream.plain import PlainHead, read_plain
 from layer_upstream.reader import ResponseReader
 from layer_upstream.request import OutgoingRequest
@@ -47,6 +47,7 @@ class Connection(asyncio.BufferedProtocol):
         self._limits = limits
         self._received = read_buffer
         self._read_buffer = memoryview(read_buffer)
+        self._first_buffer = self._read_buffer[:FIRST_READ_BYTES]
         self._reader = ResponseReader(limits.header_bytes_max)
         self._is_head = False
         self._has_begun = False
@@ -103,6 +104,13 @@ class Connection(asyncio.BufferedProtocol):
         """Fail the request, or close the idle connection, whose time is over."""
         if self.is_closed or self._transport is None:
             return
+        if not self.is_busy:  # as most are at most ticks
+            if self._has_progressed:
+                self._has_progressed = False
+                self._quiet_since_s = now_s
+            elif now_s - self._quiet_since_s >= self._limits.idle_timeout_s:
+                self.discard()
+            return
         if self._waiter is not None and self._waiter.cancelled():
             self.discard()
             return
@@ -111,11 +119,7 @@ class Connection(asyncio.BufferedProtocol):
             self._has_progressed = False
             self._unsent_bytes = unsent_bytes
             self._quiet_since_s = now_s
-        quiet_s = now_s - self._quiet_since_s
-        if not self.is_busy:
-            if quiet_s >= self._limits.idle_timeout_s:
-                self.discard()
-        elif quiet_s >= self._limits.read_timeout_s:
+        if now_s - self._quiet_since_s >= self._limits.read_timeout_s:
             self.fail(timed_out(self._origin, "send or take the next byte"))
         elif self._waiter is not None and now_s >= self._deadline_s:
             self.fail(timed_out(self._origin, "answer"))
@@ -156,7 +160,9 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._read_buffer if self._place is None else self._place
+        if self._place is not None:
+            return self._place
+        return self._read_buffer if self._is_reading else self._first_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         waiter = self._waiter

@@ -14,6 +14,10 @@ HEADERS_COUNT_MAX: Final = 256
 READ_BUFFER_BYTES: Final = 256 * 1024
 """Bytes taken from a socket at once, into one buffer that all connections of a client share."""
 
+FIRST_READ_BYTES: Final = 16 * 1024
+"""Bytes of an answer taken at first: what follows them can be received where it stays, if the head
+tells how much that is."""
+
 TICK_S: Final = 0.05
 """How often deadlines are looked at, and so how late one may be noticed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -36,9 +37,9 @@ class DataMetrics:
             ]
             for kind in ("query", "upsert")
         }
-        self._whole: dict[str, Histograms] = {
-            Operation.DESCRIBE: self._histogram("layer_head_duration_seconds"),
-            Operation.LIST: self._histogram("layer_list_duration_seconds"),
+        self._whole: dict[str, Sequence[Histograms]] = {
+            Operation.DESCRIBE: [self._histogram("layer_head_duration_seconds")],
+            Operation.LIST: [self._histogram("layer_list_duration_seconds")],
         }
         self._fetch = self._histogram("layer_fetch_duration_seconds")
         self._fetched = self._histogram("layer_fetch_batch_size", BATCH_BUCKETS[:4])
@@ -47,8 +48,9 @@ class DataMetrics:
         self._demand = self._counter("hevlayer_cache_demand_total")
         self._cold = self._counter("hevlayer_cache_cold_responses_total")
         self._written = self._counter("hevlayer_tpuf_billable_bytes_written_total")
-        self._split_found: dict[tuple[str, str, str], list[Distribution]] = {}
-        """By kind, namespace and status: putting labels together costs more than observing."""
+        # Putting labels together costs more than observing, so that what was found is kept, for as
+        # many namespaces as are told apart.
+        self._finished_found: dict[tuple[str, str, str], Sequence[Distribution]] = {}
         self._shapes_found: dict[tuple[str, str, bool, bool], Count] = {}
 
     def finished(
@@ -67,22 +69,23 @@ class DataMetrics:
             status: ``ok``, ``tpuf_error``, ``timeout`` or ``layer_error``.
             upstream_s: The part of ``seconds`` in which the store was waited for.
         """
-        if operation in _QUERIES:
-            self._observe("query", namespace, status, (seconds, upstream_s))
-        elif operation == Operation.WRITE:
-            self._observe("upsert", namespace, status, (seconds, upstream_s))
-        elif operation in self._whole:
-            labels = (DIRECT, self._label(namespace), status)
-            self._whole[operation].of(*labels).observe(seconds)
+        found = self._finished_found.get((operation, namespace, status))
+        if found is None:
+            found = self._find_finished(operation, namespace, status)
+        overhead_s = seconds - upstream_s if upstream_s < seconds else 0.0
+        for times, value in zip(found, (seconds, upstream_s, overhead_s), strict=False):
+            times.observe(value)
 
     def queried(self, namespace: str, status: str, *, has_filter: bool, has_rank_by: bool) -> None:
         """Count the shape of a query."""
-        label = self._label(namespace)
-        key = (label, status, has_filter, has_rank_by)
+        key = (namespace, status, has_filter, has_rank_by)
         found = self._shapes_found.get(key)
         if found is None:
+            label = self._label(namespace)
             flags = (str(has_filter).lower(), str(has_rank_by).lower())
-            found = self._shapes_found[key] = self._shapes.of(DIRECT, label, *flags, status)
+            found = self._shapes.of(DIRECT, label, *flags, status)
+            if label == namespace:
+                self._shapes_found[key] = found
         found.add()
 
     def written(self, namespace: str, rows_count: int, billable_bytes: int) -> None:
@@ -117,18 +120,20 @@ class DataMetrics:
         self._demand.of(label, STORE_KIND).add()
         self._cold.of(label, STORE_KIND).add()
 
-    def _observe(self, kind: str, namespace: str, status: str, times: tuple[float, float]) -> None:
+    def _find_finished(self, operation: str, namespace: str, status: str) -> Sequence[Distribution]:
+        """Return where the times of a request go: all of it, that upstream, and what is left."""
         label = self._label(namespace)
-        key = (kind, label, status)
-        found = self._split_found.get(key)
-        if found is None:
-            found = [metric.of(DIRECT, label, status) for metric in self._split[kind]]
-            self._split_found[key] = found
-        seconds, upstream_s = times
-        duration, upstream, overhead = found
-        duration.observe(seconds)
-        upstream.observe(upstream_s)
-        overhead.observe(seconds - upstream_s if upstream_s < seconds else 0.0)
+        kinds: Sequence[Histograms]
+        if operation in _QUERIES:
+            kinds = self._split["query"]
+        elif operation == Operation.WRITE:
+            kinds = self._split["upsert"]
+        else:
+            kinds = self._whole.get(operation, ())
+        found = [kind.of(DIRECT, label, status) for kind in kinds]
+        if label == namespace:
+            self._finished_found[operation, namespace, status] = found
+        return found
 
     def _histogram(self, name: str, bounds: tuple[float, ...] = SECONDS_BUCKETS) -> Histograms:
         told = metric_named(name)

@@ -91,12 +91,14 @@ class InboundAuth:
             KeyRefusedError: ``SCOPE_MISSING``.
         """
         if authorization is not None and len(authorization) <= REMEMBERED_CHARACTERS_MAX:
-            identity = self._remembered(authorization)
-        else:
-            identity = self._recognised(authorization)
+            return self._remembered(authorization, scope)
+        return self._recognised(authorization, scope)
+
+    def _recognised(self, authorization: str | None, scope: Scope) -> Identity | None:
+        identity = self._find(authorization)
         return None if identity is None else _allowed(identity, scope)
 
-    def _recognised(self, authorization: str | None) -> Identity | None:
+    def _find(self, authorization: str | None) -> Identity | None:
         token = _bearer(authorization)
         if not token:
             if self._mode is InboundMode.OPEN:
@@ -105,10 +107,10 @@ class InboundAuth:
                 "BEARER_MISSING", "missing or malformed Authorization: Bearer header"
             )
         digest = self._digest(_offered(token))
-        grant = NOBODY if self._lets_all_in else self._find(digest)
+        grant = NOBODY if self._lets_all_in else self._grant_of(digest)
         return None if grant is None else Identity(grant, digest)
 
-    def _find(self, digest: bytes) -> Grant | None:
+    def _grant_of(self, digest: bytes) -> Grant | None:
         """Compare with every key, so that the time taken tells nothing of which it was."""
         found = None
         for known, grant in self._known:

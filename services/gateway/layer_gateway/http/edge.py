@@ -24,7 +24,8 @@ from layer_gateway.http.answers import WholeAnswer, error_answer, json_answer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.counting import Tally
 from layer_gateway.http.edge_request import EdgeRequest
-from layer_gateway.http.protocol import HEAD_BYTES_MAX, EdgeServer, check_head
+from layer_gateway.http.head_errors import HEAD_BYTES_MAX, check_head
+from layer_gateway.http.protocol import EdgeServer
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import PUBLIC_OPERATIONS, Operation, Route
 from layer_gateway.metrics import EdgeMetrics
@@ -73,6 +74,7 @@ class Edge:
         self._exposition = exposition
         self._metrics = metrics
         self._data = data
+        self._is_exporting = is_exporting()
         self._is_debugging = log.bind().is_enabled_for(logging.DEBUG)
 
     def __call__(self, request: EdgeRequest) -> Coroutine[None, None, web.StreamResponse]:
@@ -80,7 +82,7 @@ class Edge:
         found = request.head.route
         operation = PUBLIC if found is None else found.operation
         answered = self._answered(request, found, operation)
-        if request.head.is_traced or is_exporting():
+        if request.head.is_traced or self._is_exporting:
             return self._traced(request, operation, answered)
         return answered
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
@@ -17,23 +16,12 @@ from aiohttp.web_protocol import _ErrInfo
 from layer_gateway.http.answers import WholeAnswer, error_answer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge_request import EdgeRequest
-from layer_gateway.http.heads import Head, read_plain
-from layer_kit.errors import (
-    HeadTooLargeError,
-    InternalError,
-    LayerError,
-    MalformedRequestError,
-)
+from layer_gateway.http.head_errors import unreadable
+from layer_gateway.http.heads import read_plain
+from layer_kit.errors import InternalError, LayerError
 from layer_kit.rpc.context import mint_request_id
 
 EdgeHandler = Callable[[EdgeRequest], Awaitable[web.StreamResponse]]
-
-
-HEAD_BYTES_MAX: Final = 64 * 1024
-"""The target and all headers of a request; the parser stops at this many in any one of them."""
-
-TOO_MANY_HEADERS: Final = "Too many headers"
-"""How the parser, which takes 128, begins to say so."""
 
 
 class EdgeServer(web.Server):
@@ -266,7 +254,7 @@ class EdgeProtocol(web.RequestHandler):
             raise ConnectionAbortedError("the connection is of no more use") from exc
         error: LayerError
         if status == HTTPStatus.BAD_REQUEST:
-            error = _unreadable(exc, (message or "").strip())
+            error = unreadable(exc, (message or "").strip())
         else:
             self.log_exception("connection_crashed", exc_info=exc)
             error = InternalError("INTERNAL", "Internal error.")
@@ -274,31 +262,6 @@ class EdgeProtocol(web.RequestHandler):
         response.request_id = mint_request_id()
         response.force_close()
         return response
-
-
-def check_head(head: Head) -> None:
-    """Refuse a request whose target and headers are too long together.
-
-    Raises:
-        HeadTooLargeError: ``HEAD_TOO_LARGE``.
-    """
-    if head.size_bytes > HEAD_BYTES_MAX:
-        raise _head_too_large()
-
-
-def _head_too_large() -> HeadTooLargeError:
-    return HeadTooLargeError(
-        "HEAD_TOO_LARGE",
-        f"The target and the headers of a request are over {HEAD_BYTES_MAX} bytes or 128 headers.",
-        bytes_max=HEAD_BYTES_MAX,
-    )
-
-
-def _unreadable(exc: BaseException | None, message: str) -> LayerError:
-    if isinstance(exc, LineTooLong) or TOO_MANY_HEADERS in message:
-        return _head_too_large()
-    first_line = message.partition("\n")[0].rstrip(":")
-    return MalformedRequestError("HTTP_MALFORMED", f"This is not HTTP: {first_line}.")
 
 
 def _request(

@@ -12,8 +12,8 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser
 
+from layer_gateway.http.head_errors import HEAD_BYTES_MAX
 from layer_gateway.http.heads import PLAIN_HEAD_BYTES_MAX, Head, head_of, read_plain
-from layer_gateway.http.protocol import HEAD_BYTES_MAX
 
 HOST: Final = b"host: gateway\r\n"
 LEFT: Final = {
