@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from layer_testing.processes import child_environment
 
-START_S_MAX: Final = 45.0
+START_S_MAX: Final = 90.0
 STOP_S_MAX: Final = 40.0
 POLL_INTERVAL_S: Final = 0.02
 
