@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field, SecretStr
 
 from layer_kit.settings import ServiceSettings
+from layer_vectorstore.domain.limits import DELETE_BY_FILTER_ROWS_MAX, PATCH_BY_FILTER_ROWS_MAX
 
 
 class VectorstoreSettings(ServiceSettings):
@@ -34,10 +35,10 @@ class VectorstoreSettings(ServiceSettings):
         description="Memory of all loaded namespaces, as estimated; above it idle ones are let go.",
     )
     delete_by_filter_rows_max: int = Field(
-        5_000_000, ge=1, description="Rows that one delete_by_filter may delete."
+        DELETE_BY_FILTER_ROWS_MAX, ge=1, description="Rows that one delete_by_filter may delete."
     )
     patch_by_filter_rows_max: int = Field(
-        50_000, ge=1, description="Rows that one patch_by_filter may patch."
+        PATCH_BY_FILTER_ROWS_MAX, ge=1, description="Rows that one patch_by_filter may patch."
     )
     index_rows_min: int = Field(
         200_000, ge=1, description="Rows from which on ANN uses an approximate index."

@@ -33,9 +33,6 @@ class Element(StrEnum):
     I8 = "i8"
 
 
-COMPONENT_BYTES: Final = {Element.F32: 4, Element.F16: 2, Element.I8: 1}
-
-
 @dataclass(frozen=True, slots=True)
 class AttributeType:
     kind: Kind

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from layer_vectorstore.domain.attribute_types import AttributeType, Element, Kind, scalar
+from layer_vectorstore.domain.attribute_types import AttributeType, Element, Kind
 from layer_vectorstore.domain.growing import GrowingArray
 from layer_vectorstore.domain.values import Scalar
 
@@ -262,10 +262,6 @@ def new_id_column(id_type: AttributeType) -> ScalarColumn:
 
 def is_array(attribute_type: AttributeType) -> bool:
     return attribute_type.kind is Kind.ARRAY
-
-
-def item_type(attribute_type: AttributeType) -> AttributeType:
-    return scalar(attribute_type.element)
 
 
 def row_count(rows: Rows) -> int:
