@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,14 +29,20 @@ def examples(page: str) -> list[tuple[str, str]]:
     return EXAMPLE.findall(Path(page).read_text(encoding="utf-8"))
 
 
-def run(system: LocalSystem, language: str, text: str) -> str:
+LAYER = f'layer() {{ {shlex.quote(sys.executable)} -m layer_cli "$@"; }}\n'
+"""The command, where it is not on the path."""
+
+
+def run(system: LocalSystem, language: str, text: str, folder: Path | None = None) -> str:
     """Run an example where the defaults are replaced by what this system listens on."""
     text = text.replace("127.0.0.1:8080", system.address("gateway", "http"))
     text = text.replace("127.0.0.1:7100", system.address("gateway", "grpc"))
-    command = [sys.executable, "-c", text] if language == "python" else ["bash", "-euc", text]
+    is_python = language == "python"
+    command = [sys.executable, "-c", text] if is_python else ["bash", "-euc", LAYER + text]
     done = subprocess.run(
         command,
-        env=child_environment({}),
+        cwd=folder,
+        env=child_environment({"LAYER_BASE_URL": system.url}),
         capture_output=True,
         text=True,
         check=False,
@@ -116,5 +123,27 @@ def test_the_guide_to_functions_works(system: LocalSystem) -> None:
 
 
 def test_the_guide_to_workers_works(system: LocalSystem) -> None:
-    for language, text in examples("docs/guides/worker-sdk.md"):
-        assert run(system, language, text) == ""
+    page = examples("docs/guides/worker-sdk.md")
+    printed = [run(system, language, text) for language, text in page]
+    assert printed == ["", "2\nSaws cut\n", "1\n1\n"]
+
+
+def test_the_guide_to_pipelines_works(system: LocalSystem) -> None:
+    page = examples("docs/guides/pipelines.md")
+    printed = [run(system, language, text) for language, text in page]
+    assert printed == ["{'indexed': 1}\n", "['job-1', 'job-2'] 2\n"]
+
+
+def test_the_guide_to_sharing_work_out_works(system: LocalSystem) -> None:
+    page = examples("docs/guides/partitioning.md")
+    printed = [run(system, language, text) for language, text in page]
+    assert printed == ["['acme/1', 'acme/2']\n['beta/1']\n"]
+
+
+def test_the_guide_to_functions_on_a_laptop_works(system: LocalSystem, tmp_path: Path) -> None:
+    page = examples("docs/guides/local-functions.md")
+    printed = [run(system, language, text, tmp_path) for language, text in page]
+    assert "tag-goods: 2 done, 1 failed in" in printed[1]
+    assert "  goods/odd: it has no price\n" in printed[1]
+    assert printed[1].endswith("exit code 1\n")
+    assert '"completed_count": 1,\n  "failed_count": 0,' in printed[2]
