@@ -70,7 +70,7 @@ $(UV):
 
 lock: $(UV)  ## rewrite the locks from the direct pins (ARGS=--upgrade to move them)
 	@$(LOCK) $(ARGS) -o $(PINS)/default.txt $(PINS)/default.in
-	@set -e; for name in runtime deploy protogen pytest mypy ruff; do \
+	@set -e; for name in runtime deploy protogen pytest mypy ruff packaging; do \
 	  $(LOCK) $(ARGS) -c $(PINS)/default.txt -o $(PINS)/$$name.txt $(PINS)/$$name.in; done
 
 # --- the plain virtual environment ------------------------------------------------------------

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from embedders import embedder
+from embedders import PIPELINE, embedder
 
 from layer_sdk import Document, PermanentError, Row, pipeline_stage
 
 EMBED = embedder()
 
 
-@pipeline_stage(id="notes")
+@pipeline_stage(id=PIPELINE)
 def embed(document: Document) -> list[Row]:
     if not document.chunks:
         raise PermanentError("it has no text")

@@ -21,12 +21,16 @@ STOP_WORDS = frozenset(
     )
 )
 
+IS_MODEL_WANTED = os.environ.get("EMBEDDER") == "sentences"
+PIPELINE = "notes-by-model" if IS_MODEL_WANTED else "notes"
+"""Also the namespace: one each, since the vectors of a namespace all have one length."""
+
 Embedder = Callable[[Sequence[str]], list[list[float]]]
 
 
 def embedder() -> Embedder:
     """Return the embedder that the variable EMBEDDER names."""
-    return sentences() if os.environ.get("EMBEDDER") == "sentences" else hashing
+    return sentences() if IS_MODEL_WANTED else hashing
 
 
 def hashing(texts: Sequence[str]) -> list[list[float]]:

@@ -9,15 +9,10 @@ import re
 import sys
 from pathlib import Path
 
+from embedders import PIPELINE
 from hevlayer import AsyncHevlayer
 
-PIPELINE = "notes"
 HEADING = re.compile(r"^#{1,6}\s+(.*)$", re.MULTILINE)
-
-
-def heading(part: str) -> str:
-    found = HEADING.match(part)
-    return found[1] if found else ""
 
 
 def chunks(path: Path, name: str) -> list[dict[str, object]]:

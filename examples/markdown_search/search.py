@@ -6,14 +6,14 @@ import os
 import sys
 
 import turbopuffer
-from embedders import embedder
+from embedders import PIPELINE, embedder
 
 
 def main() -> None:
     (vector,) = embedder()([" ".join(sys.argv[1:])])
     base_url = os.environ.get("LAYER_BASE_URL", "http://127.0.0.1:8080")
     client = turbopuffer.Turbopuffer(api_key="local", base_url=base_url)
-    found = client.namespace("notes").query(
+    found = client.namespace(PIPELINE).query(
         rank_by=("vector", "ANN", vector), top_k=3, include_attributes=["path", "heading"]
     )
     for row in found.rows or ():

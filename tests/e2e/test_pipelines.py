@@ -69,6 +69,29 @@ async def test_a_document_goes_from_chunks_to_rows_that_a_search_finds(
     )
 
 
+async def test_the_helpers_of_the_client_write_one_row_with_one_vector_or_several(
+    layer: Client, pipeline: str, name: str
+) -> None:
+    late = f"{name}-late"
+    await layer.ensure_pipeline({"id": late, "target_namespace": f"{late}-rows"})
+    assert {late, pipeline} <= {one.id for one in (await layer.list_pipelines()).pipelines}
+    for queue in (pipeline, late):
+        await layer.put_pipeline_document_chunks(queue, "a", {"chunks": CHUNKS})
+
+    await layer.write_single_vector(pipeline, "a", {"id": "a", "vector": [1.0, 0.0]})
+    await layer.write_single_multivector(
+        late, "a", "a", [[1.0, 0.0], [0.0, 1.0]], attributes={"page": 1}
+    )
+
+    for queue, rank_by in (
+        (pipeline, ["vector", "ANN", [1.0, 0.1]]),
+        (late, ["vectors", "ANN", [[1.0, 0.1]]]),
+    ):
+        found = await layer.query_namespace(f"{queue}-rows", {"rank_by": rank_by, "top_k": 1})
+        assert [row["id"] for row in found.rows] == ["a"]
+        assert (await layer.get_pipeline_status(queue)).counts == {"indexed": 1}
+
+
 async def test_a_pipeline_exists_once_and_goes_with_its_documents(layer: Client, name: str) -> None:
     body = {"id": name, "target_namespace": "rows", "distance_metric": "euclidean_squared"}
     created = await layer.create_pipeline(body)

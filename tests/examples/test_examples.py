@@ -146,10 +146,7 @@ def test_markdown_search(system: LocalSystem, folder: Path) -> None:
 )
 def test_markdown_search_with_a_sentence_model(system: LocalSystem, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(EXAMPLES / "markdown_search", tmp_path / "m"))
-    for name in ("ingest.py", "embed.py", "search.py"):
-        text = (folder / name).read_text().replace('"notes"', '"sentences"')
-        (folder / name).write_text(text)
-    step(system, folder, "ingest.py", "documents")
+    step(system, folder, "ingest.py", "documents", EMBEDDER="sentences")
     step(system, folder, *EMBED, within_s=MODEL_S_MAX, EMBEDDER="sentences")
     question = ("search.py", "insects that make honey")
     best = step(system, folder, *question, within_s=MODEL_S_MAX, EMBEDDER="sentences")
