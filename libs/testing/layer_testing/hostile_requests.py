@@ -14,7 +14,6 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDescriptor
-from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 SEED: Final = int(os.environ.get("LAYER_TEST_SEED") or secrets.randbelow(2**32))
@@ -59,6 +58,10 @@ BYTES: Final = [
     *(b'{"a":1e999}', b'{"\\ud800":1}', b"[" * 50_000, b'{"a":' * 50_000, b'["And",' * 20_000),
     b'{"a":"' + b"x" * 9_000_000 + b'"}',
 ]
+UNREADABLE: Final = [b"\xff" * 9, b"\x0a\x64short", b"\x0a\x01\xff"]
+"""A tag that never ends, a field longer than its message, and, where the first field is text, text
+that is not UTF-8."""
+
 INTEGERS: Final = [0, 1, 2, 1_000, -1, 2**31 - 1, -(2**31), 2**62]
 COUNTS: Final = [0, 1, 1, 2, 2, 3, 1_001, 10_001]
 
@@ -74,11 +77,14 @@ async def internal_errors(address: str, file: FileDescriptor) -> list[str]:
     async with grpc.aio.insecure_channel(address) as channel:
         for service in file.services_by_name.values():
             for method in service.methods:
-                for _ in range(REQUESTS_PER_CALL):
-                    request = _filled(GetMessageClass(method.input_type)(), random)
-                    code, details = await _outcome(channel, method, request)
+                made = (
+                    _filled(GetMessageClass(method.input_type)(), random)
+                    for _ in range(REQUESTS_PER_CALL)
+                )
+                for request in (*(one.SerializeToString() for one in made), *UNREADABLE):
+                    code, details = await outcome(channel, method, request)
                     if code not in REFUSALS and code is not grpc.StatusCode.OK:
-                        shown = str(request)[:500]
+                        shown = repr(request[:500])
                         found.append(f"seed {SEED}: {method.full_name}: {code} {details}: {shown}")
     return found
 
@@ -127,29 +133,29 @@ def _value(field: FieldDescriptor, random: Random) -> Any:
             return random.choice(INTEGERS)
 
 
-async def _outcome(
-    channel: Any, method: MethodDescriptor, request: Message
+async def outcome(
+    channel: Any, method: MethodDescriptor, request: bytes
 ) -> tuple[grpc.StatusCode, str | None]:
-    """Carry a request out; return how it ended."""
-    path = f"/{method.containing_service.full_name}/{method.name}"
-    serialisers: Any = {
-        "request_serializer": Message.SerializeToString,
-        "response_deserializer": GetMessageClass(method.output_type).FromString,
-    }
+    """Send a request, or what is none, to a method of any kind; return how it ended."""
+    make = {
+        (False, False): channel.unary_unary,
+        (False, True): channel.unary_stream,
+        (True, False): channel.stream_unary,
+        (True, True): channel.stream_stream,
+    }[method.client_streaming, method.server_streaming]
+    call = make(f"/{method.containing_service.full_name}/{method.name}")(
+        _once(request) if method.client_streaming else request, timeout=TIMEOUT_S
+    )
     try:
-        if method.client_streaming:
-            call = channel.stream_stream(path, **serialisers)(_once(request), timeout=TIMEOUT_S)
+        if method.server_streaming:
             async for _ in call:
                 pass
-        elif method.server_streaming:
-            async for _ in channel.unary_stream(path, **serialisers)(request, timeout=TIMEOUT_S):
-                pass
         else:
-            await channel.unary_unary(path, **serialisers)(request, timeout=TIMEOUT_S)
+            await call
     except grpc.aio.AioRpcError as error:
         return error.code(), error.details()
     return grpc.StatusCode.OK, None
 
 
-async def _once(request: Message) -> AsyncIterator[Message]:
+async def _once(request: bytes) -> AsyncIterator[bytes]:
     yield request

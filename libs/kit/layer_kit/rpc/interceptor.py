@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from layer_kit.errors import LayerError
 from layer_kit.rpc.context import REQUEST_ID_HEADER, accept_request_id, incoming_trace, request_id
 from layer_kit.rpc.errors import DETAILS_KEY, INTERNAL_MESSAGE, status_code, to_status
+from layer_kit.rpc.parsing import each_readable, readable, reading
 from layer_kit.telemetry.metrics import SECONDS_BUCKETS
 from layer_kit.telemetry.traces import is_exporting
 
@@ -89,28 +90,30 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             or handler.unary_unary
         )
         wrapped = make(
-            wrap(inner, method),
-            request_deserializer=handler.request_deserializer,
+            wrap(inner, method, each_readable if handler.request_streaming else readable),
+            request_deserializer=reading(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
         self._handlers[method] = wrapped  # only methods that exist come here
         return wrapped
 
-    def _single(self, inner: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Any]:
+    def _single(
+        self, inner: Callable[..., Awaitable[Any]], method: str, checked: Callable[[Any], Any]
+    ) -> Callable[..., Any]:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             async with _Call(self, method, context):
                 seconds = context.time_remaining()
                 async with asyncio.timeout(DEADLINE_S_DEFAULT if seconds is None else seconds):
-                    return await inner(request, context)
+                    return await inner(checked(request), context)
 
         return call
 
     def _streaming(
-        self, inner: Callable[..., AsyncIterator[Any]], method: str
+        self, inner: Callable[..., AsyncIterator[Any]], method: str, checked: Callable[[Any], Any]
     ) -> Callable[..., Any]:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             async with _Call(self, method, context):
-                async for response in inner(request, context):
+                async for response in inner(checked(request), context):
                     yield response
 
         return call

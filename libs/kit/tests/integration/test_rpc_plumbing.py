@@ -29,6 +29,7 @@ from layer_kit.rpc.refusal import refuse_all
 from layer_testing.echo import NAME, SECRET, SERVICE, Echo, EchoStub, register
 from layer_testing.echo_server import DEADLINE_S, EchoServer, call, calls_ended, serve, texts
 from layer_testing.grpc_calls import errors_of_all, is_serving, reflected_services
+from layer_testing.hostile_requests import UNREADABLE, outcome
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -65,6 +66,19 @@ async def test_a_crash_tells_the_client_nothing_and_the_log_everything(
     crashes = [entry for entry in logs if entry["event"] == "rpc_crashed"]
     assert [str(entry["exc_info"]) for entry in crashes] == [SECRET]
     assert await calls_ended(server, method, "INTERNAL") == 1
+
+
+@ALL
+@pytest.mark.parametrize("request_", UNREADABLE)
+async def test_what_is_no_message_is_refused_by_name_and_counted(
+    channel: grpc.aio.Channel, server: EchoServer, method: str, request_: bytes
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        code, details = await outcome(channel, SERVICE.methods_by_name[method], request_)
+        assert await calls_ended(server, method, "INVALID_ARGUMENT") == 1
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "not a message of this call's type" in (details or "")
+    assert [entry["reason"] for entry in logs] == ["MESSAGE_MALFORMED"]
 
 
 async def test_a_caller_that_leaves_a_stream_is_no_crash(

@@ -258,7 +258,7 @@ def _page_token(token: str) -> int:
 
 def _moment(time: Timestamp) -> int:
     """Return nanoseconds; what a 64-bit count cannot hold is as far as it goes."""
-    return max(0, min(time.ToNanoseconds(), TIME_NS_MAX))
+    return max(0, min(time.seconds * 1_000_000_000 + time.nanos, TIME_NS_MAX))
 
 
 def _event_invalid(field: str, why: str) -> InvalidRequestError:

@@ -100,6 +100,16 @@ async def test_two_searches_of_one_nanosecond_are_both_kept(history: HistoryClie
     assert await history.queries(page_token=first.next_page_token) == [MOMENT_NS - 1]
 
 
+async def test_moments_that_no_calendar_has_are_before_or_after_everything(
+    history: HistoryClient,
+) -> None:
+    await history.append(query())
+    first, last = Timestamp(seconds=-(2**62)), Timestamp(seconds=2**62)
+
+    assert await history.queries(start_time=first, end_time=last) == [MOMENT_NS]
+    assert await history.queries(start_time=last) == []
+
+
 async def test_lists_select_by_time_and_by_tags(history: HistoryClient) -> None:
     tags = [["x"], ["x", "y"], ["y"], ["x", "y", "z"]]
     await history.append(*(query(MOMENT_NS + n, tags=tags[n]) for n in range(4)))
