@@ -20,6 +20,7 @@ from layer_gateway.domain.vectorstores import (
     VectorStore,
     VectorStores,
 )
+from layer_gateway.ports.access import KeyRing
 from layer_gateway.settings import GatewaySettings
 from layer_kit.clock import monotonic
 from layer_kit.health import Health
@@ -76,8 +77,18 @@ def draining(settings: GatewaySettings, health: Health) -> Draining:
     return Draining(health, settings.drain_marker, monotonic)
 
 
-def admission(settings: GatewaySettings, store: VectorStore, is_draining: Draining) -> Admission:
-    """Build the door by the policy of ``store``."""
+def admission(
+    settings: GatewaySettings,
+    store: VectorStore,
+    is_draining: Draining,
+    *,
+    minted: KeyRing | None = None,
+) -> Admission:
+    """Build the door by the policy of ``store``.
+
+    Args:
+        minted: Knows keys that are not in the manifest.
+    """
     limits = LimitSettings(
         key_requests_per_second=settings.key_requests_per_second,
         key_burst_count=settings.key_burst_count,
@@ -85,4 +96,4 @@ def admission(settings: GatewaySettings, store: VectorStore, is_draining: Draini
         inflight_max=settings.inflight_max,
         keys_count_max=settings.limited_keys_count_max,
     )
-    return Admission(InboundAuth(store), Limits(limits, monotonic), is_draining)
+    return Admission(InboundAuth(store, minted=minted), Limits(limits, monotonic), is_draining)

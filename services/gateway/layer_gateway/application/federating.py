@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from layer_gateway.application.admission import check_reach
 from layer_gateway.application.answers import (
     FederatedAnswer,
     NamespaceFailure,
@@ -119,6 +120,7 @@ class QueryNamespaces:
         """Run ``query`` in its namespaces and merge what they return.
 
         Raises:
+            ForbiddenError: ``NAMESPACE_FORBIDDEN``.
             InvalidRequestError: ``TOO_MANY_NAMESPACES``, ``TOO_MANY_ROWS``,
                 ``EMBEDDING_DIMENSION``, with ``strict`` ``EMBEDDING_PROFILES`` and
                 ``FILTER_MISMATCH``; or what is wrong with the query itself.
@@ -132,6 +134,9 @@ class QueryNamespaces:
             if not isinstance(listed, Sequence):
                 return FederatedAnswer(refusal=listed)
             names = listed
+        elif caller.namespaces:
+            for name in names:
+                check_reach(caller.namespaces, name)
         if len(names) * top_k_of(query.query) > ROWS_GATHERED_MAX:
             raise InvalidRequestError(
                 "TOO_MANY_ROWS",

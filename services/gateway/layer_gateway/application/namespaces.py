@@ -22,6 +22,7 @@ from layer_gateway.application.listings import (
 )
 from layer_gateway.application.purging import PurgeNamespace
 from layer_gateway.application.watermarks import Watermarks
+from layer_gateway.domain.access import is_within
 from layer_gateway.ports.labels import IndexLabels
 from layer_gateway.ports.rows import RowCache
 from layer_gateway.ports.stores import Caller, Store, StoreAnswer
@@ -136,7 +137,8 @@ class Namespaces:
             async with slots:
                 return await self._listed(name, caller)
 
-        namespaces = await asyncio.gather(*(listed(entry.id) for entry in page.namespaces))
+        named = [entry.id for entry in page.namespaces if is_within(caller.namespaces, entry.id)]
+        namespaces = await asyncio.gather(*(listed(name) for name in named))
         found = NamespacePage(namespaces=namespaces, next_cursor=page.next_cursor or None)
         self.listings.put(query_string, caller, found, generation=generation)
         return found
@@ -156,7 +158,11 @@ class Namespaces:
             if answer.status != HTTPStatus.OK:
                 return answer
             page = read_answer(_LIST, answer.body)
-            found += tuple(Namespace(entry.id) for entry in page.namespaces)
+            found += tuple(
+                Namespace(entry.id)
+                for entry in page.namespaces
+                if is_within(caller.namespaces, entry.id)
+            )
             if len(found) > count_max:
                 raise too_many_namespaces(count_max)
             if not page.next_cursor:

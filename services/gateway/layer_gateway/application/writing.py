@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from layer_gateway.application.copying import check_sources
 from layer_gateway.application.facts import (
     Facts,
     NamespaceFacts,
@@ -200,6 +201,8 @@ class WriteRows:
 
     async def _without_rows(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
         """Send what carries no rows of its own: a schema, a copy, or something newer than us."""
+        if caller.namespaces:
+            check_sources(body, caller.namespaces)
         answer = await self._write_unfenced(namespace, [body], caller)
         if not is_refused(answer):
             self.facts.forget(namespace)

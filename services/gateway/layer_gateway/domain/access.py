@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum
+from fnmatch import fnmatchcase
 from typing import Final
+from urllib.parse import unquote
 
 
 class Scope(Enum):
@@ -29,10 +32,17 @@ class Grant:
     name: str
     """For logs and people; never the key itself."""
     scopes: AbstractSet[Scope]
+    namespaces: Sequence[str] = ()
+    """Patterns, as of file names, of the only namespaces that it is for; none is all of them."""
 
     def allows(self, scope: Scope) -> bool:
         """Tell whether a request that needs ``scope`` may pass; ``write`` holds no ``read``."""
         return scope in self.scopes or _ADMIN in self.scopes
+
+
+def is_within(patterns: Sequence[str], namespace: str) -> bool:
+    """Tell whether a namespace is one of those that a key is for."""
+    return not patterns or any(fnmatchcase(namespace, pattern) for pattern in patterns)
 
 
 EVERYTHING: Final = frozenset(Scope)
@@ -56,6 +66,11 @@ _READ_BY_POST: Final = frozenset(
 )
 """What only reads though it is sent as a POST; ``*`` stands for the fourth segment."""
 
+_ABOUT_MANY: Final = frozenset({("GET", "/v2/namespaces"), ("POST", "/v2/query")})
+_STORES: Final = "/v2/vectorstores"
+NAMESPACE_AT: Final = 3
+"""Which segment of a path names the namespace."""
+
 _ADMINISTERING: Final = frozenset({"pause", "resume", "reset-failed", "discover"})
 
 
@@ -74,6 +89,20 @@ def required_scope(method: str, path: str) -> Scope:
     if method == "POST" and _masked(parts) in _READ_BY_POST:
         return Scope.READ
     return Scope.WRITE
+
+
+@functools.lru_cache(maxsize=4096)
+def named_namespace(path: str) -> str | None:
+    """Return the namespace that a request is about; None where it is about no single one."""
+    parts = path.split("/")
+    if parts[2:3] == ["namespaces"] and len(parts) > NAMESPACE_AT:
+        return unquote(parts[NAMESPACE_AT])
+    return None
+
+
+def is_about_many(method: str, path: str) -> bool:
+    """Tell whether a request is about as many namespaces as its caller may name."""
+    return (method, path) in _ABOUT_MANY or path.startswith(_STORES)
 
 
 def _is_administration(method: str, parts: list[str]) -> bool:

@@ -19,7 +19,9 @@ from aiohttp import web
 
 from layer_gateway.application.admission import Admission
 from layer_gateway.application.cache_states import CacheStates, shown
+from layer_gateway.application.limits import Pass
 from layer_gateway.data_metrics import DataMetrics
+from layer_gateway.domain.access import is_about_many, named_namespace
 from layer_gateway.http.answers import WholeAnswer, error_answer, json_answer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.counting import Tally
@@ -114,8 +116,8 @@ class Edge:
             elif found.operation in PUBLIC_OPERATIONS:
                 response = await self._table[found.operation](request, found)
             else:
-                door, bearer, scope = self._admission, head.bearer, head.scope
-                admitted = door.enter_known(bearer, scope) or await door.enter(bearer, scope)
+                known = self._admission.enter_known(head.bearer, head.scope)
+                admitted = known or await self._enter(request)
                 try:
                     if "expect" in head.fields:
                         _continue(request)
@@ -145,6 +147,17 @@ class Edge:
         if self._is_debugging:
             _log_finished(operation, response, reason, identifier, seconds)
         return response
+
+    async def _enter(self, request: EdgeRequest) -> Pass:
+        """Let in a caller whose key is not in the manifest."""
+        head = request.head
+        admitted, request.confined_to = await self._admission.enter(
+            head.bearer,
+            head.scope,
+            named_namespace(head.path_only),
+            is_about_many=is_about_many(head.method, head.path_only),
+        )
+        return admitted
 
     async def _public(self, path: str) -> web.StreamResponse:
         match path:

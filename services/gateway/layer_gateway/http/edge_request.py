@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import HttpVersion, StreamReader, web
@@ -45,6 +46,8 @@ class EdgeRequest(web.BaseRequest):
 
     content_length: int | None
     protocol: EdgeProtocol
+    confined_to: Sequence[str] = ()
+    """Patterns of the only namespaces that the caller may name; none is all of them, as usual."""
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 from aiohttp import web
+from msgspec import structs
 
 from layer_gateway.domain.visits import Visit, read_visit
 from layer_gateway.http.edge_request import EdgeRequest
@@ -23,7 +24,11 @@ _numbers: Final = random.Random()  # noqa: S311 -- unlike, not secret; the syste
 
 def caller_of(request: web.BaseRequest) -> Caller:
     """Return what identifies the caller to the store."""
-    return cast("EdgeRequest", request).head.caller
+    request = cast("EdgeRequest", request)
+    caller = request.head.caller
+    if not request.confined_to:
+        return caller
+    return structs.replace(caller, namespaces=request.confined_to)
 
 
 def query_string(request: web.BaseRequest) -> str:

@@ -19,6 +19,9 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     headers: Headers = ()
     """Headers to send on, ``authorization`` among them where the caller sent one."""
 
+    namespaces: Sequence[str] = ()
+    """Patterns of the only namespaces that the caller may name; none is all of them."""
+
     @property
     def authorization(self) -> bytes:
         """What the caller showed to come in; empty when nothing."""

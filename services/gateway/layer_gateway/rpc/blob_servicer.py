@@ -29,7 +29,7 @@ class BlobServicer(gateway_pb2_grpc.BlobServiceServicer):
     async def PutBlob(
         self, request: gateway_pb2.PutBlobRequest, context: Context
     ) -> gateway_pb2.PutBlobResponse:
-        await admitted(self.admission, Scope.WRITE, context)
+        await admitted(self.admission, Scope.WRITE, context, request.namespace)
         namespace = parse_namespace(request.namespace)
         kept = await self.blobs.put(namespace, request.body, is_warm=request.is_warm)
         return gateway_pb2.PutBlobResponse(
@@ -41,7 +41,7 @@ class BlobServicer(gateway_pb2_grpc.BlobServiceServicer):
     async def GetBlob(
         self, request: gateway_pb2.GetBlobRequest, context: Context
     ) -> gateway_pb2.GetBlobResponse:
-        await admitted(self.admission, Scope.READ, context)
+        await admitted(self.admission, Scope.READ, context, request.namespace)
         read = self.blobs.describe if request.without_body else self.blobs.get
         found = await read(parse_namespace(request.namespace), request.sha256)
         return gateway_pb2.GetBlobResponse(

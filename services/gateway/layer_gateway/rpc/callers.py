@@ -15,9 +15,15 @@ from layer_gateway.upstream_time import upstream_time
 
 
 async def admitted(
-    admission: Admission, scope: Scope, context: grpc.aio.ServicerContext[Any, Any]
+    admission: Admission,
+    scope: Scope,
+    context: grpc.aio.ServicerContext[Any, Any],
+    namespace: str | None,
 ) -> Caller:
     """Let a call in until it is done; return what identifies its caller to the store.
+
+    Args:
+        namespace: None for what is about as many namespaces as the caller may name.
 
     Raises what :meth:`Admission.enter` does.
     """
@@ -26,7 +32,9 @@ async def admitted(
         for name, value in context.invocation_metadata() or ()
         if isinstance(value, str)
     ]
-    entered = await admission.enter(dict(metadata).get("authorization"), scope)
+    entered, namespaces = await admission.enter(
+        dict(metadata).get("authorization"), scope, namespace, is_about_many=namespace is None
+    )
     if isinstance(outcome := upstream_time.get(None), Outcome):
         outcome.admitted()
     context.add_done_callback(lambda _: entered.give_back())  # type: ignore[arg-type]  # its stub names a class
@@ -35,5 +43,6 @@ async def admitted(
             (sent_name, value.encode())
             for name, value in metadata
             if (sent_name := name.encode()) in SENT_ON
-        ]
+        ],
+        namespaces=namespaces,
     )

@@ -54,7 +54,7 @@ class NamespaceMethods(gateway_pb2_grpc.GatewayServiceServicer):
     async def ListNamespaces(
         self, request: gateway_pb2.ListNamespacesRequest, context: Context
     ) -> gateway_pb2.ListNamespacesResponse:
-        caller = await admitted(self.admission, Scope.READ, context)
+        caller = await admitted(self.admission, Scope.READ, context, None)
         page = await self.namespaces.page(list_query(request), caller)
         if not isinstance(page, NamespacePage):
             raise refusal(page)
@@ -64,7 +64,7 @@ class NamespaceMethods(gateway_pb2_grpc.GatewayServiceServicer):
     async def GetNamespace(
         self, request: gateway_pb2.GetNamespaceRequest, context: Context
     ) -> gateway_pb2.GetNamespaceResponse:
-        caller = await admitted(self.admission, Scope.READ, context)
+        caller = await admitted(self.admission, Scope.READ, context, request.namespace)
         namespace = parse_namespace(request.namespace)
         found = await self.namespaces.describe(namespace, caller)
         if not isinstance(found, dict):
@@ -76,7 +76,7 @@ class NamespaceMethods(gateway_pb2_grpc.GatewayServiceServicer):
     async def InitNamespace(
         self, request: gateway_pb2.InitNamespaceRequest, context: Context
     ) -> gateway_pb2.InitNamespaceResponse:
-        caller = await admitted(self.admission, Scope.WRITE, context)
+        caller = await admitted(self.admission, Scope.WRITE, context, request.namespace)
         layer = await self.init_namespace(
             parse_namespace(request.namespace),
             schema_version=request.schema_version or 1,
@@ -88,7 +88,7 @@ class NamespaceMethods(gateway_pb2_grpc.GatewayServiceServicer):
     async def MigrateShards(
         self, request: gateway_pb2.MigrateShardsRequest, context: Context
     ) -> gateway_pb2.MigrateShardsResponse:
-        caller = await admitted(self.admission, Scope.WRITE, context)
+        caller = await admitted(self.admission, Scope.WRITE, context, request.namespace)
         manifest = await self.migrate_namespace(
             parse_namespace(request.namespace), request.shard_count or None, caller
         )
@@ -98,7 +98,7 @@ class NamespaceMethods(gateway_pb2_grpc.GatewayServiceServicer):
     async def CopyNamespace(
         self, request: gateway_pb2.CopyNamespaceRequest, context: Context
     ) -> gateway_pb2.CopyNamespaceResponse:
-        caller = await admitted(self.admission, Scope.WRITE, context)
+        caller = await admitted(self.admission, Scope.WRITE, context, request.namespace)
         namespace = parse_namespace(request.namespace)
         answer = await self.write_rows(namespace, copy_body(request), caller)
         return copy_response(accepted(answer))
@@ -106,14 +106,14 @@ class NamespaceMethods(gateway_pb2_grpc.GatewayServiceServicer):
     async def DeleteNamespace(
         self, request: gateway_pb2.DeleteNamespaceRequest, context: Context
     ) -> gateway_pb2.DeleteNamespaceResponse:
-        caller = await admitted(self.admission, Scope.WRITE, context)
+        caller = await admitted(self.admission, Scope.WRITE, context, request.namespace)
         await self.namespaces.delete(parse_namespace(request.namespace), caller)
         return gateway_pb2.DeleteNamespaceResponse()
 
     async def StartWarmJob(
         self, request: gateway_pb2.StartWarmJobRequest, context: Context
     ) -> gateway_pb2.StartWarmJobResponse:
-        caller = await admitted(self.admission, Scope.WRITE, context)
+        caller = await admitted(self.admission, Scope.WRITE, context, request.namespace)
         job = await self.warm_jobs.start(
             parse_namespace(request.namespace),
             caller,
@@ -124,19 +124,19 @@ class NamespaceMethods(gateway_pb2_grpc.GatewayServiceServicer):
     async def GetWarmJob(
         self, request: gateway_pb2.GetWarmJobRequest, context: Context
     ) -> gateway_pb2.GetWarmJobResponse:
-        await admitted(self.admission, Scope.READ, context)
+        await admitted(self.admission, Scope.READ, context, request.namespace)
         job = await self.warm_jobs.get(parse_namespace(request.namespace), request.job_id)
         return gateway_pb2.GetWarmJobResponse(job=job_message(job))
 
     async def ListWarmJobs(
         self, request: gateway_pb2.ListWarmJobsRequest, context: Context
     ) -> gateway_pb2.ListWarmJobsResponse:
-        await admitted(self.admission, Scope.READ, context)
+        await admitted(self.admission, Scope.READ, context, request.namespace)
         return jobs_response(request, await self.warm_jobs.list(parse_namespace(request.namespace)))
 
     async def WarmCaches(
         self, request: gateway_pb2.WarmCachesRequest, context: Context
     ) -> gateway_pb2.WarmCachesResponse:
-        caller = await admitted(self.admission, Scope.READ, context)
+        caller = await admitted(self.admission, Scope.READ, context, request.namespace)
         namespace = parse_namespace(request.namespace)
         return warm_response(await self.warm_caches(namespace, hint_of(request), caller))

@@ -45,7 +45,7 @@ class ScanServicer(gateway_pb2_grpc.ScanServiceServicer):
     async def CountRows(
         self, request: gateway_pb2.CountRowsRequest, context: Context
     ) -> gateway_pb2.CountRowsResponse:
-        caller = await admitted(self.admission, Scope.READ, context)
+        caller = await admitted(self.admission, Scope.READ, context, request.namespace)
         asked = ScanRequest(
             namespace=parse_namespace(request.namespace),
             scan=typed_scan(request.selection, ScanMode.COUNT),
@@ -56,7 +56,7 @@ class ScanServicer(gateway_pb2_grpc.ScanServiceServicer):
     async def StartScanJob(
         self, request: gateway_pb2.StartScanJobRequest, context: Context
     ) -> gateway_pb2.StartScanJobResponse:
-        caller = await admitted(self.admission, Scope.READ, context)
+        caller = await admitted(self.admission, Scope.READ, context, request.namespace)
         mode = ScanMode.VALUES if request.value_attribute else ScanMode.IDS
         asked = ScanRequest(
             namespace=parse_namespace(request.namespace),
@@ -68,7 +68,7 @@ class ScanServicer(gateway_pb2_grpc.ScanServiceServicer):
     async def GetScanJob(
         self, request: gateway_pb2.GetScanJobRequest, context: Context
     ) -> gateway_pb2.GetScanJobResponse:
-        caller = await admitted(self.admission, Scope.READ, context)
+        caller = await admitted(self.admission, Scope.READ, context, request.namespace)
         namespace = parse_namespace(request.namespace)
         job = await self.scan_jobs.get(namespace, request.job_id, caller)
         return gateway_pb2.GetScanJobResponse(job=job_message(job))
@@ -76,14 +76,14 @@ class ScanServicer(gateway_pb2_grpc.ScanServiceServicer):
     async def ListScanJobs(
         self, request: gateway_pb2.ListScanJobsRequest, context: Context
     ) -> gateway_pb2.ListScanJobsResponse:
-        caller = await admitted(self.admission, Scope.READ, context)
+        caller = await admitted(self.admission, Scope.READ, context, request.namespace)
         jobs = await self.scan_jobs.list(parse_namespace(request.namespace), caller)
         return jobs_response(request, jobs)
 
     async def ReadScanResults(
         self, request: gateway_pb2.ReadScanResultsRequest, context: Context
     ) -> gateway_pb2.ReadScanResultsResponse:
-        await admitted(self.admission, Scope.READ, context)
+        await admitted(self.admission, Scope.READ, context, request.namespace)
         offset, limit = results_place(request)
         page = await self.scan_jobs.results(
             parse_namespace(request.namespace), request.job_id, offset=offset, limit=limit
@@ -93,7 +93,7 @@ class ScanServicer(gateway_pb2_grpc.ScanServiceServicer):
     async def CountCachedValues(
         self, request: gateway_pb2.CountCachedValuesRequest, context: Context
     ) -> gateway_pb2.CountCachedValuesResponse:
-        caller = await admitted(self.admission, Scope.READ, context)
+        caller = await admitted(self.admission, Scope.READ, context, request.namespace)
         asked = ScanRequest(
             namespace=parse_namespace(request.namespace),
             scan=cached_values_scan(request),
@@ -104,6 +104,6 @@ class ScanServicer(gateway_pb2_grpc.ScanServiceServicer):
     async def DeleteScanJob(
         self, request: gateway_pb2.DeleteScanJobRequest, context: Context
     ) -> gateway_pb2.DeleteScanJobResponse:
-        await admitted(self.admission, Scope.WRITE, context)
+        await admitted(self.admission, Scope.WRITE, context, request.namespace)
         await self.scan_jobs.delete(parse_namespace(request.namespace), request.job_id)
         return gateway_pb2.DeleteScanJobResponse()

@@ -74,7 +74,7 @@ class GatewayServicer(NamespaceMethods):
     ) -> gateway_pb2.WriteRowsResponse:
         author = _author(request)
         scope = Scope.WRITE if author is Author.CLIENT else Scope.ADMIN
-        caller = await admitted(self.admission, scope, context)
+        caller = await admitted(self.admission, scope, context, request.namespace)
         namespace = parse_namespace(request.namespace)
         body = write_body(request)
         id_kind = None
@@ -87,7 +87,7 @@ class GatewayServicer(NamespaceMethods):
     async def QueryRows(
         self, request: gateway_pb2.QueryRowsRequest, context: Context
     ) -> gateway_pb2.QueryRowsResponse:
-        caller = await admitted(self.admission, Scope.READ, context)
+        caller = await admitted(self.admission, Scope.READ, context, request.namespace)
         namespace = parse_namespace(request.namespace)
         visit = visit_of(request, context)
         query, fields = typed_query(request)
@@ -102,7 +102,7 @@ class GatewayServicer(NamespaceMethods):
     async def BatchQueryRows(
         self, request: gateway_pb2.BatchQueryRowsRequest, context: Context
     ) -> gateway_pb2.BatchQueryRowsResponse:
-        caller = await admitted(self.admission, Scope.READ, context)
+        caller = await admitted(self.admission, Scope.READ, context, request.namespace)
         namespace = parse_namespace(request.namespace)
         visit = visit_of(request, context)
         query, fields = typed_queries(request)
@@ -117,7 +117,7 @@ class GatewayServicer(NamespaceMethods):
     async def QueryNamespaces(
         self, request: gateway_pb2.QueryNamespacesRequest, context: Context
     ) -> gateway_pb2.QueryNamespacesResponse:
-        caller = await admitted(self.admission, Scope.READ, context)
+        caller = await admitted(self.admission, Scope.READ, context, None)
         count_max = self.query_namespaces.namespaces_count_max
         query = federated_query(request, namespaces_count_max=count_max)
         found = await self.query_namespaces(query, caller)
@@ -136,7 +136,7 @@ class GatewayServicer(NamespaceMethods):
     async def LookupRows(
         self, request: gateway_pb2.LookupRowsRequest, context: Context
     ) -> gateway_pb2.LookupRowsResponse:
-        caller = await admitted(self.admission, Scope.READ, context)
+        caller = await admitted(self.admission, Scope.READ, context, request.namespace)
         namespace = parse_namespace(request.namespace)
         visit = visit_of_lookup(context)
         facts = await self.facts.get(namespace, caller)
@@ -158,7 +158,7 @@ class GatewayServicer(NamespaceMethods):
     async def StreamRows(
         self, request: gateway_pb2.StreamRowsRequest, context: Context
     ) -> AsyncIterator[gateway_pb2.StreamRowsResponse]:
-        caller = await admitted(self.admission, Scope.READ, context)
+        caller = await admitted(self.admission, Scope.READ, context, request.namespace)
         namespace = parse_namespace(request.namespace)
         stable_as_of_ms = self.namespaces.watermarks.cut(namespace).stable_as_of_ms
         async for page in self.stream_rows(namespace, row_stream(request), caller):
@@ -169,7 +169,7 @@ class GatewayServicer(NamespaceMethods):
     async def StreamValues(
         self, request: gateway_pb2.StreamValuesRequest, context: Context
     ) -> AsyncIterator[gateway_pb2.StreamValuesResponse]:
-        caller = await admitted(self.admission, Scope.READ, context)
+        caller = await admitted(self.admission, Scope.READ, context, request.namespace)
         namespace = parse_namespace(request.namespace)
         facts = await self.facts.covering(namespace, request.attribute_names, caller)
         wanted = value_stream(request, facts)

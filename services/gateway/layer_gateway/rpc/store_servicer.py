@@ -31,20 +31,20 @@ class VectorStoreServicer(gateway_pb2_grpc.VectorStoreServiceServicer):
     async def ListVectorStores(
         self, request: gateway_pb2.ListVectorStoresRequest, context: Context
     ) -> gateway_pb2.ListVectorStoresResponse:
-        await admitted(self.admission, Scope.READ, context)
+        await admitted(self.admission, Scope.READ, context, None)
         return stores_response(request, self.describe_stores.all())
 
     async def GetVectorStore(
         self, request: gateway_pb2.GetVectorStoreRequest, context: Context
     ) -> gateway_pb2.GetVectorStoreResponse:
-        await admitted(self.admission, Scope.READ, context)
+        await admitted(self.admission, Scope.READ, context, None)
         found = self.describe_stores.named(request.name)
         return gateway_pb2.GetVectorStoreResponse(vector_store=store_message(found))
 
     async def GetCapabilities(
         self, request: gateway_pb2.GetCapabilitiesRequest, context: Context
     ) -> gateway_pb2.GetCapabilitiesResponse:
-        await admitted(self.admission, Scope.READ, context)
+        await admitted(self.admission, Scope.READ, context, None)
         match request.WhichOneof("subject"):
             case "vector_store":
                 found = self.describe_stores.capabilities_of(request.vector_store)
