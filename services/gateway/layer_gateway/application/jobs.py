@@ -25,8 +25,8 @@ from layer_wire.moments import rfc3339
 
 log = structlog.get_logger(__name__)
 
-RUNNING_SKIPPED_MAX: Final = 16
-"""Old jobs that still run and are passed by when the oldest are forgotten."""
+PASSED_BY_MAX: Final = 32
+"""Old jobs that run, or go last, and are passed by when the oldest are forgotten."""
 
 ABANDONED_MS: Final = 60_000
 """More than the clocks of gateways and a few lost writes account for."""
@@ -228,12 +228,13 @@ class Jobs(Generic[J]):
         else:
             keys = await self._records.keys(namespace)
             left = len(keys)
-            oldest = keys[: left - count + RUNNING_SKIPPED_MAX] if left > count else []
+            oldest = keys[: left - count + PASSED_BY_MAX] if left > count else []
             jobs = await self._records.read_all(oldest)
-        for job in jobs:
-            if left > count and job.status is not JobStatus.RUNNING:
-                await self.delete(job)
-                left -= 1
+        ended = [job for job in jobs if job.status is not JobStatus.RUNNING]
+        ended.sort(key=lambda job: (not job.goes_first, _age(job)))
+        for job in ended[: max(left - count, 0)]:
+            await self.delete(job)
+            left -= 1
         return left
 
     async def _bury_lost(self, jobs: Sequence[J]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest_asyncio
 
 from layer_gateway.application.job_records import JobStatus, shown
 from layer_gateway.application.jobs import Jobs
+from layer_gateway.application.room_for_jobs import JOBS_KEPT_MIN, JOBS_OVER_MAX
 from layer_gateway.application.scanning.kept_scans import VALUES_WITH_JOB_BYTES_MAX, KeptScans
 from layer_gateway.application.scanning.requests import ScanRequest
 from layer_gateway.application.scanning.results import Results
@@ -33,7 +35,8 @@ async def objects(tmp_path: Path) -> AsyncIterator[ObjectStore]:
 
 def replica(objects: ObjectStore) -> KeptScans:
     results = Results(objects)
-    jobs = Jobs("scan", ScanJob, objects, now_ms=lambda: 1_780_000_000_000)
+    moments = itertools.count(1_780_000_000_000)
+    jobs = Jobs("scan", ScanJob, objects, now_ms=lambda: next(moments))
     return KeptScans(jobs=jobs, results=results)
 
 
@@ -67,3 +70,18 @@ async def test_few_values_are_one_object_and_go_with_it(objects: ObjectStore) ->
     assert len([key async for key in objects.iter_keys()]) == 1
     await one.jobs.delete(job)
     assert not [key async for key in objects.iter_keys()]
+
+
+async def test_answers_of_snapshots_make_room_before_scans_that_took_time(
+    objects: ObjectStore,
+) -> None:
+    one = replica(objects)
+    scan = await one.begin(values_of_kind())
+    await one.jobs.end(scan)
+
+    for _ in range(JOBS_KEPT_MIN + JOBS_OVER_MAX):
+        await one.answer(values_of_kind(), [("saw", 3)], REPORT)
+        await one.jobs.room.settle()
+
+    assert (await one.jobs.get(BOOKS, scan.id)).status is JobStatus.COMPLETED
+    assert len(await one.jobs.list(BOOKS)) == JOBS_KEPT_MIN

@@ -37,6 +37,10 @@ class ScanJob(Job, kw_only=True, omit_defaults=True):
     It stays text until it is asked for: a list of jobs reads it of all of them.
     """
 
+    @property
+    def goes_first(self) -> bool:
+        return self.kept_values != NOT_KEPT
+
 
 def fill(job: ScanJob, report: ScanReport) -> None:
     """Note on a job how it goes."""
