@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from layer_gateway.domain.access import required_scope
-from layer_gateway.http.operation_docs import DOCS, Fields, OperationDoc
+from layer_gateway.http.operation_doc import Fields, OperationDoc
+from layer_gateway.http.operation_docs import DOCS
 from layer_gateway.http.routes import PUBLIC_OPERATIONS, ROUTES, Operation
 from layer_gateway.version import VERSION
 
