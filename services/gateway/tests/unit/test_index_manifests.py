@@ -73,8 +73,10 @@ async def test_a_file_that_changes_is_read_anew_and_one_that_breaks_is_not(tmp_p
         ("kind: Index\nmetadata: {name: a, labels: {tier: 1}}", "tier|str"),
         ("kind: Index\nmetadata: {name: 'a b'}", "Index number 1"),
         (
-            "[{kind: Index, metadata: {name: a}}, "
-             "{kind: Index, metadata: {name: b}, spec: {backend: {namespace: a}}}]",
+            (
+                "[{kind: Index, metadata: {name: a}}, "
+                "{kind: Index, metadata: {name: b}, spec: {backend: {namespace: a}}}]"
+            ),
             "two indexes",
         ),
     ],
