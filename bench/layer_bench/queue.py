@@ -1,8 +1,8 @@
-"""The queue of documents: beside pgqueuer and procrastinate, and when it is long.
+"""`python -m layer_bench.queue`: queues beside pgqueuer and procrastinate, long ones, worn ones.
 
-Run alone: ``python -m layer_bench.queue``. All three have the same PostgreSQL, one process with
-four workers, a handler that does nothing, retries, and a hold on what is being worked on. Rounds
-alternate, so that other work on the machine weighs on all of them alike.
+Rounds alternate, so that other work on the machine weighs on all of them alike. The server syncs
+what it commits, as one that loses nothing does; its data is in memory where there is room, so that
+a slow disk is none of the figures. CPU time is that of the database's connections.
 """
 
 from __future__ import annotations
@@ -14,150 +14,47 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 import procrastinate
 import structlog
-from pgqueuer import PgQueuer
-from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
-from pgqueuer.domain.types import QueueExecutionMode
-from procrastinate.types import JSONDict
-from prometheus_client import CollectorRegistry
+from rich.console import Console
 from rich.table import Table
 
-from layer_bench.load import cpu_ns
-from layer_bench.printing import show
+from layer_bench.machine import machine
+from layer_bench.queue_peers import (
+    WORKERS_COUNT,
+    Documents,
+    Items,
+    Pgqueuer,
+    Procrastinate,
+    opened,
+)
+from layer_bench.queue_sizes import MIB, LongQueue, Weight, long_queue, weights
 from layer_bench.vectorstore import Figure
-from layer_runtime.adapters.postgres.database import Database, Limits, open_database
-from layer_runtime.adapters.postgres.document_queue import PostgresDocuments
-from layer_runtime.adapters.postgres.metrics import DatabaseMetrics
-from layer_runtime.adapters.postgres.migrations import migrate
-from layer_runtime.domain.pipelines import EMBEDDING, INDEXED, PENDING, Guard
 from layer_testing.postgres import PostgresServer, postgres_server
 
-WORKERS_COUNT: Final = 4
-BATCH_COUNT: Final = 100
 ROUNDS_COUNT: Final = 3
 SLOW_SHARE: Final = 20
 """procrastinate gets this much less to do, or its rounds would take most of the time."""
-ENQUEUE_BATCH: Final = 10_000
-CLAIMING_WORKERS_COUNT: Final = 64
-CLAIMS_PER_WORKER: Final = 20
-THINKING_S: Final = 0.25
-CONNECTIONS_MAX: Final = 16
-PIPELINE: Final = 1
-LIMITS: Final = Limits(
-    connections_max=CONNECTIONS_MAX, statement_timeout_s=600, idle_in_transaction_ms=600_000
-)
-PARTS_COUNT: Final = 50
-BYTES_PER_MIB: Final = 1024 * 1024
-US: Final = "CPU µs"
-BACKENDS: Final = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-TABLES: Final = (
-    "SELECT pg_total_relation_size('layer.document_queue'), "
-    "pg_total_relation_size('layer.document_settled')"
-)
-
-
-class Ours:
-    """The statements that the service runs, without the call that asks for them."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.queue = PostgresDocuments(database)
-        self._enqueued_count = 0
-
-    async def enqueue(self, count: int) -> None:
-        first, self._enqueued_count = self._enqueued_count, self._enqueued_count + count
-        ids = [f"document-{number:09}" for number in range(first, first + count)]
-        for start in range(0, count, ENQUEUE_BATCH):
-            part = ids[start : start + ENQUEUE_BATCH]
-            await self.queue.create_missing(PIPELINE, part, PENDING)
-
-    async def drain(self) -> None:
-        await asyncio.gather(*(self._work(f"w{number}") for number in range(WORKERS_COUNT)))
-
-    async def claim(self, worker: str, limit: int) -> list[str]:
-        claimed = await self.queue.claim(
-            PIPELINE,
-            stage=PENDING,
-            claim_stage=EMBEDDING,
-            limit=limit,
-            worker=worker,
-            lease_s=60,
-            prefix="",
-        )
-        return list(claimed.document_ids)
-
-    async def cpu_us(self) -> float:
-        """Return the CPU time that the connections of this database have taken, in microseconds."""
-        rows = await self.database.fetch("backends", BACKENDS)
-        return cpu_ns(tuple(row["pid"] for row in rows)) / 1000
-
-    async def _work(self, worker: str) -> None:
-        while taken := await self.claim(worker, BATCH_COUNT):
-            for document in taken:
-                await _handle(document)
-            taken.sort()
-            await self.queue.settle(PIPELINE, taken, INDEXED, "", Guard(worker=worker))
-
-
-class Pgqueuer:
-    """pgqueuer, as its documentation runs it: batches, heartbeats, a log of jobs."""
-
-    def __init__(self, connections: list[Any]) -> None:
-        self._connections = connections
-
-    async def install(self) -> None:
-        await PgQueuer(AsyncpgDriver(self._connections[0])).qm.queries.install()
-
-    async def enqueue(self, count: int) -> None:
-        queries = PgQueuer(AsyncpgDriver(self._connections[0])).qm.queries
-        for start in range(0, count, ENQUEUE_BATCH):
-            part = min(ENQUEUE_BATCH, count - start)
-            await queries.enqueue(["handle"] * part, [b"document"] * part, [0] * part)
-
-    async def drain(self) -> None:
-        workers = []
-        for connection in self._connections:
-            worker = PgQueuer(AsyncpgDriver(connection))
-
-            @worker.entrypoint("handle")
-            async def handle(job: Any) -> None:
-                await _handle(job)
-
-            # The queue alone: the scheduler beside it would wait for its next minute.
-            workers.append(worker.qm.run(batch_size=BATCH_COUNT, mode=QueueExecutionMode.drain))
-        await asyncio.gather(*workers)
-
-
-class Procrastinate:
-    """procrastinate, with as many jobs at a time as a batch of the others has."""
-
-    def __init__(self, app: procrastinate.App) -> None:
-        self._app = app
-        self._task = app.task(name="handle", retry=8)(_handle)
-
-    async def enqueue(self, count: int) -> None:
-        for start in range(0, count, ENQUEUE_BATCH):
-            part = min(ENQUEUE_BATCH, count - start)
-            jobs: list[JSONDict] = [{"document": "d"}] * part
-            await self._task.batch_defer_async(*jobs)
-
-    async def drain(self) -> None:
-        await self._app.run_worker_async(
-            wait=False,
-            concurrency=WORKERS_COUNT,
-            install_signal_handlers=False,
-            delete_jobs="successful",
-        )
+WEIGHINGS_COUNT: Final = 5
+LONG_DEFAULT: Final = (10_000, 100_000, 1_000_000)
+DURABLE: Final = {
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "autovacuum_naptime": "10s",
+    "max_wal_size": "4GB",
+}
 
 
 async def beside_others(server: PostgresServer, count: int) -> list[Figure]:
     """Measure claim, handler and completion in rounds, one after the other."""
     async with AsyncExitStack() as stack:
-        ours = Ours(await _database(server, stack))
+        documents = Documents(await opened(server.new_database(), stack))
+        items = Items(await opened(server.new_database(), stack))
+        await items.install()
         url = server.new_database()
         connections = [await asyncpg.connect(url) for _ in range(WORKERS_COUNT)]
         for connection in connections:
@@ -169,86 +66,43 @@ async def beside_others(server: PostgresServer, count: int) -> list[Figure]:
         await stack.enter_async_context(app.open_async())
         await app.schema_manager.apply_schema_async()
         slow = Procrastinate(app)
-        rates: dict[str, list[float]] = {"enqueue": [], "ours": [], "pgqueuer": [], "slow": []}
-        costs_us: dict[str, list[float]] = {"enqueue": [], "ours": []}
+        rates: dict[str, list[float]] = {}
+        costs_us: dict[str, list[float]] = {}
+
+        async def measured(
+            name: str, queue: Documents | Items, work: Callable[[], Awaitable[None]]
+        ) -> None:
+            begun_us = await queue.cpu_us()
+            rates.setdefault(name, []).append(await _rate(work, count))
+            costs_us.setdefault(name, []).append((await queue.cpu_us() - begun_us) / count)
+
         for _ in range(ROUNDS_COUNT):
-            begun_us = await ours.cpu_us()
-            rates["enqueue"].append(await _rate(lambda: ours.enqueue(count), count))
-            enqueued_us = await ours.cpu_us()
-            rates["ours"].append(await _rate(ours.drain, count))
-            costs_us["enqueue"].append((enqueued_us - begun_us) / count)
-            costs_us["ours"].append((await ours.cpu_us() - enqueued_us) / count)
+            await measured("create", documents, lambda: documents.enqueue(count))
+            await measured("documents", documents, documents.drain)
+            await measured("enqueue", items, lambda: items.enqueue(count))
+            await measured("items", items, items.drain)
             await pgqueuer.enqueue(count)
-            rates["pgqueuer"].append(await _rate(pgqueuer.drain, count))
+            rates.setdefault("pgqueuer", []).append(await _rate(pgqueuer.drain, count))
             await slow.enqueue(count // SLOW_SHARE)
-            rates["slow"].append(await _rate(slow.drain, count // SLOW_SHARE))
-    median = {name: statistics.median(found) for name, found in rates.items()}
+            rates.setdefault("slow", []).append(await _rate(slow.drain, count // SLOW_SHARE))
+    rate = {name: statistics.median(found) for name, found in rates.items()}
+    cost_us = {name: statistics.median(found) for name, found in costs_us.items()}
     return [
-        Figure("enqueue", median["enqueue"], "ids/s", ">= 100,000"),
-        Figure("the same, of the database", statistics.median(costs_us["enqueue"]), US, "<= 10"),
-        Figure("claim and complete, batches of 100", median["ours"], "documents/s", ""),
-        Figure("the same, of the database", statistics.median(costs_us["ours"]), US, ""),
-        Figure("pgqueuer", median["pgqueuer"], "jobs/s", ""),
-        Figure("procrastinate", median["slow"], "jobs/s", ""),
-        Figure("ours / pgqueuer", _ratio(rates, "pgqueuer"), "x", ">= 2.5"),
-        Figure("ours / procrastinate", _ratio(rates, "slow"), "x", ">= 50"),
+        Figure("documents enqueued", rate["create"], "ids/s", ">= 100,000"),
+        Figure("the same, of the database", cost_us["create"], "CPU µs", "<= 10"),
+        Figure("documents claimed and completed", rate["documents"], "/s", ""),
+        Figure("the same, of the database", cost_us["documents"], "CPU µs", ""),
+        Figure("items of functions enqueued", rate["enqueue"], "ids/s", ">= 100,000"),
+        Figure("the same, of the database", cost_us["enqueue"], "CPU µs", "<= 10"),
+        Figure("items of functions claimed and completed", rate["items"], "/s", ""),
+        Figure("the same, of the database", cost_us["items"], "CPU µs", ""),
+        Figure("pgqueuer", rate["pgqueuer"], "jobs/s", ""),
+        Figure("procrastinate", rate["slow"], "jobs/s", ""),
+        Figure("documents / pgqueuer", _ratio(rates, "documents", "pgqueuer"), "x", ">= 2.5"),
+        Figure("documents / procrastinate", _ratio(rates, "documents", "slow"), "x", ">= 50"),
+        Figure("items / pgqueuer", _ratio(rates, "items", "pgqueuer"), "x", ""),
+        Figure("items / procrastinate", _ratio(rates, "items", "slow"), "x", ""),
     ]
-
-
-async def when_long(server: PostgresServer, pending_count: int) -> list[Figure]:
-    """Measure claims of many workers that think in between, from a long queue."""
-    async with AsyncExitStack() as stack:
-        ours = Ours(await _database(server, stack))
-        await ours.enqueue(pending_count)
-        await ours.database.fetch("analyze", "ANALYZE layer.document_queue")
-        taken_s: list[float] = []
-
-        async def work(worker: str, number: int) -> None:
-            await asyncio.sleep(THINKING_S * number / CLAIMING_WORKERS_COUNT)
-            for _ in range(CLAIMS_PER_WORKER):
-                begun_s = time.perf_counter()
-                await ours.claim(worker, 10)
-                taken_s.append(time.perf_counter() - begun_s)
-                await asyncio.sleep(THINKING_S)
-
-        workers = (work(f"w{number}", number) for number in range(CLAIMING_WORKERS_COUNT))
-        await asyncio.gather(*workers)
-    quantiles = statistics.quantiles(taken_s, n=100)
-    what = f"claim, {pending_count:,} pending, {CLAIMING_WORKERS_COUNT} workers"
-    return [
-        Figure(f"{what}, p50", quantiles[49] * 1000, "ms", ""),
-        Figure(f"{what}, p99", quantiles[98] * 1000, "ms", "<= 20"),
-    ]
-
-
-async def after_much(server: PostgresServer, completed_count: int) -> list[Figure]:
-    """Measure what the tables weigh after much has gone through a short queue."""
-    part = max(completed_count // PARTS_COUNT, 1)
-    sizes_bytes: list[int] = []
-    taken_s: list[float] = []
-    async with AsyncExitStack() as stack:
-        ours = Ours(await _database(server, stack))
-        for _ in range(PARTS_COUNT):
-            await ours.enqueue(part)
-            begun_s = time.perf_counter()
-            await ours.drain()
-            taken_s.append(time.perf_counter() - begun_s)
-            queue_bytes, settled_bytes = (await ours.database.fetch("sizes", TABLES))[0]
-            sizes_bytes.append(queue_bytes)
-    half = PARTS_COUNT // 2
-    grown = statistics.median(sizes_bytes[half:]) / statistics.median(sizes_bytes[:half])
-    slower = statistics.median(taken_s[half:]) / statistics.median(taken_s[:half])
-    what = f"after {completed_count:,} completed"
-    return [
-        Figure(f"{what}: queue, its indexes too", sizes_bytes[-1] / BYTES_PER_MIB, "MiB", ""),
-        Figure(f"{what}: size, second half / first", grown, "x", "about 1"),
-        Figure(f"{what}: time, second half / first", slower, "x", "about 1"),
-        Figure(f"{what}: a settled document", settled_bytes / completed_count, "bytes", ""),
-    ]
-
-
-async def _handle(document: Any) -> None:
-    """Do nothing: what is measured is the queue."""
 
 
 async def _rate(work: Callable[[], Awaitable[None]], count: int) -> float:
@@ -257,44 +111,83 @@ async def _rate(work: Callable[[], Awaitable[None]], count: int) -> float:
     return count / (time.perf_counter() - begun_s)
 
 
-def _ratio(rates: dict[str, list[float]], other: str) -> float:
+def _ratio(rates: dict[str, list[float]], ours: str, other: str) -> float:
     """Return the median of the rounds' own ratios, so that a slow minute counts for both."""
     return statistics.median(
-        mine / theirs for mine, theirs in zip(rates["ours"], rates[other], strict=True)
+        mine / theirs for mine, theirs in zip(rates[ours], rates[other], strict=True)
     )
 
 
-async def _database(server: PostgresServer, stack: AsyncExitStack) -> Database:
-    metrics = DatabaseMetrics(CollectorRegistry())
-    database = await stack.enter_async_context(
-        open_database(server.new_database(), LIMITS, metrics=metrics, pool_name="bench")
+def peers_table(figures: list[Figure]) -> Table:
+    table = Table("queues, batches of 100, four workers", "measured", "", "goal")
+    for figure in figures:
+        table.add_row(figure.name, f"{figure.value:,.2f}", figure.unit, figure.goal)
+    return table
+
+
+def long_table(found: list[LongQueue]) -> Table:
+    rows: list[tuple[str, list[str]]] = [
+        ("enqueued, ids/s", [f"{one.enqueued_per_s:,.0f}" for one in found]),
+        ("the same, CPU µs", [f"{one.enqueue_us:.1f}" for one in found]),
+        ("claimed and completed, /s", [f"{one.completed_per_s:,.0f}" for one in found]),
+        ("the same, CPU µs", [f"{one.complete_us:.1f}" for one in found]),
+        ("claim of 10, 64 workers, p50 ms", [f"{one.claim_p50_ms:.1f}" for one in found]),
+        ("the same, p99 ms, goal 20", [f"{one.claim_p99_ms:.1f}" for one in found]),
+        ("claim of 10, p50 CPU ms", [f"{one.claim_cpu_p50_ms:.2f}" for one in found]),
+        ("the same, p99 CPU ms", [f"{one.claim_cpu_p99_ms:.2f}" for one in found]),
+        ("counts of a status, ms", [f"{one.counts_ms:.1f}" for one in found]),
+        ("counts by reading the queue, ms", [f"{one.reading_ms:.1f}" for one in found]),
+    ]
+    table = Table("documents pending", *(f"{one.pending_count:,}" for one in found))
+    for name, cells in rows:
+        table.add_row(name, *cells)
+    return table
+
+
+def weights_table(found: list[Weight]) -> Table:
+    table = Table(
+        *("completed", "documents/s", "table", "MiB", "its indexes, MiB", "dead rows", "vacuums")
     )
-    await migrate(database)
-    return database
+    for one in found:
+        table.add_row(
+            f"{one.completed_count:,}",
+            f"{one.documents_per_s:,.0f}",
+            one.name,
+            f"{one.table_bytes / MIB:,.1f}",
+            f"{one.index_bytes / MIB:,.1f}",
+            f"{one.dead_count:,}",
+            str(one.vacuum_count),
+        )
+    return table
 
 
-async def _run(options: argparse.Namespace) -> list[Figure]:
-    with postgres_server(autovacuum_naptime="10s") as server:
-        return [
-            *await beside_others(server, options.documents),
-            *await when_long(server, options.pending),
-            *await after_much(server, options.completed),
-        ]
+async def run(options: argparse.Namespace, console: Console) -> None:
+    """Measure, and print each table as soon as it is there."""
+    with postgres_server(**DURABLE) as server:
+        if options.documents:
+            console.print(peers_table(await beside_others(server, options.documents)), machine())
+        if options.pending:
+            found = [await long_queue(server, count) for count in options.pending]
+            console.print(long_table(found), machine())
+        if options.completed:
+            async for weighed in weights(server, options.completed, WEIGHINGS_COUNT):
+                console.print(weights_table(weighed), machine())
 
 
 def main() -> None:
     """Read the command line, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--documents", type=int, default=20_000, help="a round")
-    parser.add_argument("--pending", type=int, default=1_000_000, help="in the long queue")
-    parser.add_argument("--completed", type=int, default=200_000, help="before tables are weighed")
+    parser.add_argument("--documents", type=int, default=20_000, help="a round; 0 = no rounds")
+    parser.add_argument(
+        "--pending", type=int, nargs="*", default=LONG_DEFAULT, help="in long queues"
+    )
+    parser.add_argument(
+        "--completed", type=int, default=200_000, help="while tables are weighed; 0 = none"
+    )
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     logging.disable(logging.WARNING)  # procrastinate tells of each job
-    table = Table("queue", "measured", "", "goal")
-    for figure in asyncio.run(_run(options)):
-        table.add_row(figure.name, f"{figure.value:,.2f}", figure.unit, figure.goal)
-    show(table)
+    asyncio.run(run(options, Console(width=120)))
 
 
 if __name__ == "__main__":

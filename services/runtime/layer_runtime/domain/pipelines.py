@@ -34,6 +34,8 @@ LEASE_S_MAX: Final = 86_400
 CLAIM_LIMIT_DEFAULT: Final = 100
 CLAIM_LIMIT_MAX: Final = 1000
 IDS_MAX: Final = 1000
+CREATED_IDS_MAX: Final = 10_000
+"""Creating documents holds none of them, so that more fit into one call."""
 DOCUMENT_ID_BYTES_MAX: Final = 512
 RATE_WINDOW_S: Final = 60
 
@@ -199,15 +201,15 @@ def parse_document_id(text: str) -> str:
     return text
 
 
-def parse_document_ids(ids: Sequence[str]) -> list[str]:
+def parse_document_ids(ids: Sequence[str], *, count_max: int = IDS_MAX) -> list[str]:
     """Check ids; return each once, in the order in which rows are locked.
 
     Raises:
         InvalidRequestError: ``TOO_MANY_IDS`` or ``DOCUMENT_ID_INVALID``.
     """
-    if not 1 <= len(ids) <= IDS_MAX:
+    if not 1 <= len(ids) <= count_max:
         raise InvalidRequestError(
-            "TOO_MANY_IDS", f"document_ids are 1 to {IDS_MAX}, not {len(ids)}.", count=len(ids)
+            "TOO_MANY_IDS", f"document_ids are 1 to {count_max}, not {len(ids)}.", count=len(ids)
         )
     return sorted({parse_document_id(text) for text in ids}, key=str.encode)
 

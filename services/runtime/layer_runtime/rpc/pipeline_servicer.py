@@ -14,7 +14,9 @@ from layer_runtime.application.documents import PipelineDocuments
 from layer_runtime.application.pipeline_registry import PipelineRegistry
 from layer_runtime.domain.names import parse_worker_id
 from layer_runtime.domain.pipelines import (
+    CREATED_IDS_MAX,
     EMBEDDING,
+    IDS_MAX,
     PENDING,
     Guard,
     parse_claimed_stage,
@@ -162,9 +164,10 @@ class PipelineServicer(runtime_pb2_grpc.PipelineServiceServicer):
             worker=parse_worker_id(worker) if worker else None,
             lease=request.lease_token or None,
         )
+        ids_max = CREATED_IDS_MAX if request.creates_missing else IDS_MAX
         count = await self.documents.move(
             request.pipeline_id,
-            parse_document_ids(request.document_ids),
+            parse_document_ids(request.document_ids, count_max=ids_max),
             parse_stage(request.stage, "stage"),
             guard,
             reason=parse_reason(

@@ -243,6 +243,30 @@ async def test_replicas_share_the_queue_and_what_is_staged(replicas: list[Replic
     assert (status.processing_count, dict(status.stage_counts)) == (6, {"embedding": 6})
 
 
+async def test_ten_thousand_documents_are_created_at_once_and_a_thousand_moved(
+    replicas: list[Replica],
+) -> None:
+    replica = replicas[0]
+    ids = [f"job-{number:05}" for number in range(10_001)]
+
+    def moving(count: int, *, creates: bool) -> runtime_pb2.MoveDocumentsRequest:
+        return runtime_pb2.MoveDocumentsRequest(
+            pipeline_id=replica.pipeline,
+            document_ids=ids[:count],
+            stage="pending",
+            creates_missing=creates,
+        )
+
+    for request in (moving(10_001, creates=True), moving(1001, creates=False)):
+        assert (await replica.refusal("MoveDocuments", request)).reason == "TOO_MANY_IDS"
+    for created in (10_000, 0):
+        answer = await replica.call("MoveDocuments", moving(10_000, creates=True))
+        assert answer.updated_count == created
+    moved = await replica.call("MoveDocuments", moving(1000, creates=False))
+    assert moved.updated_count == 1000
+    assert dict((await replica.status()).stage_counts) == {"pending": 10_000}
+
+
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
 async def test_a_gateway_that_is_away_or_full_costs_no_attempt(
     gateway: Gateway, replicas: list[Replica], code: grpc.StatusCode

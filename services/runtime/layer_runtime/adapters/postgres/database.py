@@ -89,6 +89,10 @@ class Database:
                 connection = await self._pool.acquire(timeout=ACQUIRE_S_MAX)
             try:
                 yield connection
+            except asyncpg.ReadOnlySQLTransactionError:
+                # It became a standby. Whoever is primary now is found by connecting anew.
+                await self._pool.expire_connections()
+                raise
             finally:
                 await self._pool.release(connection)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final, Protocol, TypeVar
 
 import asyncpg
 import structlog
@@ -29,6 +30,7 @@ log = structlog.get_logger(__name__)
 
 SQL: Final = load_statements("items.sql")
 IDS_PER_STATEMENT: Final = 10_000
+K = TypeVar("K", bound="_Keyed")
 NUL: Final = "\0"
 """What no text of PostgreSQL has."""
 
@@ -96,24 +98,19 @@ class PostgresItems:
         return sorted(found, key=lambda item: (item.key.namespace, item.key.id))
 
     async def remember(self, number: int, lease: int, version: str, given: Sequence[Given]) -> None:
-        await self._database.fetch(
-            "remember_items",
-            SQL["remember"],
-            number,
-            lease,
-            version,
-            *_columns(one.key for one in given),
-            [one.stamp_ms for one in given],
-            [one.digest for one in given],
-        )
+        async with self._database.transaction("remember_items") as connection:
+            for namespace, part in _by_namespace(given):
+                stamps, digests = [one.stamp_ms for one in part], [one.digest for one in part]
+                of = (number, namespace, [one.key.id for one in part])
+                await connection.execute(SQL["remember"], *of, lease, version, stamps, digests)
 
     async def drop(self, number: int, items: Sequence[Claimed]) -> None:
-        keys, leases = _columns(item.key for item in items), [item.lease for item in items]
-        generations = [item.generation for item in items]
         async with self._database.transaction("drop_items") as connection:
-            done = await connection.fetch(SQL["finish"], number, *keys, leases, generations)
-            if len(done) < len(items):
-                await connection.execute(SQL["look_again"], number, *keys, leases)
+            for namespace, part in _by_namespace(items):
+                of = (number, namespace, *_columns(part))
+                done = await connection.fetch(SQL["finish"], *of, [one.generation for one in part])
+                if len(done) < len(part):
+                    await connection.execute(SQL["look_again"], *of)
 
     async def release(self, number: int, lease: int) -> None:
         await self._database.fetch("release_items", SQL["release"], number, lease)
@@ -121,47 +118,54 @@ class PostgresItems:
     async def held(
         self, number: int, worker: str, items: Sequence[Reference], *, lease_s_min: int
     ) -> Sequence[Held]:
-        columns = _references(items)
-        rows = await self._database.fetch(
-            "held_items", SQL["held"], number, worker, *columns, lease_s_min
-        )
-        return sorted(map(_held, rows), key=lambda item: (item.key.namespace, item.key.id))
+        found: list[Held] = []
+        async with self._database.transaction("held_items") as connection:
+            for namespace, part in _by_namespace(items):
+                of = (number, namespace, *_columns(part))
+                rows = await connection.fetch(SQL["held"], *of, worker, lease_s_min)
+                found += map(_held, rows)
+        return sorted(found, key=lambda item: (item.key.namespace, item.key.id))
 
     async def heartbeat(self, number: int, worker: str, items: Sequence[Reference]) -> int:
-        columns = _references(items)
-        return len(
-            await self._database.fetch(
-                "heartbeat_items", SQL["heartbeat"], number, worker, *columns
-            )
-        )
+        count = 0
+        async with self._database.transaction("heartbeat_items") as connection:
+            for namespace, part in _by_namespace(items):
+                of = (number, namespace, *_columns(part))
+                count += len(await connection.fetch(SQL["heartbeat"], *of, worker))
+        return count
 
     async def finish(self, number: int, items: Sequence[Held]) -> int:
-        keys, leases = _columns(item.key for item in items), [item.lease for item in items]
-        generations = [item.generation for item in items]
+        count = 0
         async with self._database.transaction("complete_items") as connection:
-            done = len(await connection.fetch(SQL["finish"], number, *keys, leases, generations))
-            if done < len(items):
-                done += len(await connection.fetch(SQL["wait_again"], number, *keys, leases))
-            if done:
-                await connection.execute(SQL["completed"], number, done)
-        return done
+            for namespace, part in _by_namespace(items):
+                of = (number, namespace, *_columns(part))
+                generations = [one.generation for one in part]
+                done = len(await connection.fetch(SQL["finish"], *of, generations))
+                if done < len(part):
+                    done += len(await connection.fetch(SQL["wait_again"], *of))
+                count += done
+            if count:
+                await connection.execute(SQL["completed"], number, count)
+        return count
 
     async def requeue(self, number: int, items: Sequence[Held]) -> None:
-        keys, leases = _columns(item.key for item in items), [item.lease for item in items]
-        await self._database.fetch("requeue_items", SQL["requeue"], number, *keys, leases)
+        async with self._database.transaction("requeue_items") as connection:
+            for namespace, part in _by_namespace(items):
+                await connection.execute(SQL["requeue"], number, namespace, *_columns(part))
 
     async def judge(self, number: int, verdicts: Sequence[Verdict]) -> int:
-        rows = await self._database.fetch(
-            "fail_items",
-            SQL["judge"],
-            number,
-            *_columns(verdict.key for verdict in verdicts),
-            [verdict.lease for verdict in verdicts],
-            [verdict.attempts for verdict in verdicts],
-            [verdict.pause_s for verdict in verdicts],
-            [_text(verdict.message) for verdict in verdicts],
-        )
-        return len(rows)
+        count = 0
+        async with self._database.transaction("fail_items") as connection:
+            for namespace, part in _by_namespace(verdicts):
+                rows = await connection.fetch(
+                    SQL["judge"],
+                    *(number, namespace, *_columns(part)),
+                    [verdict.attempts for verdict in part],
+                    [verdict.pause_s for verdict in part],
+                    [_text(verdict.message) for verdict in part],
+                )
+                count += len(rows)
+        return count
 
     async def reset_failed(self, number: int) -> int:
         count = 0
@@ -258,14 +262,26 @@ def _key(row: asyncpg.Record) -> ItemKey:
     return ItemKey(row["namespace"], row["id"])
 
 
-def _columns(keys: Iterable[ItemKey]) -> tuple[list[str], list[str]]:
-    found = list(keys)
-    return [key.namespace for key in found], [key.id for key in found]
+class _Keyed(Protocol):
+    @property
+    def key(self) -> ItemKey: ...
 
 
-def _references(items: Sequence[Reference]) -> tuple[list[str], list[str], list[int]]:
-    ordered = sorted(set(items), key=lambda item: (item.key.namespace, item.key.id))
-    return (*_columns(item.key for item in ordered), [item.lease for item in ordered])
+class _Leased(_Keyed, Protocol):
+    @property
+    def lease(self) -> int: ...
+
+
+def _by_namespace(items: Iterable[K]) -> Iterator[tuple[str, list[K]]]:
+    """Yield items of one namespace together, each once, in the order in which rows are locked."""
+    by_key = {(item.key.namespace, item.key.id): item for item in items}
+    ordered = [by_key[key] for key in sorted(by_key)]
+    for namespace, part in groupby(ordered, key=lambda item: item.key.namespace):
+        yield namespace, list(part)
+
+
+def _columns(items: Sequence[_Leased]) -> tuple[list[str], list[int]]:
+    return [item.key.id for item in items], [item.lease for item in items]
 
 
 def _parts(ids: list[str]) -> Iterable[list[str]]:

@@ -1,3 +1,8 @@
+-- Statements over given items of a namespace take their ids in order, and what belongs to each in
+-- arrays beside them, at width_bucket(id, ids): a join would be as slow as the plan that is made of it
+-- while there are few items, which is kept. For the same reason they say of leases nothing from which
+-- an index of some rows could be chosen. Whoever has no lease has no worker.
+
 -- name: known
 SELECT number FROM layer.functions WHERE number = $1 FOR KEY SHARE
 
@@ -24,8 +29,8 @@ ON CONFLICT (function, namespace, id) DO UPDATE
 RETURNING (xmax = 0) AS is_new
 
 -- name: expire
-WITH silent AS MATERIALIZED (
-    SELECT namespace, id FROM layer.function_items
+WITH silent AS (
+    SELECT ctid AS place FROM layer.function_items
     WHERE function = $1 AND lease IS NOT NULL AND due_at <= now()
     ORDER BY due_at LIMIT 1000
     FOR UPDATE SKIP LOCKED
@@ -34,11 +39,12 @@ UPDATE layer.function_items i
 SET lease = NULL, worker = NULL, lease_s = NULL, due_at = now(), attempts = i.attempts + 1,
     message = $3, failed_at = CASE WHEN i.attempts + 1 >= $2 THEN now() END
 FROM silent s
-WHERE i.function = $1 AND i.namespace = s.namespace AND i.id = s.id
+WHERE i.ctid = s.place
 
 -- name: claim
-WITH picked AS MATERIALIZED (
-    SELECT namespace, id FROM layer.function_items
+-- By place: an item that changed since the snapshot is left for the next claim.
+WITH picked AS (
+    SELECT ctid AS place FROM layer.function_items
     WHERE function = $1 AND lease IS NULL AND failed_at IS NULL AND due_at <= now()
     ORDER BY due_at, namespace, id LIMIT $3
     FOR UPDATE SKIP LOCKED
@@ -49,15 +55,16 @@ UPDATE layer.function_items i
 SET lease = t.lease, worker = $2, lease_s = $4::integer, due_at = now() + make_interval(secs => $4::integer),
     claimed_generation = i.generation
 FROM picked p, token t
-WHERE i.function = $1 AND i.namespace = p.namespace AND i.id = p.id
+WHERE i.ctid = p.place
 RETURNING i.namespace, i.id, i.lease, i.generation, i.is_forced, i.done_digest
 
 -- name: remember
 -- From now on a result may be written of which the queue never hears.
-UPDATE layer.function_items i
-SET version = $3, stamp_ms = g.stamp_ms, digest = g.digest, done_digest = NULL
-FROM unnest($4::text[], $5::text[], $6::bigint[], $7::bytea[]) AS g (namespace, id, stamp_ms, digest)
-WHERE i.function = $1 AND i.namespace = g.namespace AND i.id = g.id AND i.lease = $2
+-- $1 function, $2 namespace, $3 ids, $4 lease, $5 version, $6 stamps, $7 digests
+UPDATE layer.function_items
+SET version = $5, stamp_ms = ($6::bigint[])[width_bucket(id, $3::text[])],
+    digest = ($7::bytea[])[width_bucket(id, $3::text[])], done_digest = NULL
+WHERE function = $1 AND namespace = $2 AND id = ANY($3::text[]) AND lease IS NOT DISTINCT FROM $4
 
 -- name: release
 UPDATE layer.function_items
@@ -65,62 +72,79 @@ SET lease = NULL, worker = NULL, lease_s = NULL, due_at = now()
 WHERE function = $1 AND lease = $2
 
 -- name: held
-UPDATE layer.function_items i
-SET due_at = greatest(i.due_at, now() + make_interval(secs => $6))
-FROM unnest($3::text[], $4::text[], $5::bigint[]) AS g (namespace, id, lease)
-WHERE i.function = $1 AND i.namespace = g.namespace AND i.id = g.id
-    AND i.lease IS NOT NULL AND i.worker = $2 AND (g.lease = 0 OR g.lease = i.lease)
-RETURNING i.*
+-- Items that a worker holds; those whose lease ends before $6 seconds are over are held as long.
+-- $1 function, $2 namespace, $3 ids, $4 leases (0 = whichever), $5 worker
+WITH prolonged AS (
+    UPDATE layer.function_items
+    SET due_at = now() + make_interval(secs => $6)
+    WHERE function = $1 AND namespace = $2 AND id = ANY($3::text[]) AND worker = $5
+        AND ($4::bigint[])[width_bucket(id, $3::text[])] IN (0, lease)
+        AND due_at < now() + make_interval(secs => $6)
+    RETURNING *
+)
+SELECT * FROM prolonged
+UNION ALL
+SELECT * FROM layer.function_items
+WHERE function = $1 AND namespace = $2 AND id = ANY($3::text[]) AND worker = $5
+    AND ($4::bigint[])[width_bucket(id, $3::text[])] IN (0, lease)
+    AND due_at >= now() + make_interval(secs => $6)
 
 -- name: heartbeat
-UPDATE layer.function_items i
-SET due_at = now() + make_interval(secs => i.lease_s)
-FROM unnest($3::text[], $4::text[], $5::bigint[]) AS g (namespace, id, lease)
-WHERE i.function = $1 AND i.namespace = g.namespace AND i.id = g.id
-    AND i.lease IS NOT NULL AND i.worker = $2 AND (g.lease = 0 OR g.lease = i.lease)
+-- $1 function, $2 namespace, $3 ids, $4 leases (0 = whichever), $5 worker
+UPDATE layer.function_items
+SET due_at = now() + make_interval(secs => lease_s)
+WHERE function = $1 AND namespace = $2 AND id = ANY($3::text[]) AND worker = $5
+    AND ($4::bigint[])[width_bucket(id, $3::text[])] IN (0, lease)
 RETURNING true
 
 -- name: finish
-DELETE FROM layer.function_items i
-USING unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[]) AS g (namespace, id, lease, generation)
-WHERE i.function = $1 AND i.namespace = g.namespace AND i.id = g.id
-    AND i.lease = g.lease AND i.generation = g.generation
+-- $1 function, $2 namespace, $3 ids, $4 leases, $5 generations
+DELETE FROM layer.function_items
+WHERE function = $1 AND namespace = $2 AND id = ANY($3::text[])
+    AND lease IS NOT DISTINCT FROM ($4::bigint[])[width_bucket(id, $3::text[])]
+    AND generation = ($5::bigint[])[width_bucket(id, $3::text[])]
 RETURNING true
 
 -- name: wait_again
 -- Of items that a write has made due once more while they were completed.
-UPDATE layer.function_items i
+-- $1 function, $2 namespace, $3 ids, $4 leases
+UPDATE layer.function_items
 SET lease = NULL, worker = NULL, lease_s = NULL, due_at = now(), attempts = 0, message = NULL,
-    done_digest = i.digest
-FROM unnest($2::text[], $3::text[], $4::bigint[]) AS g (namespace, id, lease)
-WHERE i.function = $1 AND i.namespace = g.namespace AND i.id = g.id AND i.lease = g.lease
+    done_digest = digest
+WHERE function = $1 AND namespace = $2 AND id = ANY($3::text[])
+    AND lease IS NOT DISTINCT FROM ($4::bigint[])[width_bucket(id, $3::text[])]
 RETURNING true
 
 -- name: look_again
 -- At items that a write has made due once more while it was found that they need no work.
-UPDATE layer.function_items i
+-- $1 function, $2 namespace, $3 ids, $4 leases
+UPDATE layer.function_items
 SET lease = NULL, worker = NULL, lease_s = NULL, due_at = now()
-FROM unnest($2::text[], $3::text[], $4::bigint[]) AS g (namespace, id, lease)
-WHERE i.function = $1 AND i.namespace = g.namespace AND i.id = g.id AND i.lease = g.lease
+WHERE function = $1 AND namespace = $2 AND id = ANY($3::text[])
+    AND lease IS NOT DISTINCT FROM ($4::bigint[])[width_bucket(id, $3::text[])]
 
 -- name: completed
 INSERT INTO layer.function_completions (function, count) VALUES ($1, $2)
 
 -- name: requeue
-UPDATE layer.function_items i
+-- $1 function, $2 namespace, $3 ids, $4 leases
+UPDATE layer.function_items
 SET lease = NULL, worker = NULL, lease_s = NULL, due_at = now(), is_forced = true
-FROM unnest($2::text[], $3::text[], $4::bigint[]) AS g (namespace, id, lease)
-WHERE i.function = $1 AND i.namespace = g.namespace AND i.id = g.id AND i.lease = g.lease
+WHERE function = $1 AND namespace = $2 AND id = ANY($3::text[])
+    AND lease IS NOT DISTINCT FROM ($4::bigint[])[width_bucket(id, $3::text[])]
 
 -- name: judge
-UPDATE layer.function_items i
-SET lease = NULL, worker = NULL, lease_s = NULL, attempts = g.attempts,
-    message = coalesce(g.message, i.message),
-    due_at = now() + make_interval(secs => coalesce(g.pause_s, 0)),
-    failed_at = CASE WHEN g.pause_s IS NULL THEN now() END
-FROM unnest($2::text[], $3::text[], $4::bigint[], $5::integer[], $6::double precision[], $7::text[])
-    AS g (namespace, id, lease, attempts, pause_s, message)
-WHERE i.function = $1 AND i.namespace = g.namespace AND i.id = g.id AND i.lease = g.lease
+-- $1 function, $2 namespace, $3 ids, $4 leases, $5 attempts, $6 pauses in s (NULL = given up),
+-- $7 messages (NULL = as before)
+UPDATE layer.function_items
+SET lease = NULL, worker = NULL, lease_s = NULL, attempts = ($5::integer[])[width_bucket(id, $3::text[])],
+    message = coalesce(($7::text[])[width_bucket(id, $3::text[])], message),
+    due_at = now() + make_interval(
+        secs => coalesce(($6::double precision[])[width_bucket(id, $3::text[])], 0)),
+    failed_at = CASE
+        WHEN ($6::double precision[])[width_bucket(id, $3::text[])] IS NULL THEN now() END
+WHERE function = $1 AND namespace = $2 AND id = ANY($3::text[])
+    AND lease IS NOT DISTINCT FROM ($4::bigint[])[width_bucket(id, $3::text[])]
 RETURNING true
 
 -- name: reset_failed
