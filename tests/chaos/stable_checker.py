@@ -3,9 +3,9 @@
 Each row is written by one writer at a time, so that its versions have an order. A version *binds*
 a query cut at W when it was acknowledged before the query began, is stamped at or before W, and
 keeps what the margin assumes: it came through the same gateway, or was acknowledged by W plus the
-margin on a right clock. A query that was cut returns of each row no version stamped after W and
-none older than the newest that binds. It may leave a row out only where a newer version than that
-has taken its place, or may have.
+margin, less by what the clock may be ahead that W was told by. A query that was cut returns of each
+row no version stamped after W and none older than the newest that binds. It may leave a row out
+only where a newer version than that has taken its place, or may have.
 """
 
 from __future__ import annotations
@@ -56,10 +56,11 @@ class StableHistory:
 
     Args:
         margin_ms: What the gateways promise to allow for.
+        skew_ms: By what a clock of theirs may be off.
     """
 
-    def __init__(self, *, margin_ms: int) -> None:
-        self._margin_ms = margin_ms
+    def __init__(self, *, margin_ms: int, skew_ms: float = 0.0) -> None:
+        self._allowed_ms = margin_ms - skew_ms
         self._moment = 0
         self._versions: dict[tuple[str, str], list[Version]] = defaultdict(list)
         self._told: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
@@ -130,4 +131,4 @@ class StableHistory:
         if version.acknowledged > reading.began:
             return False
         is_own = version.replica == reading.replica
-        return is_own or version.acknowledged_ms <= watermark_ms + self._margin_ms
+        return is_own or version.acknowledged_ms <= watermark_ms + self._allowed_ms

@@ -29,6 +29,9 @@ from tests.chaos.stable_gateways import StableGateway, StableParts
 
 INDEX_LAG_MS: Final = 120
 MARGIN_MS: Final = 60
+TROUBLE_SHARE: Final = 0.2
+"""How much of the margin a clock is off, and a link slow, where gateways share namespaces."""
+
 SHARD_COUNT: Final = 4
 WORKER_COUNT: Final = 8
 ROW_COUNT: Final = 30
@@ -75,7 +78,9 @@ async def run_stable_program(
         program = _Program(
             random=Random(seed),  # noqa: S311 -- to be repeatable
             is_shared=is_shared,
-            history=StableHistory(margin_ms=MARGIN_MS if is_shared else 1),
+            history=StableHistory(
+                margin_ms=MARGIN_MS if is_shared else 1, skew_ms=TROUBLE_SHARE * MARGIN_MS
+            ),
             outcome=outcome,
         )
         for number in range(GATEWAY_COUNT):
@@ -136,7 +141,7 @@ class _Program:
     @asynccontextmanager
     async def _trouble(self) -> AsyncIterator[None]:
         """Let links dawdle and clocks step for the length of the block."""
-        share = 0.2 if self.is_shared else 4.0
+        share = TROUBLE_SHARE if self.is_shared else 4.0
         tasks = [asyncio.create_task(self._bursts())]
         for gateway in self.gateways:
             dawdling = gateway.dawdle(self.random, share * MARGIN_MS / 1000)

@@ -88,3 +88,13 @@ def test_watermarks_never_go_back() -> None:
     assert wrong(history, 99, began=overlapping) == []
     assert wrong(history, 99)
     assert wrong(history, None)
+
+
+def test_a_clock_that_is_ahead_takes_from_the_margin() -> None:
+    """It has told a watermark earlier than it seems, and the write was not there yet."""
+    history = StableHistory(margin_ms=10, skew_ms=4)
+    written(history, 1, 100)
+    written(history, 2, 200, replica="other", at_ms=208)
+
+    assert wrong(history, 201, Seen(number=1, stamp_ms=100)) == []
+    assert wrong(history, 202, Seen(number=1, stamp_ms=100))
