@@ -13,36 +13,17 @@ from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2
 from layer_testing.edge_calls import EdgeCaller
 from layer_testing.gateway_calls import compare, string_id, text, vector
+from layer_testing.tool_rows import write_tools
 from layer_testing.transports import Call, Transport
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SCHEMA = {"text": {"type": "string", "full_text_search": True, "fuzzy": True, "filterable": False}}
-ROWS: list[dict[str, Any]] = [
-    {"id": "t-1", "kind": "saw", "rating": 5, "text": "hand hammer", "vector": [0.9, 0.1]},
-    {"id": "t-2", "kind": "saw", "rating": 4, "text": "hand saw hand tool", "vector": [0.5, 0.5]},
-    {"id": "t-3", "kind": "drill", "rating": 5, "text": "drill", "vector": [0.1, 0.9]},
-    {"id": "t-4", "kind": "rasp", "rating": 5, "text": "rasp", "vector": [0.0, 1.0]},
-    {"id": "t-5", "kind": "saw", "text": "by hand", "vector": [1.0, 0.0]},
-]
-PARTS: list[dict[str, Any]] = [
-    {"id": "p-9", "text": "hand wheel", "vector": [0.8, 0.2]},
-    {"id": "p-3", "text": "screw", "vector": [0.2, 0.8]},
-]
-BARE: list[dict[str, Any]] = [{"id": "b-1", "text": "hand hammer", "vector": [0.8, 0.2]}]
 IS_SAW = compare("kind", common_pb2.COMPARISON_OPERATOR_EQUAL, text("saw"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
 async def namespaces(edge: EdgeCaller, store: EdgeCaller) -> None:
-    """Write the same rows into a namespace without shards and into one with four."""
-    for name, rows in (("tools", ROWS), ("sharded", ROWS), ("parts", PARTS)):
-        body = {"upsert_rows": rows, "schema": SCHEMA, "distance_metric": "euclidean_squared"}
-        assert (await edge("POST", f"/v2/namespaces/{name}", body)).status == 200
-    past = {"upsert_rows": BARE, "schema": SCHEMA, "distance_metric": "euclidean_squared"}
-    assert (await store("POST", "/v2/namespaces/bare", past)).status == 200
-    started = await edge("POST", "/v2/namespaces/sharded/init", {"shard_count": 4})
-    assert started.json["layer"]["shard_state"] == "ready"
+    await write_tools(edge, store)
 
 
 def hybrid(query: str, **options: Any) -> gateway_pb2.HybridTextRanking:
@@ -381,88 +362,3 @@ async def test_rows_from_before_layer_are_of_any_moment_and_of_no_span(
     assert (await transport.query("bare", as_of)).ids == ["b-1"]
     found = await transport.query("bare", span)
     assert (found.reason, found.ids) == ("", [])
-
-
-def federated(
-    http: dict[str, object], namespaces: Sequence[str], federation: dict[str, object] | None = None,
-    **rpc: Any,
-) -> Call:  # fmt: skip
-    return Call(
-        http=http,
-        rpc=gateway_pb2.QueryRowsRequest(**rpc),
-        namespaces=namespaces,
-        federation=federation or {},
-    )
-
-
-async def test_rows_of_many_namespaces_are_interleaved(transport: Transport) -> None:
-    call = federated(
-        {"vector": [1.0, 0.0], "top_k": 3},
-        ["tools", "parts", "tools"],
-        vector=gateway_pb2.VectorRanking(vector=vector(1.0, 0.0)),
-        top_k=3,
-    )
-    told = await transport.query("", call)
-    assert [(row.namespace, row.rank, row.id) for row in told.rows] == [
-        ("parts", 1, "p-9"),
-        ("tools", 1, "t-5"),
-        ("parts", 2, "p-3"),
-    ]
-    assert told.merge == {
-        "method": "rank-interleave",
-        "route": "fused",
-        "downgraded_reason": "missing_embedding_profile",
-    }
-    assert list(told.matched.items()) == [("tools", 5), ("parts", 2)]
-
-
-async def test_searches_run_in_many_namespaces(transport: Transport) -> None:
-    call = federated(
-        {"rank_by": ["text", "HybridText", "hand"], "top_k": 10},
-        ["tools", "parts", "sharded"],
-        {"fusion": {"per_namespace_limit": 2}},
-        hybrid_text=hybrid("hand"),
-        top_k=10,
-    )
-    found = (await transport.query("", call)).rows
-    assert [(row.namespace, row.rank) for row in found] == [
-        ("parts", 1),
-        ("sharded", 1),
-        ("tools", 1),
-        ("sharded", 2),
-        ("tools", 2),
-    ]
-
-
-async def test_a_namespace_that_fails_is_told(transport: Transport) -> None:
-    http: dict[str, object] = {
-        "rank_by": ["id", "asc"],
-        "top_k": 2,
-        "filters": ["rating", "Gte", 5],
-    }
-    rpc: dict[str, Any] = {
-        "attributes": gateway_pb2.AttributeRanking(keys=[gateway_pb2.SortKey(attribute="id")]),
-        "top_k": 2,
-        "filter": compare(
-            "rating", common_pb2.COMPARISON_OPERATOR_GREATER_OR_EQUAL, common_pb2.Value(int_value=5)
-        ),
-    }
-    names = ["nowhere", "parts", "tools"]
-    told = await transport.query("", federated(http, names, **rpc))
-    assert told.ids == ["t-1", "t-3"]
-    assert told.failures == {"nowhere": "not_found", "parts": "filter_schema_mismatch"}
-    assert list(told.matched) == ["tools"]
-    strict = await transport.query("", federated(http, names[1:], {"strict": True}, **rpc))
-    assert strict.reason == "FILTER_MISMATCH"
-    gone = await transport.query("", federated(http, ["nowhere"], **rpc))
-    assert gone.reason == "ALL_NAMESPACES_FAILED"
-
-
-async def test_distances_that_do_not_compare_are_refused_when_strict(transport: Transport) -> None:
-    call = federated(
-        {"vector": [1.0, 0.0]},
-        ["tools", "parts"],
-        {"strict": True},
-        vector=gateway_pb2.VectorRanking(vector=vector(1.0, 0.0)),
-    )
-    assert (await transport.query("", call)).reason == "EMBEDDING_PROFILES"
