@@ -40,7 +40,7 @@ from layer_kit.clock import epoch_milliseconds, monotonic
 from layer_kit.names import Namespace
 from layer_testing.gateway_calls import KEY
 from layer_upstream import UpstreamClient, UpstreamLimits
-from layer_wire.stamping import Piece
+from layer_wire.jsontext import Piece
 from tests.chaos.faults import Link
 
 POLL_S: Final = 0.02

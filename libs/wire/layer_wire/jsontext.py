@@ -14,6 +14,9 @@ Raw = msgspec.Raw
 RawObject = dict[str, msgspec.Raw]
 """A JSON object whose values are the bytes they arrived as."""
 
+Piece = bytes | memoryview
+"""A part of a body on its way."""
+
 T = TypeVar("T")
 
 NULL: Final = b"null"

@@ -10,7 +10,7 @@ import msgspec
 
 from layer_kit.errors import InvalidRequestError, UpstreamError
 from layer_wire.ids import JsonId, decode_id
-from layer_wire.jsontext import RawObject, encode
+from layer_wire.jsontext import Piece, RawObject, encode
 from layer_wire.reserved import VECTOR_KEYS
 
 T = TypeVar("T")
@@ -81,8 +81,8 @@ def row_ids(rows: Sequence[RawObject]) -> list[JsonId]:
         ) from error
 
 
-def split_row(row: RawObject) -> tuple[bytes, bytes]:
-    """Return a row's attributes and its vectors, each a JSON object (the latter may be empty).
+def split_row(row: RawObject) -> tuple[bytes, Piece]:
+    """Return a row's attributes as a JSON object, and its vectors as fields of one, or empty.
 
     Computed columns (``$dist``) and the id belong to neither.
     """
@@ -92,7 +92,7 @@ def split_row(row: RawObject) -> tuple[bytes, bytes]:
         if key != "id" and key not in VECTOR_KEYS and not key.startswith("$")
     }
     vectors = {key: row[key] for key in VECTOR_KEYS if key in row}
-    return encode(attributes), encode(vectors) if vectors else b""
+    return encode(attributes), memoryview(encode(vectors))[1:-1] if vectors else b""
 
 
 def project(attributes: RawObject, names: Collection[str] | None) -> RawObject:

@@ -1,15 +1,12 @@
 """Stamping: every row of a write gets the time of its request and its shard.
 
 One pass writes the rows out again with the stamps in them; the same encoding, without id and
-vectors, is what the cache is offered. Vectors are copied, never parsed. The rules are those of
-docs/reference/http.md, "Writes".
+vectors, is what the cache is offered. Vectors are never parsed, and long ones not copied. The rules
+are those of docs/reference/http.md, "Writes".
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import compress
@@ -20,34 +17,22 @@ from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind, JsonId
 from layer_wire.jsontext import (
     NULL,
+    Piece,
     Raw,
     RawObject,
-    decode_list,
     decode_object,
     encode,
     is_null,
     raw,
 )
-from layer_wire.reserved import (
-    OVERWRITTEN,
-    RESERVED_PREFIX,
-    SHARD,
-    UPSERTED_AT,
-    VECTOR_KEYS,
-    Author,
-)
+from layer_wire.pieces import object_parts, row_parts
+from layer_wire.reserved import OVERWRITTEN, SHARD, UPSERTED_AT, VECTOR_KEYS, Author
+from layer_wire.row_checks import check_keys, decode_row_ids
 from layer_wire.vectors import check_vector
 from layer_wire.writes import WriteBody, not_null
+from layer_wire.written_columns import decode_column
 
-FLOAT32_BYTES: Final = 4
-
-BLOBS_KEY: Final = "blobs"
-_find_null: Final = re.compile(NULL).search
 _KEY_TEXTS: Final = {key: b',"%b":' % key.encode() for key in VECTOR_KEYS}
-
-
-Piece = bytes | memoryview
-"""A part of a body on its way."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,8 +43,18 @@ class CacheRows:
     """Canonical ids."""
     bodies: list[bytes] = field(default_factory=list)
     """Attributes as a JSON object: no id, no vectors, in a put no nulls."""
-    vectors: list[bytes] = field(default_factory=list)
-    """``vector`` and ``vectors`` as a JSON object, or empty."""
+    vectors: list[Piece] = field(default_factory=list)
+    """``vector`` and ``vectors`` as fields of a JSON object, without its braces, or empty: they
+    may be parts of the body that they came in."""
+
+    def vector_objects(self) -> list[bytes]:
+        """Return copies of the vectors, with their braces."""
+        return list(map(vector_object, self.vectors))
+
+
+def vector_object(fields: Piece) -> bytes:
+    """Return the vectors of a row as a JSON object, or empty when it has none."""
+    return b"".join((b"{", fields, b"}")) if fields else b""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -125,7 +120,7 @@ def stamp(
     if write.is_conditional or write.is_by_filter:
         sections.append([b'"return_affected_ids":true'])
     return StampedWrite(
-        body=_object_parts(sections), puts=puts, patches=patches, uncached=stamper.uncached
+        body=object_parts(sections), puts=puts, patches=patches, uncached=stamper.uncached
     )
 
 
@@ -149,7 +144,7 @@ class _Stamper:
         self.uncached: list[bytes] = []
 
     def rows(
-        self, name: str, rows: list[RawObject], set_aside: list[bytes] | None, target: CacheRows
+        self, name: str, rows: list[RawObject], set_aside: list[Piece] | None, target: CacheRows
     ) -> list[Piece]:
         """Return ``"name":[…]`` with stamped rows, in pieces; add the rows to ``target``.
 
@@ -157,42 +152,32 @@ class _Stamper:
             set_aside: For each row the vector that was taken out of it already.
         """
         is_patch = name == "patch_rows"
-        ids = _row_ids(name, rows)
+        ids = decode_row_ids(name, rows)
         canonical_ids = wire_ids.canonical_all(ids, self._id_kind)
+        # Vectors are most of a write: they are sent from where they came in.
+        vectors: list[Piece] = [b""] * len(rows) if set_aside is None else list(set_aside)
+        if not VECTOR_KEYS.isdisjoint(self._check_rows(name, rows, is_patch=is_patch)):
+            for at, row in enumerate(rows):
+                if keys := [key for key in row if key in VECTOR_KEYS]:
+                    vectors[at] = _taken_vectors(row, keys, vectors[at], f"{name}[{at}]")
         stamped_at = self._at
-        # Vectors are most of a write. One copy of each is made, for the cache, and sent from there:
-        # a further one would cost half a millisecond for every megabyte.
-        offered_vectors = [b""] * len(rows) if set_aside is None else list(set_aside)
-        keys_checked: list[str] = []
-        vector_keys: list[str] = []
-        for at, (row, shard) in enumerate(zip(rows, self._shards(ids), strict=True)):
-            keys = list(row)
-            if keys != keys_checked:  # rows of one write mostly have the same
-                self._check_keys(row, f"{name}[{at}]", is_patch=is_patch)
-                keys_checked, vector_keys = keys, [key for key in keys if key in VECTOR_KEYS]
-            if vector_keys:
-                offered_vectors[at] = _taken_vectors(
-                    row, vector_keys, offered_vectors[at], f"{name}[{at}]"
-                )
+        for row, shard in zip(rows, self._shards(ids), strict=True):
             row[UPSERTED_AT] = stamped_at
             row[SHARD] = shard
         id_texts = [row.pop("id") for row in rows]
         encoded = list(map(encode, rows))
-        bodies = encoded if is_patch else list(map(_without_nulls, encoded, rows))
-        parts: list[Piece] = []
-        short: list[bytes] = [encode(name), b":["]
-        opening = b'{"id":'
-        for id_text, vectors, attributes in zip(id_texts, offered_vectors, encoded, strict=True):
-            short += (opening, id_text, b",")
-            if vectors:
-                parts += (b"".join(short), memoryview(vectors)[1:-1])
-                short = [b","]
-            short.append(attributes[1:])  # never empty: they hold the stamps
-            opening = b',{"id":'
-        offered = CacheRows(ids=canonical_ids, bodies=bodies, vectors=offered_vectors)
-        self._offer(target, offered, rows)
-        short.append(b"]")
-        return [*parts, b"".join(short)]
+        bodies = encoded if is_patch else _without_nulls(encoded, rows)
+        self._offer(target, CacheRows(ids=canonical_ids, bodies=bodies, vectors=vectors), rows)
+        return row_parts(name, id_texts, vectors, encoded)
+
+    def _check_rows(self, name: str, rows: list[RawObject], *, is_patch: bool) -> set[str]:
+        """Check the keys of rows, which mostly have the same; return all that there are."""
+        all_keys = list(map(tuple, rows))
+        distinct = dict.fromkeys(all_keys)
+        for keys in distinct:
+            at = all_keys.index(keys)
+            self._check_keys(rows[at], f"{name}[{at}]", is_patch=is_patch)
+        return set().union(*distinct)
 
     def columns(self, name: str, columns: RawObject, target: CacheRows) -> bytes:
         """Return ``"name":{…}`` with stamp columns; add the rows to ``target``."""
@@ -204,7 +189,7 @@ class _Stamper:
         if not ids:
             raise InvalidRequestError("ID_MISSING", f"{name}.id is empty.", field=f"{name}.id")
         lists = {
-            key: _column(value, f"{name}.{key}", len(ids))
+            key: decode_column(value, f"{name}.{key}", len(ids))
             for key, value in columns.items()
             if key != "id" and key not in OVERWRITTEN
         }
@@ -224,7 +209,7 @@ class _Stamper:
         return raw(fields | {"patch": raw(patch | {UPSERTED_AT: self._at})})
 
     def _check_keys(self, row: RawObject, where: str, *, is_patch: bool) -> None:
-        _check_keys(row, where, is_patch=is_patch, taken_prefixes=self._taken_prefixes)
+        check_keys(row, where, is_patch=is_patch, taken_prefixes=self._taken_prefixes)
 
     def _shards(self, ids: Sequence[JsonId]) -> list[Raw]:
         texts = self._shard_texts
@@ -246,7 +231,7 @@ class _Stamper:
         texts = [encode(row) for row in rows]
         offered = CacheRows(
             ids=canonical_ids,
-            bodies=texts if is_patch else list(map(_without_nulls, texts, rows)),
+            bodies=texts if is_patch else _without_nulls(texts, rows),
             vectors=[
                 _joined_vectors({name: lists[name][at] for name in vector_names})
                 for at in range(len(rows))
@@ -270,103 +255,23 @@ class _Stamper:
         ]
 
 
-def _column(value: Raw, where: str, length: int) -> list[Raw]:
-    text = bytes(value)
-    if text.startswith(b'"'):
-        return _unpacked(text, where, length)
-    if not text.startswith(b"["):
-        raise InvalidRequestError("JSON_SHAPE", f"{where} is not a list.", field=where)
-    found = decode_list(value)
-    if len(found) != length:
-        raise InvalidRequestError(
-            "COLUMNS_DIFFER",
-            f"{where} has {len(found)} values, the id column {length}.",
-            field=where,
-        )
-    return found
-
-
-def _unpacked(text: bytes, where: str, length: int) -> list[Raw]:
-    """Cut a column of vectors that came as one base64 string into one string per row."""
-    try:
-        packed = base64.b64decode(text[1:-1], validate=True)
-    except binascii.Error as error:
-        raise InvalidRequestError(
-            "VECTOR_INVALID", f"{where} is neither a list nor base64.", field=where
-        ) from error
-    width = len(packed) // length
-    if not width or width % FLOAT32_BYTES or len(packed) % length:
-        raise InvalidRequestError(
-            "COLUMNS_DIFFER",
-            f"{where} has {len(packed)} bytes, which are no {length} vectors of 32-bit floats.",
-            field=where,
-        )
-    starts = range(0, len(packed), width)
-    return [raw(base64.b64encode(packed[at : at + width]).decode()) for at in starts]
-
-
-def _row_ids(name: str, rows: list[RawObject]) -> list[JsonId]:
-    """Return the id of each row; they are decoded together, and one by one to name a fault."""
-    try:
-        listed = b",".join([row["id"] for row in rows])
-        return wire_ids.decode_ids(Raw(b"[%b]" % listed), where=name)
-    except (KeyError, InvalidRequestError):
-        return [_row_id(row, f"{name}[{at}]") for at, row in enumerate(rows)]
-
-
-def _row_id(row: RawObject, where: str) -> JsonId:
-    if "id" not in row:
-        raise InvalidRequestError("ID_MISSING", f"{where}.id is missing.", field=f"{where}.id")
-    return wire_ids.decode_id(row["id"], where=f"{where}.id")
-
-
-def _check_keys(
-    row: RawObject, where: str, *, is_patch: bool, taken_prefixes: tuple[str, ...]
-) -> None:
-    for key in row:
-        if (
-            key.startswith(RESERVED_PREFIX)
-            and key not in OVERWRITTEN
-            and not key.startswith(taken_prefixes)
-        ):
-            raise InvalidRequestError(
-                "ATTRIBUTE_RESERVED",
-                f"{where}.{key}: names that start with {RESERVED_PREFIX} are layer's own.",
-                field=f"{where}.{key}",
-            )
-    if is_patch:
-        for key in VECTOR_KEYS & row.keys():
-            raise InvalidRequestError(
-                "VECTOR_PATCHED",
-                f"{where}.{key}: a vector cannot be patched; upsert the whole row.",
-                field=f"{where}.{key}",
-            )
-    elif BLOBS_KEY in row:
-        raise InvalidRequestError(
-            "BLOBS_IN_ROW",
-            f"{where}.{BLOBS_KEY}: put blobs by their own route and refer to them.",
-            field=f"{where}.{BLOBS_KEY}",
-        )
-
-
-def _object_parts(sections: Sequence[Sequence[Piece]]) -> list[Piece]:
-    """Return an object of ``sections`` in parts, since joining them would copy all of it."""
-    separated = [part for section in sections for part in (b",", *section)]
-    return [b"{", *separated[1:], b"}"]
-
-
-def _without_nulls(encoded: bytes, row: RawObject) -> bytes:
-    """Return the attributes as a read would: upstream omits nulls. The search is a filter."""
-    if _find_null(encoded) is None:
+def _without_nulls(encoded: list[bytes], rows: Sequence[RawObject]) -> list[bytes]:
+    """Return attributes as a read would: upstream omits nulls. The search is a filter."""
+    if b"".join(encoded).find(NULL) < 0:
         return encoded
-    return encode({key: value for key, value in row.items() if not is_null(value)})
+    return [
+        encode({key: value for key, value in row.items() if not is_null(value)})
+        if text.find(NULL) >= 0
+        else text
+        for text, row in zip(encoded, rows, strict=True)
+    ]
 
 
-def _taken_vectors(row: RawObject, keys: Sequence[str], before: bytes, where: str) -> bytes:
+def _taken_vectors(row: RawObject, keys: Sequence[str], before: Piece, where: str) -> Piece:
     """Check the vectors of ``row`` and take those that are not null out of it.
 
     Returns:
-        What was taken ``before``, with them, as an object.
+        What was taken ``before``, with them, as fields.
     """
     taken: RawObject = {}
     for key in keys:
@@ -374,13 +279,13 @@ def _taken_vectors(row: RawObject, keys: Sequence[str], before: bytes, where: st
         if not is_null(row[key]):
             taken[key] = row.pop(key)
     found = _joined_vectors(taken)
-    return b"".join((before[:-1], b",", found[1:])) if before and found else before or found
+    return b"".join((before, b",", found)) if before and found else before or found
 
 
 def _joined_vectors(vectors: RawObject) -> bytes:
-    """Return what is not null as a JSON object; nothing when all is."""
+    """Return what is not null as fields of a JSON object."""
     pieces: list[bytes] = []
     for key, value in vectors.items():
         if not is_null(value):
             pieces += (_KEY_TEXTS[key], value)
-    return b"".join((b"{", pieces[0][1:], *pieces[1:], b"}")) if pieces else b""
+    return b"".join((pieces[0][1:], *pieces[1:])) if pieces else b""

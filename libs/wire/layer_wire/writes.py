@@ -15,6 +15,7 @@ import msgspec
 from layer_kit.errors import InvalidRequestError
 from layer_wire.jsontext import (
     NULL,
+    Piece,
     Raw,
     RawObject,
     decode,
@@ -27,7 +28,6 @@ COLUMN_FIELDS: Final = ("upsert_columns", "patch_columns")
 CONDITION_FIELDS: Final = ("upsert_condition", "patch_condition", "delete_condition")
 BY_FILTER_FIELDS: Final = ("patch_by_filter", "delete_by_filter")
 OLD_DIALECT_FIELDS: Final = ("upserts", "patches")
-BLOBS_KEY: Final = "blobs"
 
 _ROWS: Final[msgspec.json.Decoder[list[RawObject]]] = msgspec.json.Decoder(list[RawObject])
 
@@ -65,9 +65,9 @@ class WriteBody:
     columns: dict[str, RawObject]
     rest: RawObject
     """Every other field, untouched."""
-    vectors: list[bytes] | None = None
-    """The long vectors of ``upsert_rows``, taken out of them: for each row an object that holds
-    it, or nothing. None when the rows have theirs."""
+    vectors: list[Piece] | None = None
+    """The long vectors of ``upsert_rows``, taken out of them: for each row its field, or nothing.
+    None when the rows have theirs."""
 
     @property
     def has_row_operation(self) -> bool:
@@ -118,7 +118,7 @@ def decode_write(body: bytes) -> WriteBody | None:
     )
 
 
-def _decode_known(body: bytes) -> tuple[_KnownBody, list[bytes] | None]:
+def _decode_known(body: bytes) -> tuple[_KnownBody, list[Piece] | None]:
     """Decode a body of known fields, and its long vectors apart where only rows have them."""
     text, vectors = without_long_vectors(body)
     if not vectors:

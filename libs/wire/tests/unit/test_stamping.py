@@ -104,7 +104,7 @@ def test_the_cache_gets_attributes_without_nulls_and_vectors_apart(form: str) ->
     puts = stamped(body).puts
     attributes = msgspec.json.decode(puts.bodies[0])
     assert attributes == {"kind": "x", "_hevlayer_upserted_at": NOW_MS, "_hevlayer_shard": 10}
-    assert msgspec.json.decode(puts.vectors[0]) == {"vector": [1.0]}
+    assert msgspec.json.decode(puts.vector_objects()[0]) == {"vector": [1.0]}
 
 
 def test_the_text_null_inside_a_string_is_kept() -> None:
@@ -315,7 +315,7 @@ def test_a_vector_goes_on_byte_for_byte(vector: str) -> None:
     write = stamped(body)
     assert b'"vector":' + vector.encode() + b"," in b"".join(write.body)
     kept = b"" if vector == "null" else b'{"vector":%b}' % vector.encode()
-    assert write.puts.vectors == [kept, b""]
+    assert write.puts.vector_objects() == [kept, b""]
 
 
 @pytest.mark.parametrize("vector", ["[]", "[ ]", f"[{' ' * 100}]", '["a"]', "1", '""', '"AAA="'])

@@ -139,7 +139,7 @@ class CachedRows:
             read_token=read_token,
             ids=kept.ids,
             bodies=kept.bodies,
-            vectors=kept.vectors,
+            vectors=kept.vector_objects(),
         )
         timeout_s = PATIENT_TIMEOUT_S if is_patient else self._lookup_timeout_s
         try:
@@ -177,7 +177,7 @@ class CachedRows:
             fence_id=standing.fence_id,
             put_ids=kept.ids,
             put_bodies=kept.bodies,
-            put_vectors=kept.vectors,
+            put_vectors=kept.vector_objects(),
             patch_ids=patched.ids,
             patch_bodies=patched.bodies,
             lift_ids=lifted,

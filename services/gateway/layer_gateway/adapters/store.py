@@ -12,7 +12,7 @@ from layer_gateway.upstream_time import upstream_time
 from layer_kit.errors import DeadlineError, UpstreamError
 from layer_kit.names import Namespace
 from layer_upstream import UpstreamClient, UpstreamResponse
-from layer_wire.stamping import Piece
+from layer_wire.jsontext import Piece
 
 AUTHORIZATION: Final = b"authorization"
 READING_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})

@@ -29,7 +29,7 @@ from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind, JsonId
 from layer_wire.jsontext import RawObject, encode
 from layer_wire.rows import project
-from layer_wire.stamping import CacheRows
+from layer_wire.stamping import CacheRows, vector_object
 
 FETCH_IDS_MAX: Final = 100_000
 _OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
@@ -200,7 +200,7 @@ def _projected(
     body = read.bodies[at]
     if names is not None:
         body = encode(project(_OBJECT.decode(body), frozenset(names)))
-    return CachedRow(body=body, vectors=read.vectors[at] if with_vectors else b"")
+    return CachedRow(body=body, vectors=vector_object(read.vectors[at]) if with_vectors else b"")
 
 
 def _overall(results: set[CacheResult]) -> CacheResult:

@@ -33,10 +33,10 @@ from layer_kit.errors import LayerError, UnsupportedError
 from layer_kit.names import Namespace
 from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind, JsonId
-from layer_wire.jsontext import Raw, decode_object
+from layer_wire.jsontext import Piece, Raw, decode_object
 from layer_wire.reserved import Author
 from layer_wire.rows import WriteAnswer, write_answer
-from layer_wire.stamping import CacheRows, Piece, StampedWrite, stamp
+from layer_wire.stamping import CacheRows, StampedWrite, stamp
 from layer_wire.writes import WriteBody, decode_write
 
 T = TypeVar("T")

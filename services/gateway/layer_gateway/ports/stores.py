@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from layer_kit.names import Namespace
-from layer_wire.stamping import Piece
+from layer_wire.jsontext import Piece
 
 Headers = Sequence[tuple[bytes, bytes]]
 

@@ -22,7 +22,7 @@ from layer_gateway.ports.stores import Caller, Headers, StoreAnswer
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
 from layer_wire.ids import IdKind
-from layer_wire.stamping import Piece
+from layer_wire.jsontext import Piece
 
 BOOKS = Namespace("books")
 NUMBERED = b'{"id":"uint","title":"string"}'

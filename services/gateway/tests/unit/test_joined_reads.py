@@ -19,7 +19,8 @@ from layer_gateway.ports.rows import CachedRow, CacheLookup
 from layer_gateway.ports.stores import Caller, Headers, StoreAnswer
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace, parse_namespace
-from layer_wire.stamping import CacheRows, Piece
+from layer_wire.jsontext import Piece
+from layer_wire.stamping import CacheRows
 
 BOOKS = parse_namespace("books")
 ANN = Caller(headers=[(b"authorization", b"Bearer ann"), (b"traceparent", b"1")])
