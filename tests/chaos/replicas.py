@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from layer.cache.v1 import cache_pb2_grpc
 from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
+from layer_gateway.adapters.index_manifests import NoLabels
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.adapters.no_history import NoHistory
 from layer_gateway.adapters.no_snapshots import NoSnapshots
@@ -33,7 +34,8 @@ from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.application.purging import PurgeNamespace
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
-from layer_gateway.application.watermarks import WatchSettings, Watermarks
+from layer_gateway.application.watched import WatchSettings
+from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.ports.rows import RowCache
 from layer_kit.clock import epoch_milliseconds, monotonic
@@ -131,6 +133,7 @@ class Replica:
             purge=PurgeNamespace(archive=NoHistory(), snapshots=NoSnapshots(), objects=None),
             states=CacheStates(cache, NoWarmth()),
             listings=listings,
+            labels=NoLabels(),
             now_ms=epoch_milliseconds,
         )
         self._joined = asyncio.Event()

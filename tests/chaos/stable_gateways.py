@@ -32,7 +32,8 @@ from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.strong import StrongNamespaces
-from layer_gateway.application.watermarks import WatchSettings, Watermarks
+from layer_gateway.application.watched import WatchSettings
+from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.metrics import SearchMetrics
 from layer_gateway.ports.stores import Caller, StoreAnswer

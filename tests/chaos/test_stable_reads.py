@@ -18,10 +18,12 @@ import msgspec
 import pytest
 import structlog
 
+from layer_gateway.application.cuts import Cut
 from layer_gateway.application.multi_querying import MultiQueryAnswer, QueryLegs
 from layer_gateway.application.plans import MakePlans, Plan
 from layer_gateway.application.stamps import Stamps
-from layer_gateway.application.watermarks import Cut, Watched, Watermarks
+from layer_gateway.application.watched import Watched
+from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports.stores import Caller
 from layer_kit.names import Namespace
 from layer_wire.metadata import IndexStatus
