@@ -48,6 +48,14 @@ def test_a_resource_becomes_a_specification_without_what_only_clusters_have(tmp_
     }
 
 
+def test_a_schedule_is_said_as_the_api_shows_it(tmp_path: Path) -> None:
+    text = RESOURCE.replace("maxInFlightBatches: 2", 'cron: "0 2 * * *"')
+    text = text.replace("retry:", "triggers: [schedule, write]\n  groupByParent: true\n  retry:")
+    found = read_manifest(written(tmp_path, text)).spec
+    assert found["schedule"] == {"cron": "0 2 * * *", "discovery_interval_seconds": 9}
+    assert (found["triggers"], found["group_by_parent"]) == (["write"], True)
+
+
 def test_a_body_of_the_api_is_taken_as_it_is(tmp_path: Path) -> None:
     found = read_manifest(written(tmp_path, "id: tag\nspec: {worker: {}, version: v2}\n"))
     assert (found.spec, found.worker) == ({"worker": {}, "version": "v2"}, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from layer.common.v1 import common_pb2
 from layer.runtime.v1 import runtime_pb2, runtime_pb2_grpc
@@ -25,7 +25,7 @@ class GrpcFunctions:
     def __init__(self, to: Connection, function_id: str) -> None:
         self._channel = open_runtime(to)
         self._stub = runtime_pb2_grpc.FunctionServiceStub(self._channel)
-        self._names = {"function_id": function_id, "worker_id": to.worker_id}
+        self._names: dict[str, Any] = {"function_id": function_id, "worker_id": to.worker_id}
 
     async def claim(self, limit: int, lease_s: int | None) -> Sequence[Item]:
         request = runtime_pb2.ClaimItemsRequest(**self._names, limit=limit, lease_s=lease_s or 0)
@@ -35,7 +35,7 @@ class GrpcFunctions:
                 one.item.namespace,
                 one.item.id.text,
                 one.item.lease_token,
-                {name: from_value(value) for name, value in one.inputs.items()},
+                _input(one),
             )
             for one in answer.items
         ]
@@ -62,6 +62,14 @@ class GrpcFunctions:
 
     async def aclose(self) -> None:
         await self._channel.close()
+
+
+def _input(claimed: runtime_pb2.ClaimedItem) -> dict[str, Any]:
+    """Return the inputs of a row, or those of all pages of a document as a list for each name."""
+    if not claimed.pages:
+        return {name: from_value(value) for name, value in claimed.inputs.items()}
+    names = claimed.pages[0].inputs
+    return {name: [from_value(page.inputs[name]) for page in claimed.pages] for name in names}
 
 
 def _reference(item: Item) -> runtime_pb2.ItemReference:

@@ -24,12 +24,19 @@ LeaseToken = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Distance = Literal["cosine_distance", "euclidean_squared"]
 
 
+class Schedule(msgspec.Struct):
+    """When a pipeline fires."""
+
+    cron: Annotated[str, msgspec.Meta(max_length=256)] | None = None
+
+
 class CreatePipeline(msgspec.Struct):
     """A pipeline to create."""
 
     id: str
     target_namespace: str
     distance_metric: Distance | None = None
+    schedule: Schedule | None = None
 
 
 class Chunk(msgspec.Struct):

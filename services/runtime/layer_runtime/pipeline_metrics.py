@@ -27,6 +27,7 @@ class PipelineMetrics(Collector):
         self._pipeline_label = BoundedLabel(PIPELINES_LABELLED_MAX)
         self._stage_label = BoundedLabel(STAGES_LABELLED_MAX)
         self._figures: Mapping[PipelineId, Figures] = {}
+        self._windows: Mapping[PipelineId, bool] = {}
         self._transitions = Counter(
             "layer_stage_transitions_total",
             "Documents that moved between stages, as far as the call says from where.",
@@ -52,8 +53,11 @@ class PipelineMetrics(Collector):
         for one in seconds:
             durations.observe(one)
 
-    def show(self, figures: Mapping[PipelineId, Figures]) -> None:
+    def show(
+        self, figures: Mapping[PipelineId, Figures], windows: Mapping[PipelineId, bool]
+    ) -> None:
         self._figures = figures
+        self._windows = windows
 
     def collect(self) -> Iterable[Metric]:
         """Show the figures; prometheus_client calls this."""
@@ -70,6 +74,13 @@ class PipelineMetrics(Collector):
             "Documents that were given up, by why.",
             labels=["pipeline_id", "reason"],
         )
+        windows = GaugeMetricFamily(
+            "layer_pipeline_window_open",
+            "Whether the workers of a pipeline with a schedule are to run.",
+            labels=["pipeline_id"],
+        )
+        for pipeline_id, is_open in self._windows.items():
+            windows.add_metric([self._pipeline_label(pipeline_id)], is_open)
         for pipeline_id, figures in self._figures.items():
             label = self._pipeline_label(pipeline_id)
             for stage, count in figures.stage_counts.items():
@@ -79,4 +90,4 @@ class PipelineMetrics(Collector):
                 failed.add_metric([label, reason], count)
             if not figures.stage_counts.get(FAILED):
                 failed.add_metric([label, ""], 0)
-        yield from (stages, indexed, failed)
+        yield from (stages, indexed, failed, windows)

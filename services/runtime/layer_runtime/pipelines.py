@@ -25,6 +25,7 @@ from layer_runtime.settings import RuntimeSettings
 log = structlog.get_logger(__name__)
 
 EXPIRE_INTERVAL_S: Final = 5.0
+FIRING_INTERVAL_S: Final = 1.0
 FIGURES_INTERVAL_S: Final = 15.0
 PURGE_INTERVAL_S: Final = 5.0
 
@@ -78,6 +79,7 @@ def open_pipelines(
         while await pipelines.purge(chunks.drop):
             pass
 
+    frame.loops.every(FIRING_INTERVAL_S, registry.fire, name="pipeline_schedules")
     frame.loops.every(EXPIRE_INTERVAL_S, registry.free_expired, name="document_leases")
     frame.loops.every(FIGURES_INTERVAL_S, registry.look, name="pipeline_figures")
     frame.loops.every(PURGE_INTERVAL_S, purge, name="pipeline_purges")

@@ -202,14 +202,17 @@ def status_json(function_id: str, status: runtime_pb2.FunctionStatus) -> Json:
             "queries_per_min": status.query_budget.queries_per_minute,
         }
     if status.HasField("window"):
-        window = status.window
-        has_fired = window.HasField("last_firing_time")
-        found["schedule"] = {
-            "window_open": window.is_open,
-            "next_firing_at": rfc3339(window.next_firing_time),
-            "last_firing_at": rfc3339(window.last_firing_time) if has_fired else None,
-        }
+        found["schedule"] = window_json(status.window)
     return found
+
+
+def window_json(window: runtime_pb2.ScheduleWindow) -> Json:
+    has_fired = window.HasField("last_firing_time")
+    return {
+        "window_open": window.is_open,
+        "next_firing_at": rfc3339(window.next_firing_time),
+        "last_firing_at": rfc3339(window.last_firing_time) if has_fired else None,
+    }
 
 
 def rfc3339(moment: Timestamp) -> str:

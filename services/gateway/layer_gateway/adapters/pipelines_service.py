@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from layer.common.v1 import common_pb2
 from layer.runtime.v1 import runtime_pb2, runtime_pb2_grpc
-from layer_gateway.adapters.function_specs import rfc3339
+from layer_gateway.adapters.function_specs import rfc3339, window_json
 from layer_gateway.adapters.no_pipelines import off
 from layer_gateway.adapters.pipeline_rows import row_messages, vector_messages
 from layer_kit.errors import LayerError, UnavailableError, UnsupportedError, UpstreamError
@@ -49,6 +49,7 @@ class PipelinesService:
             pipeline_id=body.id,
             target_namespace=body.target_namespace,
             distance_metric=_DISTANCES[body.distance_metric or "cosine_distance"],
+            cron=(body.schedule.cron if body.schedule else None) or "",
         )
         return _pipeline_json((await self._call(self._stub.CreatePipeline, request)).pipeline)
 
@@ -69,6 +70,7 @@ class PipelinesService:
     async def status(self, pipeline_id: str) -> Json:
         request = runtime_pb2.GetPipelineStatusRequest(pipeline_id=pipeline_id)
         found = await self._call(self._stub.GetPipelineStatus, request)
+        window = {"schedule": window_json(found.window)} if found.HasField("window") else {}
         return {
             "pipeline_id": pipeline_id,
             "status": _STATES[found.state],
@@ -79,6 +81,7 @@ class PipelinesService:
             "failed_count": found.failed_count,
             "indexed_rate_per_min": found.indexed_per_minute,
             "rate_window_seconds": found.rate_window_s,
+            **window,
         }
 
     async def stage(self, pipeline_id: str, document_id: str, body: wire.StageDocument) -> Json:
@@ -227,6 +230,7 @@ def _pipeline_json(pipeline: runtime_pb2.Pipeline) -> Json:
         "target_namespace": pipeline.target_namespace,
         "distance_metric": _DISTANCE_NAMES[pipeline.distance_metric],
         "created_at": rfc3339(pipeline.create_time),
+        **({"schedule": {"cron": pipeline.cron}} if pipeline.cron else {}),
     }
 
 

@@ -196,6 +196,8 @@ _ROWS: Final[Sequence[Metric]] = (
            ("pipeline_id",), "Documents that a pipeline has indexed."),
     Metric("layer_pipeline_failed_total", "counter", Family.PIPELINE,
            ("pipeline_id", "reason"), "Documents that a pipeline has given up."),
+    Metric("layer_pipeline_window_open", "gauge", Family.PIPELINE,
+           ("pipeline_id",), "1 while the workers of a pipeline with a schedule are to run."),
     Metric("layer_udf_queue_depth", "gauge", Family.UDF,
            ("udf",), "Rows that wait for a function or are with it."),
     Metric("layer_udf_stage_count", "gauge", Family.UDF,

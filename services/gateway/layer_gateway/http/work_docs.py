@@ -138,7 +138,12 @@ WORK_DOCS: Final[dict[Operation, OperationDoc]] = {
     ),
     Operation.CREATE_PIPELINE: OperationDoc(
         summary="Create a pipeline",
-        takes={"id": "string", "target_namespace": "string", "distance_metric": "string"},
+        takes={
+            "id": "string",
+            "target_namespace": "string",
+            "distance_metric": "string",
+            "schedule": "object",
+        },
         gives=_PIPELINE,
     ),
     Operation.LIST_PIPELINES: OperationDoc(summary="List pipelines", gives={"pipelines": "array"}),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from layer_kit.clock import Monotonic
 from layer_kit.errors import AlreadyExistsError
@@ -17,9 +18,13 @@ from layer_runtime.domain.pipelines import (
     parse_pipeline_id,
     pipeline_not_found,
 )
+from layer_runtime.domain.schedules import check_cron
 from layer_runtime.ports.pipelines import Documents, Pipelines, TargetRows, Transitions
 
 ALL_PAGE_SIZE = 1000
+FIRINGS_AT_ONCE: Final = 100
+WINDOW_S_MIN: Final = 300.0
+"""For this long a window stays open without work: who stages it may be one of the workers."""
 
 
 class WorkState(StrEnum):
@@ -34,6 +39,7 @@ class WorkState(StrEnum):
 class PipelineStatus:
     """What a pipeline says of its work."""
 
+    pipeline: Pipeline
     state: WorkState
     figures: Figures
 
@@ -54,13 +60,22 @@ class PipelineRegistry:
     status_ttl_s: float
     _statuses: dict[int, tuple[float, asyncio.Task[PipelineStatus]]] = field(default_factory=dict)
 
-    async def create(self, pipeline_id: str, namespace: str, distance: Distance) -> Pipeline:
+    async def create(
+        self, pipeline_id: str, namespace: str, distance: Distance, *, cron: str = ""
+    ) -> Pipeline:
         """Create a pipeline.
+
+        Args:
+            cron: When it fires; empty for never.
 
         Raises:
             AlreadyExistsError: ``PIPELINE_EXISTS``.
+            InvalidRequestError: ``SPEC_INVALID``.
         """
-        created = await self.pipelines.create(parse_pipeline_id(pipeline_id), namespace, distance)
+        name = parse_pipeline_id(pipeline_id)
+        if cron:
+            check_cron(cron, "schedule.cron")
+        created = await self.pipelines.create(name, namespace, distance, cron)
         if created is None:
             raise AlreadyExistsError(
                 "PIPELINE_EXISTS",
@@ -97,11 +112,19 @@ class PipelineRegistry:
             task = asyncio.create_task(self._count(pipeline))
             self._statuses[pipeline.number] = self.monotonic(), task
         # Shielded: whoever asked first may go away, and the others still want it.
-        return await asyncio.shield(task)
+        counted = await asyncio.shield(task)
+        return PipelineStatus(pipeline=pipeline, state=counted.state, figures=counted.figures)
+
+    async def fire(self) -> None:
+        """Open the windows that are due, and close those in which nothing is left to do."""
+        while await self.pipelines.fire(FIRINGS_AT_ONCE) == FIRINGS_AT_ONCE:
+            pass
+        await self.pipelines.close_windows(open_s_min=WINDOW_S_MIN)
 
     async def look(self) -> None:
         """Show the figures of all pipelines as metrics; forget statuses of those that are gone."""
         figures: dict[PipelineId, Figures] = {}
+        windows: dict[PipelineId, bool] = {}
         numbers: set[int] = set()
         after = ""
         while page := await self.pipelines.page(after=after, limit=ALL_PAGE_SIZE):
@@ -109,9 +132,10 @@ class PipelineRegistry:
             await self.documents.fold(numbers_of_page)
             counted = await self.documents.figures(numbers_of_page)
             figures |= {pipeline.id: counted[pipeline.number] for pipeline in page}
+            windows |= {one.id: one.is_window_open for one in page if one.cron}
             numbers.update(numbers_of_page)
             after = page[-1].id
-        self.transitions.show(figures)
+        self.transitions.show(figures, windows)
         for number in self._statuses.keys() - numbers:
             del self._statuses[number]
 
@@ -131,4 +155,4 @@ class PipelineRegistry:
             state = WorkState.PENDING
         elif figures.stage_counts and await self.rows.is_indexing(pipeline.target_namespace):
             state = WorkState.WAITING_ON_UPSTREAM
-        return PipelineStatus(state=state, figures=figures)
+        return PipelineStatus(pipeline=pipeline, state=state, figures=figures)

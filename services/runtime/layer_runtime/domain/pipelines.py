@@ -56,6 +56,8 @@ class Pipeline:
 
     Attributes:
         number: Another one for each pipeline that was ever created.
+        cron: When it fires; empty for never.
+        is_window_open: Whether a firing was lately, or there is still work since one.
     """
 
     number: int
@@ -63,6 +65,10 @@ class Pipeline:
     target_namespace: str
     distance: Distance
     created_ms: int
+    cron: str = ""
+    fires_ms: int | None = None
+    fired_ms: int | None = None
+    is_window_open: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

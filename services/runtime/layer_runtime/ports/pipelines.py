@@ -21,7 +21,7 @@ class Pipelines(Protocol):
     """Which pipelines there are. Every method may raise ``UnavailableError``, ``DATABASE_DOWN``."""
 
     async def create(
-        self, pipeline_id: PipelineId, target_namespace: str, distance: Distance
+        self, pipeline_id: PipelineId, target_namespace: str, distance: Distance, cron: str
     ) -> Pipeline | None:
         """Create a pipeline; None when there is one of that id."""
         ...
@@ -30,6 +30,14 @@ class Pipelines(Protocol):
 
     async def page(self, *, after: str, limit: int) -> Sequence[Pipeline]:
         """Return pipelines by id."""
+        ...
+
+    async def fire(self, limit: int) -> int:
+        """Open the windows of those that fire now by the database's time, each once."""
+        ...
+
+    async def close_windows(self, *, open_s_min: float) -> None:
+        """Close the windows that were open for so long and in which nothing is left to do."""
         ...
 
     async def delete(self, pipeline_id: PipelineId) -> bool:
@@ -158,6 +166,8 @@ class Transitions(Protocol):
         """Count how long documents were in a stage."""
         ...
 
-    def show(self, figures: Mapping[PipelineId, Figures]) -> None:
+    def show(
+        self, figures: Mapping[PipelineId, Figures], windows: Mapping[PipelineId, bool]
+    ) -> None:
         """Replace the figures of all pipelines."""
         ...

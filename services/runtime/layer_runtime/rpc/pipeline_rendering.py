@@ -37,12 +37,13 @@ def pipeline_message(pipeline: Pipeline) -> runtime_pb2.Pipeline:
         target_namespace=pipeline.target_namespace,
         distance_metric=_DISTANCES[pipeline.distance],
         create_time=_moment(pipeline.created_ms),
+        cron=pipeline.cron,
     )
 
 
 def status_message(status: PipelineStatus) -> runtime_pb2.GetPipelineStatusResponse:
-    figures = status.figures
-    return runtime_pb2.GetPipelineStatusResponse(
+    figures, pipeline = status.figures, status.pipeline
+    message = runtime_pb2.GetPipelineStatusResponse(
         state=_STATES[status.state],
         stage_counts=figures.stage_counts,
         failed_reason_counts=figures.failed_reason_counts,
@@ -52,6 +53,12 @@ def status_message(status: PipelineStatus) -> runtime_pb2.GetPipelineStatusRespo
         indexed_per_minute=figures.indexed_recently * S_PER_MINUTE / RATE_WINDOW_S,
         rate_window_s=RATE_WINDOW_S,
     )
+    if pipeline.fires_ms is not None:
+        message.window.is_open = pipeline.is_window_open
+        message.window.next_firing_time.FromMilliseconds(pipeline.fires_ms)
+        if pipeline.fired_ms is not None:
+            message.window.last_firing_time.FromMilliseconds(pipeline.fired_ms)
+    return message
 
 
 def chunk_message(chunk: Chunk) -> runtime_pb2.Chunk:

@@ -63,6 +63,7 @@ class PipelineServicer(runtime_pb2_grpc.PipelineServiceServicer):
             request.pipeline_id,
             parse_namespace(request.target_namespace),
             parse_distance(request.distance_metric),
+            cron=request.cron,
         )
         return runtime_pb2.CreatePipelineResponse(pipeline=pipeline_message(pipeline))
 

@@ -108,6 +108,22 @@ async def test_a_batch_function_gets_its_items_together(
     assert await counts(layer, tag) == {"pending": 2}
 
 
+async def test_a_function_over_documents_gets_a_list_for_each_input(
+    layer: FunctionSystem, tools: str, tag: str, options: dict[str, Any]
+) -> None:
+    of_documents = f"{tag}-documents"
+    spec = {"target_namespaces": [tools], "inputs": ["kind", "n"], "group_by_parent": True}
+    await layer.put(of_documents, **spec)
+    await layer.discover(of_documents)
+
+    @udf(id=of_documents, output="label")
+    def label(kind: list[str], n: list[int]) -> str:
+        return f"{kind[0]}-{n[0]}-{len(n)}"
+
+    assert await run_worker(label, **options) == 5
+    assert (await layer.row(tools, "t-2"))["label"] == "saw-2-1"
+
+
 async def test_an_embedding_becomes_the_vector(
     layer: FunctionSystem, tools: str, tag: str, options: dict[str, Any]
 ) -> None:
