@@ -11,6 +11,7 @@ import structlog
 
 from layer_runtime.adapters.postgres.database import Connection, Database
 from layer_runtime.adapters.postgres.function_store import epoch_ms
+from layer_runtime.adapters.postgres.item_records import found_item, held_item, item_key
 from layer_runtime.adapters.postgres.statements import load_statements
 from layer_runtime.domain.items import (
     LEASE_LOST,
@@ -20,7 +21,6 @@ from layer_runtime.domain.items import (
     Given,
     Held,
     ItemKey,
-    ItemState,
     Reference,
     Verdict,
 )
@@ -91,7 +91,7 @@ class PostgresItems:
             rows = await connection.fetch(SQL["claim"], number, worker, limit, lease_s)
         found = [
             Claimed(
-                _key(row), row["lease"], row["generation"], row["is_forced"], row["done_digest"]
+                item_key(row), row["lease"], row["generation"], row["is_forced"], row["done_digest"]
             )
             for row in rows
         ]
@@ -123,7 +123,7 @@ class PostgresItems:
             for namespace, part in _by_namespace(items):
                 of = (number, namespace, *_columns(part))
                 rows = await connection.fetch(SQL["held"], *of, worker, lease_s_min)
-                found += map(_held, rows)
+                found += map(held_item, rows)
         return sorted(found, key=lambda item: (item.key.namespace, item.key.id))
 
     async def heartbeat(self, number: int, worker: str, items: Sequence[Reference]) -> int:
@@ -178,10 +178,15 @@ class PostgresItems:
                 return count
 
     async def find(self, number: int, keys: Sequence[ItemKey]) -> Sequence[FoundItem]:
-        rows = await self._database.fetch(
-            "find_items", SQL["find"], number, *_columns(dict.fromkeys(keys))
-        )
-        return [_found(row) for row in rows]
+        ids_by_namespace: dict[str, set[str]] = {}
+        for key in keys:
+            ids_by_namespace.setdefault(key.namespace, set()).add(key.id)
+        found: list[FoundItem] = []
+        async with self._database.connection("find_items") as connection:
+            for namespace, ids in ids_by_namespace.items():
+                rows = await connection.fetch(SQL["find"], number, namespace, sorted(ids))
+                found += map(found_item, rows)
+        return found
 
     async def failed(
         self, number: int, *, after: ItemKey | None, limit: int
@@ -191,7 +196,9 @@ class PostgresItems:
             "failed_items", SQL["failed"], number, start.namespace, start.id, limit
         )
         return [
-            FailedItem(_key(row), row["message"] or "", row["attempts"], epoch_ms(row["failed_at"]))
+            FailedItem(
+                item_key(row), row["message"] or "", row["attempts"], epoch_ms(row["failed_at"])
+            )
             for row in rows
         ]
 
@@ -226,40 +233,6 @@ async def _figures(
         for row in rows
     }
     return found | {key: QueueFigures(completed_count=count) for key, count in completed.items()}
-
-
-def _held(row: asyncpg.Record) -> Held:
-    return Held(
-        key=_key(row),
-        lease=row["lease"],
-        attempts=row["attempts"],
-        generation=row["generation"],
-        was_written=row["generation"] > row["claimed_generation"],
-        version=row["version"] or "",
-        stamp_ms=row["stamp_ms"],
-        digest=row["digest"] or b"",
-    )
-
-
-def _found(row: asyncpg.Record) -> FoundItem:
-    is_failed, is_held = row["failed_at"] is not None, row["is_held"]
-    if is_failed:
-        state = ItemState.FAILED
-    else:
-        state = ItemState.PROCESSING if is_held else ItemState.PENDING
-    return FoundItem(
-        key=_key(row),
-        state=state,
-        lease=row["lease"] if is_held else 0,
-        attempts=row["attempts"],
-        message=row["message"] or "",
-        worker=row["worker"] if is_held else "",
-        claimable_at_ms=None if is_failed else epoch_ms(row["due_at"]),
-    )
-
-
-def _key(row: asyncpg.Record) -> ItemKey:
-    return ItemKey(row["namespace"], row["id"])
 
 
 class _Keyed(Protocol):

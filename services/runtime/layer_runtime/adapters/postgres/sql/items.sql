@@ -159,10 +159,9 @@ RETURNING true
 
 -- name: find
 -- A lease that has run out holds nothing, whether or not anybody has noticed yet.
-SELECT i.*, i.lease IS NOT NULL AND i.due_at > now() AS is_held
-FROM unnest($2::text[], $3::text[]) AS g (namespace, id)
-JOIN layer.function_items i
-    ON i.function = $1 AND i.namespace = g.namespace AND i.id = g.id
+-- $1 function, $2 namespace, $3 ids
+SELECT *, lease IS NOT NULL AND due_at > now() AS is_held FROM layer.function_items
+WHERE function = $1 AND namespace = $2 AND id = ANY($3::text[])
 
 -- name: failed
 SELECT namespace, id, message, attempts, failed_at FROM layer.function_items
