@@ -29,8 +29,9 @@ from layer_gateway.application.stores import DescribeStores
 from layer_gateway.application.streaming import StreamRows
 from layer_gateway.application.warm_jobs import WarmJobs
 from layer_gateway.application.warming import WarmNamespace
+from layer_gateway.application.watched import WatchSettings
 from layer_gateway.application.watching_facets import WATCH_FACETS_INTERVAL_S, WatchFacets
-from layer_gateway.application.watermarks import WatchSettings, Watermarks
+from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.domain.vectorstores import VectorStores
 from layer_gateway.entrance import configured_services

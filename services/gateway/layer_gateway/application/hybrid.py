@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Final
 
 from layer_gateway.application.answers import HybridReport, QueryAnswer
+from layer_gateway.application.cuts import Cut
 from layer_gateway.application.fused_rows import (
     FUZZY,
     RankedLeg,
@@ -22,7 +23,7 @@ from layer_gateway.application.fused_rows import (
 )
 from layer_gateway.application.legs import Leg, LegAnswer, RunLegs, all_of
 from layer_gateway.application.refusals import status_label
-from layer_gateway.application.watermarks import Cut, Watermarks
+from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.domain.fusion import fuse
 from layer_gateway.domain.tokens import (
     ENGLISH_STOP_WORDS,

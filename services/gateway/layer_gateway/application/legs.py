@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import structs
 
+from layer_gateway.application.cuts import Cut
 from layer_gateway.application.plans import Consistency, MakePlans, Plan
-from layer_gateway.application.watermarks import Cut, Watermarks
+from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports.stores import Caller, Store, StoreAnswer
 from layer_kit.names import Namespace
 from layer_wire import filters

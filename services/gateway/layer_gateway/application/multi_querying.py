@@ -11,11 +11,12 @@ import msgspec
 from msgspec import structs
 
 from layer_gateway.application.answers import QueryAnswer
+from layer_gateway.application.cuts import Cut
 from layer_gateway.application.examples import RankByExample
 from layer_gateway.application.legs import Leg, LegAnswer, RunLegs, all_of
 from layer_gateway.application.plans import MakePlans, Plan
 from layer_gateway.application.refusals import status_label
-from layer_gateway.application.watermarks import Cut, Watermarks
+from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports.stores import Caller, Store, StoreAnswer
 from layer_gateway.ports.watching import SearchObserver
 from layer_kit.errors import LayerError

@@ -10,9 +10,9 @@ from typing import Final, Literal, TypeVar
 import msgspec
 from msgspec import structs
 
+from layer_gateway.application.cuts import Cut
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.strong import StrongNamespaces
-from layer_gateway.application.watermarks import Cut
 from layer_gateway.ports.stores import Caller, StoreAnswer
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace

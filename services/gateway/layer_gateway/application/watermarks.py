@@ -8,25 +8,23 @@ of it happen to be indexed. Watermarks live in memory alone and never go backwar
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
 import msgspec
 import structlog
 
+from layer_gateway.application.cuts import Cut
 from layer_gateway.application.stamps import Stamps
+from layer_gateway.application.watched import Watched, WatchSettings
 from layer_gateway.ports.stores import Caller, Store
 from layer_gateway.ports.watching import Mark, SharedMarks
 from layer_kit.clock import Monotonic
 from layer_kit.errors import LayerError, UpstreamError
 from layer_kit.names import Namespace
-from layer_wire import filters
-from layer_wire.filters import Filter
 from layer_wire.metadata import IndexStatus, index_status
 
 log = structlog.get_logger(__name__)
@@ -41,55 +39,6 @@ one that is registered again and again is."""
 
 EARLY_SHARE: Final = 0.1
 """A stable namespace comes due by up to this share early, so that many do not come together."""
-
-
-class Cut(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the reads of one request end: taken once, and the same for every part of it."""
-
-    stable_as_of_ms: int | None = None
-    """The watermark; None while none is known."""
-    is_updating: bool = False
-    """Whether the index was behind when last looked at."""
-
-    @property
-    def filter(self) -> Filter | None:
-        """What to add to a query at first: nothing while the index is up to date."""
-        return self.at_watermark if self.is_updating else None
-
-    @property
-    def at_watermark(self) -> Filter | None:
-        """What cuts a query at the watermark, however the index is."""
-        return (
-            None if self.stable_as_of_ms is None else filters.upserted_until(self.stable_as_of_ms)
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchSettings:
-    """How often namespaces are looked at."""
-
-    interval_s: float = 1.0
-    stable_interval_s: float = 60.0
-    safety_margin_ms: int = 500
-    """How far stamps of other gateways may be behind, by their clocks and on their way."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Watched:
-    """What is known of a namespace, and when it is to be looked at."""
-
-    status: IndexStatus = IndexStatus.UNKNOWN
-    watermark_ms: int | None = None
-    polled_at_ms: int = 0
-    due_at_s: float = -math.inf
-    used_at_s: float
-    is_polling: bool = False
-    failures_count: int = 0
-    writes_count: int = 0
-    written_at_ms: int = 0
-    """When the latest write through this process ended."""
-    authorization: bytes | None = field(default=None, repr=False)
-    """The key that last worked here, maybe an empty one; None once it was refused."""
 
 
 class Watermarks:

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
+from layer_gateway.application.cuts import Cut
 from layer_gateway.application.scanning.cached import ReadCached
 from layer_gateway.application.scanning.pages import CountTaking
 from layer_gateway.application.scanning.requests import ScanRequest
-from layer_gateway.application.watermarks import Cut
 from layer_gateway.domain.warmth import NamespaceWarmth, WarmState
 from layer_gateway.ports.scanning import CachedPage, CachedSelection
 from layer_gateway.ports.stores import Caller

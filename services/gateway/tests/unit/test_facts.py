@@ -16,7 +16,8 @@ from layer_gateway.application.joined_reads import JoinedReads
 from layer_gateway.application.listings import Listings
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
-from layer_gateway.application.watermarks import WatchSettings, Watermarks
+from layer_gateway.application.watched import WatchSettings
+from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.ports.stores import Caller, Headers, StoreAnswer
 from layer_kit.errors import UpstreamError

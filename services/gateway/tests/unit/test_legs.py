@@ -11,13 +11,15 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from layer_gateway.application.cuts import Cut
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.legs import Leg, LegAnswer, RunLegs
 from layer_gateway.application.plans import MakePlans
 from layer_gateway.application.sharding import Shards
 from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.strong import StrongNamespaces
-from layer_gateway.application.watermarks import Cut, WatchSettings, Watermarks
+from layer_gateway.application.watched import WatchSettings
+from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports.stores import Caller, Headers, Store, StoreAnswer
 from layer_kit.errors import DeadlineError, LayerError, UpstreamError
 from layer_kit.names import Namespace

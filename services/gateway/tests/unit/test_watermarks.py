@@ -12,8 +12,10 @@ from typing import cast
 import pytest
 
 from layer_gateway.application import watermarks as module
+from layer_gateway.application.cuts import Cut
 from layer_gateway.application.stamps import Stamps
-from layer_gateway.application.watermarks import Cut, WatchSettings, Watermarks
+from layer_gateway.application.watched import WatchSettings
+from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports.stores import Caller, Headers, Store, StoreAnswer
 from layer_gateway.ports.watching import Mark, SharedMarks
 from layer_kit.errors import UpstreamError

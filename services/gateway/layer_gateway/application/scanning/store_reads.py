@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
+from layer_gateway.application.cuts import Cut
 from layer_gateway.application.plans import Plan
 from layer_gateway.application.refusals import retry_after_s
 from layer_gateway.application.scanning.requests import ScanRequest
 from layer_gateway.application.scanning.throttle import Throttle
-from layer_gateway.application.watermarks import Cut
 from layer_gateway.ports.stores import Store, StoreAnswer
 from layer_kit.errors import DeadlineError, UnavailableError, UpstreamError
 from layer_wire import filters
