@@ -154,6 +154,8 @@ class _OpenStream:
         if not self._is_writing:
             self._is_writing = True
             self._writing = begin(self._write(), context=Context())
+            if self._writing is not None:
+                self._writing.add_done_callback(report_lost)
 
     async def close(self) -> None:
         self._call.cancel()
