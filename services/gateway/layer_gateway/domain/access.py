@@ -71,6 +71,8 @@ _STORES: Final = "/v2/vectorstores"
 NAMESPACE_AT: Final = 3
 """Which segment of a path names the namespace."""
 
+_UPWARDS: Final = frozenset({".", ".."})
+
 _ADMINISTERING: Final = frozenset({"pause", "resume", "reset-failed", "discover"})
 
 
@@ -93,11 +95,15 @@ def required_scope(method: str, path: str) -> Scope:
 
 @functools.lru_cache(maxsize=4096)
 def named_namespace(path: str) -> str | None:
-    """Return the namespace that a request is about; None where it is about no single one."""
-    parts = path.split("/")
-    if parts[2:3] == ["namespaces"] and len(parts) > NAMESPACE_AT:
-        return unquote(parts[NAMESPACE_AT])
-    return None
+    """Return the namespace that a request is about; None where it is about no single one.
+
+    Nor is one whose path a store may resolve to that of another.
+    """
+    parts = [unquote(part) for part in path.split("/")]
+    if parts[2:3] != ["namespaces"] or len(parts) <= NAMESPACE_AT or not _UPWARDS.isdisjoint(parts):
+        return None
+    name = parts[NAMESPACE_AT]
+    return None if "/" in name else name
 
 
 def is_about_many(method: str, path: str) -> bool:

@@ -121,6 +121,10 @@ async def test_a_key_of_some_namespaces_reaches_no_other(world: World) -> None:
         ("POST", "/v2/namespaces/other", {"upsert_rows": [{"id": "a"}]}),
         ("GET", "/v1/namespaces/other/schema", b""),
         ("DELETE", "/v2/namespaces/other", b""),
+        ("GET", "/v1/namespaces/shop-1/../other/schema", b""),
+        ("GET", "/v1/namespaces/shop-1/%2E%2e/other/schema", b""),
+        ("GET", "/v1/namespaces/shop-1%2F..%2Fother/schema", b""),
+        ("GET", "//v1/namespaces/shop-1/schema", b""),
     ):
         assert_forbidden(await edge(method, target, body))
     assert len(world.store.requests) == asked
