@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import secrets
 import statistics
 import tempfile
 import time
@@ -277,7 +278,8 @@ def _resident_mib(pid: int) -> float:
 @asynccontextmanager
 async def _cache(place: Path, *extra: str) -> AsyncIterator[Service]:
     settings = {
-        "LAYER_CACHE_GRPC_ADDRESS": f"unix:{place}/cache.sock",
+        # Of its own for each start: gRPC waits before it tries an address again that was lost.
+        "LAYER_CACHE_GRPC_ADDRESS": f"unix:{place}/{secrets.token_hex(4)}.sock",
         "LAYER_CACHE_DATA_DIRECTORY": str(place / "cache"),
         "LAYER_CACHE_LOG_LEVEL": "warning",
         extra[0]: extra[1],
