@@ -61,6 +61,8 @@ class PromoteCandidate:
             inputs=candidate.spec.inputs,
             filter=candidate.spec.filter,
             worker=candidate.spec.worker,
+            queries_per_item=candidate.spec.queries_per_item,
+            is_grouped_by_parent=candidate.spec.is_grouped_by_parent,
         )
         await self.functions.upsert(live.id, spec)
         await self.functions.delete(candidate.id)

@@ -4,15 +4,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
-from typing import Annotated, Final
-
-import msgspec
 
 from layer.runtime.v1 import runtime_pb2, runtime_pb2_grpc
-from layer_kit.errors import InvalidRequestError
 from layer_runtime.application.candidates import Candidates
 from layer_runtime.application.claiming import ClaimItems
 from layer_runtime.application.comparing import CompareCandidate
@@ -23,7 +17,6 @@ from layer_runtime.application.holding import HoldItems
 from layer_runtime.application.looking_up import LookUpItems
 from layer_runtime.application.promoting import PromoteCandidate
 from layer_runtime.application.sweeping import SweepNamespaces
-from layer_runtime.domain.items import ItemKey
 from layer_runtime.rpc.function_candidates import candidate_message, comparison_message
 from layer_runtime.rpc.function_items import (
     claimed_message,
@@ -36,6 +29,12 @@ from layer_runtime.rpc.function_items import (
     parse_written,
     reference_message,
 )
+from layer_runtime.rpc.function_pages import (
+    item_token,
+    page_size,
+    parse_item_token,
+    token_invalid,
+)
 from layer_runtime.rpc.function_specs import (
     function_message,
     parse_filter_bytes,
@@ -44,11 +43,6 @@ from layer_runtime.rpc.function_specs import (
     stamp,
     status_message,
 )
-
-PAGE_SIZE_DEFAULT: Final = 100
-PAGE_SIZE_MAX: Final = 1000
-_Text = Annotated[str, msgspec.Meta(pattern=r"^[^\0]*$")]
-_KEY: Final[msgspec.json.Decoder[tuple[_Text, _Text]]] = msgspec.json.Decoder(tuple[_Text, _Text])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +89,9 @@ class FunctionServicer(runtime_pb2_grpc.FunctionServiceServicer):
     async def ListFunctions(
         self, request: runtime_pb2.ListFunctionsRequest, context: object
     ) -> runtime_pb2.ListFunctionsResponse:
-        size = _page_size(request.page_size)
+        size = page_size(request.page_size)
         if "\0" in request.page_token:
-            raise _token_invalid()
+            raise token_invalid()
         found = await self.registry.page(request.page_token, size + 1)
         return runtime_pb2.ListFunctionsResponse(
             functions=[function_message(function) for function in found[:size]],
@@ -150,8 +144,8 @@ class FunctionServicer(runtime_pb2_grpc.FunctionServiceServicer):
     async def ListFailedItems(
         self, request: runtime_pb2.ListFailedItemsRequest, context: object
     ) -> runtime_pb2.ListFailedItemsResponse:
-        size = _page_size(request.page_size)
-        after = _read_token(request.page_token)
+        size = page_size(request.page_size)
+        after = parse_item_token(request.page_token)
         found = await self.registry.failed(request.function_id, after=after, limit=size + 1)
         response = runtime_pb2.ListFailedItemsResponse()
         for failed in found[:size]:
@@ -162,7 +156,7 @@ class FunctionServicer(runtime_pb2_grpc.FunctionServiceServicer):
                 fail_time=stamp(failed.failed_at_ms),
             )
         if len(found) > size:
-            response.next_page_token = _token(found[size - 1].key)
+            response.next_page_token = item_token(found[size - 1].key)
         return response
 
     async def DiscoverItems(
@@ -278,28 +272,3 @@ class FunctionServicer(runtime_pb2_grpc.FunctionServiceServicer):
             namespaces=request.namespaces,
         )
         return runtime_pb2.PromoteCandidateResponse(promoted_row_count=count, version=version)
-
-
-def _page_size(asked: int) -> int:
-    if asked < 0:
-        raise InvalidRequestError("PAGE_SIZE_NEGATIVE", "page_size is not negative.")
-    return min(asked or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
-
-
-def _token(key: ItemKey) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode((key.namespace, key.id))).decode()
-
-
-def _read_token(text: str) -> ItemKey | None:
-    if not text:
-        return None
-    try:
-        return ItemKey(*_KEY.decode(base64.urlsafe_b64decode(text)))
-    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
-        raise _token_invalid() from error
-
-
-def _token_invalid() -> InvalidRequestError:
-    return InvalidRequestError(
-        "PAGE_TOKEN_INVALID", "The page token is none that an answer has given.", field="page_token"
-    )
