@@ -21,7 +21,6 @@ from layer_gateway.application.warm_jobs import PAGE_SIZE_DEFAULT, WarmJobs
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.domain.access import Scope
 from layer_gateway.rpc.callers import admitted
-from layer_gateway.rpc.copying import copy_body, copy_response
 from layer_gateway.rpc.counting import DESCRIBE, LIST, WRITE, CallMetrics, counted
 from layer_gateway.rpc.hinting import hint_of, warm_response
 from layer_gateway.rpc.namespaces import (
@@ -32,6 +31,7 @@ from layer_gateway.rpc.namespaces import (
     migration_response,
 )
 from layer_gateway.rpc.warming import job_message, jobs_response
+from layer_gateway.rpc.writing import copy_body, copy_response
 from layer_kit.names import parse_namespace
 
 Context = grpc.aio.ServicerContext[Any, Any]

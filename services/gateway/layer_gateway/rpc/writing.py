@@ -1,4 +1,4 @@
-"""Writes: the typed request to the store's own body, its answer to the typed response."""
+"""Writes and copies: the typed request to the store's own body, its answer to the typed one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from layer_gateway.ports.stores import StoreAnswer
 from layer_gateway.rpc.rows import ID, attributes_json, row_json
 from layer_gateway.rpc.schema import schema_json
 from layer_kit.errors import InvalidRequestError
+from layer_kit.names import parse_namespace
 from layer_messages.filters import filter_json
 from layer_messages.ids import id_json, id_message, kind_of
 from layer_wire.ids import IdKind, JsonId, decode_ids
@@ -93,6 +94,33 @@ def write_response(
         response.patched_ids.extend(id_message(id_, kind) for id_ in _ids(found.patched_ids))
         response.deleted_ids.extend(id_message(id_, kind) for id_ in _ids(found.deleted_ids))
     return response
+
+
+def copy_body(request: gateway_pb2.CopyNamespaceRequest) -> bytes:
+    """Return the body of a copy or a branch, as the store reads it.
+
+    Raises:
+        InvalidRequestError: ``NAMESPACE_INVALID``, ``COPY_INVALID``.
+    """
+    source: dict[str, str] = {"source_namespace": parse_namespace(request.source_namespace)}
+    further = {
+        name: value
+        for name in ("source_region", "source_api_key")
+        if (value := getattr(request, name))
+    }
+    if not request.is_branch:
+        return encode({"copy_from_namespace": source | further})
+    for name in further:
+        raise InvalidRequestError("COPY_INVALID", f"{name} is not for a branch.", field=name)
+    return encode({"branch_from_namespace": source})
+
+
+def copy_response(answer: StoreAnswer) -> gateway_pb2.CopyNamespaceResponse:
+    found = read_answer(_ANSWER, answer.body)
+    return gateway_pb2.CopyNamespaceResponse(
+        affected_count=found.rows_affected,
+        billable_written_bytes=found.billing.billable_logical_bytes_written,
+    )
 
 
 def _rows(rows: Iterable[common_pb2.Row], name: str) -> list[dict[str, object]]:
