@@ -10,9 +10,9 @@ import signal
 import sys
 import threading
 
+from layer_sdk.loops import DRAIN_S_MAX
 from layer_sdk.running import start_worker
 from layer_sdk.transport import Refused, Unavailable
-from layer_sdk.worker_loop import DRAIN_S_MAX
 
 
 def main() -> int:

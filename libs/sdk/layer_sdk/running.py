@@ -11,11 +11,10 @@ from typing import Any
 from layer_sdk.connection import Connection, connection
 from layer_sdk.decorators import STAGE_MARK, StageOptions
 from layer_sdk.falling_back import open_documents, open_functions
+from layer_sdk.loops import DRAIN_S_MAX, POLL_INTERVAL_S
 from layer_sdk.processing import Processing
 from layer_sdk.stages import STAGE_BATCH_SIZE_DEFAULT, STAGE_LEASE_S_DEFAULT, StageLoop
-from layer_sdk.worker_loop import DRAIN_S_MAX, LEASE_S_DEFAULT, POLL_INTERVAL_S, WorkerLoop
-
-Loop = WorkerLoop | StageLoop
+from layer_sdk.worker_loop import LEASE_S_DEFAULT, WorkerLoop
 
 
 async def run_worker(
@@ -51,7 +50,7 @@ async def run_worker(
         base_url=base_url, api_key=api_key, runtime_address=runtime_address, worker_id=worker_id
     )
     options = getattr(function, STAGE_MARK, None)
-    loop: Loop
+    loop: WorkerLoop | StageLoop
     if options is not None:
         loop = _stage_loop(
             function, options, to, pipeline_id=pipeline_id, limit=limit, lease_s=lease_s

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from layer_sdk.calling import called, within_drain
 from layer_sdk.decorators import StageOptions
 from layer_sdk.errors import PermanentError
 from layer_sdk.items import Document, Row
+from layer_sdk.loops import Loop
 from layer_sdk.processing import is_permanent
 from layer_sdk.retrying import with_retries
 from layer_sdk.transport import Claim, DocumentTransport, Refused, Unavailable
-from layer_sdk.worker_loop import DRAIN_S_MAX, POLL_INTERVAL_S
 
 log = logging.getLogger("layer_sdk")
 
@@ -30,7 +28,7 @@ WORKER_REFUSED: Final = "worker_refused"
 
 
 @dataclass(slots=True, kw_only=True)
-class StageLoop:
+class StageLoop(Loop):
     """Works on the documents of one stage until it is told to stop."""
 
     function: Callable[..., Any]
@@ -38,13 +36,6 @@ class StageLoop:
     transport: DocumentTransport
     limit: int
     lease_s: float = STAGE_LEASE_S_DEFAULT
-    poll_interval_s: float = POLL_INTERVAL_S
-    drain_s: float = DRAIN_S_MAX
-    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def stop(self) -> None:
-        """Claim no more, finish what runs and give back what does not."""
-        self._stopping.set()
 
     async def run(self, *, once: bool = False) -> int:
         """Work; return how many documents were completed.
@@ -77,18 +68,13 @@ class StageLoop:
     async def _batch(self, claim: Claim, left: list[str]) -> int:
         """Process documents; what is left is given back. Return how many were completed."""
         done: list[str] = []
-        heart = asyncio.create_task(self._beat(claim, left))
-        try:
+        async with self._renewing(lambda: self._renew(claim, left)):
             work = self._process(claim, left, done)
             if not await within_drain(work, self._stopping, self.drain_s):
                 log.warning("a call did not end within %s s; it is given back", self.drain_s)
             if left:
                 back = self._move(claim, left, self.options.stage)
                 await within_drain(back, self._stopping, self.drain_s)
-        finally:
-            heart.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await heart
         return len(done)
 
     async def _process(self, claim: Claim, left: list[str], done: list[str]) -> None:
@@ -179,19 +165,9 @@ class StageLoop:
         except Refused as error:
             log.warning("documents stay where they are until their leases end: %s", error)
 
-    async def _beat(self, claim: Claim, left: Sequence[str]) -> None:
-        while True:
-            await asyncio.sleep(self.lease_s / 3)
-            if not left:
-                continue
-            try:
-                await self.transport.heartbeat(claim, list(left), self.options.claim_stage)
-            except (Unavailable, Refused) as error:
-                log.warning("cannot renew leases: %s", error)
-
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+    async def _renew(self, claim: Claim, left: Sequence[str]) -> None:
+        if left:
+            await self.transport.heartbeat(claim, list(left), self.options.claim_stage)
 
 
 def _rows(output: Iterable[Row] | None) -> list[Row]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -12,6 +10,7 @@ from typing import Final
 
 from layer_sdk.calling import within_drain
 from layer_sdk.items import Failure, Item, Result
+from layer_sdk.loops import Loop
 from layer_sdk.processing import Processing
 from layer_sdk.retrying import with_retries
 from layer_sdk.transport import FunctionTransport, Refused, Unavailable
@@ -19,8 +18,6 @@ from layer_sdk.transport import FunctionTransport, Refused, Unavailable
 log = logging.getLogger("layer_sdk")
 
 LEASE_S_DEFAULT: Final = 120
-POLL_INTERVAL_S: Final = 2.0
-DRAIN_S_MAX: Final = 20.0
 HAND_IN_INTERVAL_S: Final = 2.0
 """Results of a batch that takes longer are handed in meanwhile: what is done is not lost."""
 
@@ -40,21 +37,13 @@ class _Batch:
 
 
 @dataclass(slots=True, kw_only=True)
-class WorkerLoop:
+class WorkerLoop(Loop):
     """Works on the items of one function until it is told to stop."""
 
     processing: Processing
     transport: FunctionTransport
     limit: int
     lease_s: float = LEASE_S_DEFAULT
-    poll_interval_s: float = POLL_INTERVAL_S
-    drain_s: float = DRAIN_S_MAX
-    """How long a running call may go on after :meth:`stop`, and then handing in."""
-    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def stop(self) -> None:
-        """Claim no more, finish what runs and give back what does not."""
-        self._stopping.set()
 
     async def run(self, *, once: bool = False) -> int:
         """Work; return how many items were completed.
@@ -83,18 +72,12 @@ class WorkerLoop:
     async def _batch(self, items: Sequence[Item]) -> int:
         batch = _Batch({item.key: item for item in items})
         counts: list[int] = []
-        heart = asyncio.create_task(self._beat(batch))
-        try:
-            if not await within_drain(
-                self._process(items, batch, counts), self._stopping, self.drain_s
-            ):
+        async with self._renewing(lambda: self._renew(batch)):
+            work = self._process(items, batch, counts)
+            if not await within_drain(work, self._stopping, self.drain_s):
                 log.warning("a call did not end within %s s; it is given back", self.drain_s)
             if not await within_drain(self._close(batch, counts), self._stopping, self.drain_s):
                 log.warning("results could not be handed in within %s s", self.drain_s)
-        finally:
-            heart.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await heart
         return sum(counts)
 
     async def _process(self, items: Sequence[Item], batch: _Batch, counts: list[int]) -> None:
@@ -141,17 +124,7 @@ class WorkerLoop:
     async def _fail(self, failures: Sequence[Failure]) -> None:
         await with_retries(lambda: self.transport.fail(failures))
 
-    async def _beat(self, batch: _Batch) -> None:
+    async def _renew(self, batch: _Batch) -> None:
         """Renew the leases of all that is not handed in yet, done or not."""
-        while True:
-            await asyncio.sleep(self.lease_s / 3)
-            if not batch.held:
-                continue
-            try:
-                await self.transport.heartbeat(list(batch.held.values()))
-            except (Unavailable, Refused) as error:
-                log.warning("cannot renew leases: %s", error)
-
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+        if batch.held:
+            await self.transport.heartbeat(list(batch.held.values()))

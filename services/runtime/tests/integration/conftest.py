@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import pytest_asyncio
@@ -14,6 +14,7 @@ from layer_runtime.adapters.postgres.database import Database, Limits, open_data
 from layer_runtime.adapters.postgres.metrics import DatabaseMetrics
 from layer_runtime.adapters.postgres.migrations import migrate
 from layer_testing.function_system import FunctionSystem, function_system
+from layer_testing.gateway_calls import KEY
 from layer_testing.postgres import PostgresServer, postgres_server
 
 LIMITS = Limits(connections_max=8, statement_timeout_s=10, idle_in_transaction_ms=5000)
@@ -22,6 +23,10 @@ ROWS: list[dict[str, Any]] = [
     {"id": "t-2", "vector": [0.0, 1.0], "kind": "saw", "size": 2},
     {"id": "t-3", "vector": [0.7, 0.7], "kind": "drill"},
 ]
+
+
+NOWHERE: Final = "127.0.0.1:9"
+"""Where nothing listens."""
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +77,17 @@ async def tools(layer: FunctionSystem) -> str:
 def tag() -> str:
     """Id of a function that no other test uses."""
     return f"tag-{secrets.token_hex(4)}"
+
+
+@pytest.fixture(params=["http", "grpc", "fallback"])
+def options(request: pytest.FixtureRequest, layer: FunctionSystem) -> dict[str, Any]:
+    """How a worker reaches the system: by either transport, or by one that is not there."""
+    runtime = layer.runtimes[0].addresses["grpc"]
+    addresses = {"http": "", "grpc": runtime, "fallback": NOWHERE}
+    return {
+        "base_url": f"http://{layer.edge.address}",
+        "api_key": KEY,
+        "runtime_address": addresses[request.param],
+        "handles_signals": False,
+        "once": True,
+    }

@@ -32,7 +32,6 @@ from layer_testing.processes import child_environment
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FOLDER = Path(__file__).parent
-NOWHERE = "127.0.0.1:9"
 DOCUMENTS = ("a", "b/é", "c")
 
 
@@ -63,20 +62,6 @@ async def books(layer: FunctionSystem) -> str:
         path = f"/v2/pipelines/{name}/documents/{quote(document, safe='')}"
         await layer.call("PUT", path, {"chunks": chunks})
     return name
-
-
-@pytest.fixture(params=["http", "grpc", "fallback"])
-def options(request: pytest.FixtureRequest, layer: FunctionSystem) -> dict[str, Any]:
-    """How a worker reaches the system: by either transport, or by one that is not there."""
-    runtime = layer.runtimes[0].addresses["grpc"]
-    addresses = {"http": "", "grpc": runtime, "fallback": NOWHERE}
-    return {
-        "base_url": f"http://{layer.edge.address}",
-        "api_key": KEY,
-        "runtime_address": addresses[request.param],
-        "handles_signals": False,
-        "once": True,
-    }
 
 
 async def counts(layer: FunctionSystem, pipeline: str) -> dict[str, int]:

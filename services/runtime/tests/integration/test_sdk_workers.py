@@ -26,7 +26,6 @@ from layer_testing.processes import child_environment
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FOLDER = Path(__file__).parent
-NOWHERE = "127.0.0.1:9"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -52,20 +51,6 @@ async def tag(layer: FunctionSystem, tools: str) -> str:
     await layer.put(function_id, target_namespaces=[tools], inputs=["kind", "n"])
     await layer.discover(function_id)
     return function_id
-
-
-@pytest.fixture(params=["http", "grpc", "fallback"])
-def options(request: pytest.FixtureRequest, layer: FunctionSystem) -> dict[str, Any]:
-    """How a worker reaches the system: by either transport, or by one that is not there."""
-    runtime = layer.runtimes[0].addresses["grpc"]
-    addresses = {"http": "", "grpc": runtime, "fallback": NOWHERE}
-    return {
-        "base_url": f"http://{layer.edge.address}",
-        "api_key": KEY,
-        "runtime_address": addresses[request.param],
-        "handles_signals": False,
-        "once": True,
-    }
 
 
 async def counts(layer: FunctionSystem, function_id: str) -> dict[str, int]:
