@@ -10,6 +10,7 @@ from layer_gateway.application.stores import DescribedCapabilities, DescribedSto
 from layer_gateway.domain.capabilities import Feature, HybridRoute, Support
 from layer_gateway.domain.vectorstores import InboundMode
 from layer_gateway.rpc.reading import page_size
+from layer_kit.errors import InvalidRequestError
 from layer_wire.moments import epoch_ms
 
 LISTED_DEFAULT: Final = 100
@@ -38,11 +39,17 @@ def stores_response(
     """Return a page of the stores; it continues behind the one that the token names.
 
     Raises:
-        InvalidRequestError: ``PAGE_SIZE_NEGATIVE``.
+        InvalidRequestError: ``PAGE_SIZE_NEGATIVE``, ``PAGE_TOKEN_INVALID``.
     """
     size = page_size(request.page_size, default=LISTED_DEFAULT, most=LISTED_MAX)
     names = [found.store.name for found in stores]
-    start = names.index(request.page_token) + 1 if request.page_token in names else 0
+    start = 0
+    if request.page_token:
+        if request.page_token not in names:
+            raise InvalidRequestError(
+                "PAGE_TOKEN_INVALID", "page_token is not one of an answer.", field="page_token"
+            )
+        start = names.index(request.page_token) + 1
     end = start + size
     return gateway_pb2.ListVectorStoresResponse(
         vector_stores=map(store_message, stores[start:end]),
