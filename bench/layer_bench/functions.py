@@ -21,7 +21,8 @@ from rich.table import Table
 
 from layer.common.v1 import common_pb2
 from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from layer_bench.printing import show
+from layer_bench.machine import machine
+from layer_bench.printing import say, show
 from layer_testing.function_system import FunctionSystem, function_system
 from layer_testing.gateway_calls import KEY, string_id
 from layer_testing.postgres import postgres_server
@@ -142,6 +143,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS_DEFAULT, help="rows of the namespace")
     options = parser.parse_args()
     show(shown(asyncio.run(run(options.rows)), options.rows))
+    say(machine())
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from typing import Final
 import asyncpg
 import procrastinate
 import structlog
-from rich.console import Console
 from rich.table import Table
 
 from layer_bench.machine import machine
+from layer_bench.printing import say, show
 from layer_bench.queue_peers import (
     WORKERS_COUNT,
     Documents,
@@ -161,17 +161,20 @@ def weights_table(found: list[Weight]) -> Table:
     return table
 
 
-async def run(options: argparse.Namespace, console: Console) -> None:
+async def run(options: argparse.Namespace) -> None:
     """Measure, and print each table as soon as it is there."""
     with postgres_server(**DURABLE) as server:
         if options.documents:
-            console.print(peers_table(await beside_others(server, options.documents)), machine())
+            show(peers_table(await beside_others(server, options.documents)))
+            say(machine())
         if options.pending:
             found = [await long_queue(server, count) for count in options.pending]
-            console.print(long_table(found), machine())
+            show(long_table(found))
+            say(machine())
         if options.completed:
             async for weighed in weights(server, options.completed, WEIGHINGS_COUNT):
-                console.print(weights_table(weighed), machine())
+                show(weights_table(weighed))
+                say(machine())
 
 
 def main() -> None:
@@ -187,7 +190,7 @@ def main() -> None:
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     logging.disable(logging.WARNING)  # procrastinate tells of each job
-    asyncio.run(run(options, Console(width=120)))
+    asyncio.run(run(options))
 
 
 if __name__ == "__main__":
