@@ -42,7 +42,7 @@ class MemoryRows:
         self.clock += 1
         self.rows[id_] |= {**attributes, STAMP: self.clock}
 
-    async def types(self, namespace: str) -> Mapping[str, str]:
+    async def types(self, namespace: str, *, having: str = "") -> Mapping[str, str]:
         return {
             "id": "string",
             "n": "int",

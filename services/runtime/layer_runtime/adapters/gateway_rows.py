@@ -55,9 +55,10 @@ class GatewayRows:
     _types: dict[str, tuple[float, Mapping[str, str]]] = field(default_factory=dict)
     """With when they were learnt."""
 
-    async def types(self, namespace: str) -> Mapping[str, str]:
+    async def types(self, namespace: str, *, having: str = "") -> Mapping[str, str]:
         known = self._types.get(namespace)
-        if known is not None and self.monotonic() - known[0] < TYPES_TTL_S:
+        is_young = known is not None and self.monotonic() - known[0] < TYPES_TTL_S
+        if known is not None and is_young and (not having or having in known[1]):
             return known[1]
         return await self._learnt_types(namespace)
 

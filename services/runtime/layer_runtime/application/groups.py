@@ -51,7 +51,7 @@ async def read_documents(
         NotFoundError: ``NAMESPACE_NOT_FOUND``.
         UnavailableError: ``GATEWAY_DOWN``.
     """
-    types = await rows.types(namespace)
+    types = await rows.types(namespace, having=PARENT)
     places = [name for name in (PARENT, PLACE) if name in types]
     wanted = set(ids)
     listed: list[str] = []

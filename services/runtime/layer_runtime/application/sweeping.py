@@ -176,7 +176,8 @@ class SweepNamespaces:
     ) -> str | None:
         """Sweep one namespace; return the last id read where it stopped before the end."""
         try:
-            types = await self.rows.types(name)
+            having = PARENT if function.spec.is_grouped_by_parent else ""
+            types = await self.rows.types(name, having=having)
         except NotFoundError:  # not there yet, or no more
             return None
         return await self._pages(

@@ -28,8 +28,12 @@ class Rows(Protocol):
     ``NotFoundError`` (``NAMESPACE_NOT_FOUND``), and what the gateway refuses as it refused it.
     """
 
-    async def types(self, namespace: str) -> Mapping[str, str]:
-        """Return the type of each attribute of a namespace, that of ``id`` among them."""
+    async def types(self, namespace: str, *, having: str = "") -> Mapping[str, str]:
+        """Return the type of each attribute of a namespace, that of ``id`` among them.
+
+        They may be some seconds old; not where they lack ``having``, which a write may just have
+        brought.
+        """
         ...
 
     async def labelled(self, selector: IndexSelector) -> Sequence[str]:

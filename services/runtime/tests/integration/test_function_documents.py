@@ -165,3 +165,23 @@ async def test_a_document_of_too_many_rows_is_given_up(
     assert failed["message"] == "the document has more than 1000 rows"
     assert await system.complete(tag, results(name, [short], n=1)) == 1
     assert (await system.row(name, "short#300"))["n"] == 1
+
+
+async def test_the_first_document_of_a_namespace_is_one_item_at_once(
+    system: FunctionSystem, gateway: gateway_pb2_grpc.GatewayServiceStub, tag: str
+) -> None:
+    name = f"documents-{secrets.token_hex(4)}"
+    await system.write(name, upsert_rows=[{"id": "d0", "text": "zero"}])
+    await system.put(
+        tag, target_namespaces=[name], inputs=["text"], group_by_parent=True, triggers=["write"]
+    )
+
+    async def heard() -> list[Any]:
+        await system.write(name, patch_rows=[{"id": "d0", "text": "zero"}])
+        return await system.claim(tag)
+
+    assert keys(await eventually(heard)) == ["d0"]
+    # Nothing in the namespace has had a parent so far, which is remembered for a while.
+    await write_pages(gateway, name, "d1", PAGES["d1"])
+    (item,) = await eventually(lambda: system.claim(tag))
+    assert (item["id"], item["input"]) == ("d1", {"text": ["one", "two", "three"]})
