@@ -35,7 +35,8 @@ log = structlog.get_logger(__name__)
 OPERATIONS_COUNT = int(os.environ.get("LAYER_TEST_CHECKER_OPERATIONS") or 800)
 SEED = int(os.environ.get("LAYER_TEST_SEED") or secrets.randbelow(2**32))
 BROKEN_OPERATIONS_COUNT_MAX = 10_000
-CUT_SHARE_MIN = 0.1
+CUT_SHARE_MIN = 0.03
+"""A slow machine finds the index up to date more often; with fewer than these nothing was tested."""
 
 
 @pytest.mark.timeout(900)
