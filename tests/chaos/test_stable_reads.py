@@ -36,7 +36,7 @@ OPERATIONS_COUNT = int(os.environ.get("LAYER_TEST_CHECKER_OPERATIONS") or 800)
 SEED = int(os.environ.get("LAYER_TEST_SEED") or secrets.randbelow(2**32))
 BROKEN_OPERATIONS_COUNT_MAX = 10_000
 CUT_SHARE_MIN = 0.03
-"""A slow machine finds the index up to date more often; with fewer than these nothing was tested."""
+"""Below it nothing was tested. A slow machine finds the index up to date more often."""
 
 
 @pytest.mark.timeout(900)
