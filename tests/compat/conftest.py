@@ -19,7 +19,7 @@ from layer_testing.system import LocalSystem, local_system
 WAYS = ("direct", "through_the_gateway")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
     with local_system(tmp_path_factory.mktemp("s")) as running:
         yield running

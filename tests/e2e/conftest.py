@@ -1,9 +1,9 @@
-"""One running system per file of tests."""
+"""Running systems, which files of tests share."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -13,24 +13,28 @@ import turbopuffer
 from hevlayer import AsyncHevlayer
 
 from layer_testing.round_robin import asynchronously_in_turn, in_turn
-from layer_testing.system import LocalSystem, local_system
+from layer_testing.system import LocalSystem, shared_systems
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the tests of a module with ``GATEWAY_COUNTS`` in as many systems."""
+    """Run the tests of a module with ``GATEWAY_COUNTS`` over as many systems."""
     counts = getattr(metafunc.module, "GATEWAY_COUNTS", None)
     if counts and "system" in metafunc.fixturenames:
         ids = [f"{count}-gateways" for count in counts]
         metafunc.parametrize("system", counts, indirect=True, scope="module", ids=ids)
 
 
+@pytest.fixture(scope="session")
+def systems(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[int], LocalSystem]]:
+    with shared_systems(lambda: tmp_path_factory.mktemp("s")) as system_of:
+        yield system_of
+
+
 @pytest.fixture(scope="module")
-def system(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LocalSystem]:
-    replicas = f"gateway={getattr(request, 'param', 1)}"
-    with local_system(tmp_path_factory.mktemp("s"), "--replicas", replicas) as running:
-        yield running
+def system(request: pytest.FixtureRequest, systems: Callable[[int], LocalSystem]) -> LocalSystem:
+    return systems(getattr(request, "param", 1))
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from hevlayer import HevlayerError
 from hevlayer.models import FederatedQueryRequest, FederatedQueryResponse, QueryRequest
+
+from layer_testing.system import LocalSystem, local_system
 
 Client = Any
 """``AsyncHevlayer``, whose every method is typed as ``T | LayerResponse[T]``."""
@@ -19,6 +22,13 @@ ROWS = [
     {"id": "t-3", "text": "drill", "kind": "drill", "vector": [0.1, 0.9]},
     {"id": "t-5", "text": "by hand", "kind": "saw", "vector": [1.0, 0.0]},
 ]
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
+    """A system of its own: a query of all namespaces needs them to have the same attributes."""
+    with local_system(tmp_path_factory.mktemp("s")) as running:
+        yield running
 
 
 @pytest.fixture(params=["unsharded", "sharded"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -151,6 +152,22 @@ def local_system(home: Path, *arguments: str, **environment: str) -> Iterator[Lo
                 system.stop()
             except subprocess.TimeoutExpired:
                 system.kill_everything()
+
+
+@contextmanager
+def shared_systems(new_home: Callable[[], Path]) -> Iterator[Callable[[int], LocalSystem]]:
+    """Yield what returns the system with so many gateways, started when it is first asked for.
+
+    Systems are dear to start: modules whose tests keep to names of their own share them.
+    """
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def system_of(gateway_count: int) -> LocalSystem:
+            replicas = f"gateway={gateway_count}"
+            return stack.enter_context(local_system(new_home(), "--replicas", replicas))
+
+        yield system_of
 
 
 def until(condition: Callable[[], T], *, what: str, seconds: float = START_S_MAX) -> T:
