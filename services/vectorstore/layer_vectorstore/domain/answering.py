@@ -67,10 +67,10 @@ def _fused(request: QueryRequest, fusion: Fusion, view: TableView) -> Answer:
         for query in request.queries:
             render(query, NOTHING, view, request.vector_encoding)
         return Answer({"results": [{"rows": []}]}, 0, exhaustive_count)
-    values = np.array(list(scores.values()))
+    values = np.array(list(scores.values()), dtype=np.float32)
     order = np.lexsort((view.id_ranks(slots), -values))
     order = order[fusion.offset : fusion.offset + fusion.limit]
-    numbers = shortest(values[order].astype(np.float32)).tolist()
+    numbers = shortest(values[order]).tolist()
     rows, returned_bytes = _rendered(request, slots[order].tolist(), numbers, leg_of, view)
     return Answer({"results": [{"rows": rows}]}, returned_bytes, exhaustive_count)
 

@@ -127,7 +127,8 @@ def _query_vector(rank: ByVector, found: AttributeType) -> Float32s:
 def _by_score(rank: Score, view: TableView, slots: Slots, count: int) -> Selected:
     scores = bind_score(rank, view.schema)(view)[slots]
     found = scores > 0
-    slots, scores = slots[found], scores[found]
+    # As they are shown: rows whose scores look the same are in the order of their ids.
+    slots, scores = slots[found], scores[found].astype(np.float32)
     best = _best(view, slots, -scores, count, view.rows_count)
     assert best.scores is not None, "a score always has its number"
     return replace(best, scores=[-score for score in best.scores])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from layer_vectorstore.domain.analysis import analyzer_of
@@ -60,6 +60,7 @@ def test_each_step_of_the_analysis_can_be_switched() -> None:
     b=st.floats(0, 1),
     deleted=st.sets(st.integers(0, 7), max_size=3),
 )
+@example(texts=["fox dog", "dog"], query="dog", k1=1.0, b=1e-12, deleted=set())
 def test_bm25_ranks_and_scores_as_the_formula_says(
     new_store: Callable[..., Any],
     *,
