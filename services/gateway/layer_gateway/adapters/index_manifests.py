@@ -23,7 +23,7 @@ from layer_kit.names import Namespace, parse_namespace
 log = structlog.get_logger(__name__)
 
 INDEXES_COUNT_MAX: Final = 100_000
-FILE_BYTES_MAX: Final = 64 * 1024 * 1024
+FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 _NONE: Final[Mapping[str, str]] = {}
 
 
@@ -98,15 +98,15 @@ def read_index_manifests(path: Path) -> Mapping[str, Mapping[str, str]]:
         ConfigurationError: In one line that names the place.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             text = file.read(FILE_BYTES_MAX + 1)
-        documents = [one for one in yaml.safe_load_all(text) if one is not None]
+        if len(text) > FILE_BYTES_MAX:
+            raise ConfigurationError(f"{path}: is longer than {FILE_BYTES_MAX} bytes")
+        documents = [one for one in yaml.safe_load_all(text.decode()) if one is not None]
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{path}: {' '.join(str(error).split())}") from error
-    if len(text) > FILE_BYTES_MAX:
-        raise ConfigurationError(f"{path}: is longer than {FILE_BYTES_MAX} bytes")
     found: dict[str, Mapping[str, str]] = {}
     for at, resource in enumerate(_resources(documents)):
         namespace, labels = _labelled(resource, f"{path}: Index number {at + 1}")

@@ -157,6 +157,9 @@ class TriggerQueue:
                 except LayerError as error:  # the store took what we cannot read
                     log.warning("trigger_unreadable", reason=error.reason)
                     self._metrics.count("refused", 1)
+                except Exception:  # a fault of ours, which must not hold up all that follows
+                    log.exception("trigger_unreadable")
+                    self._metrics.count("refused", 1)
                 self._queue.popleft()
                 self._bytes -= len(body) + len(answer)
         finally:

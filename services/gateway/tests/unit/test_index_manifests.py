@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from layer_gateway.adapters.index_manifests import IndexManifests, NoLabels
+from layer_gateway.adapters.index_manifests import FILE_BYTES_MAX, IndexManifests, NoLabels
 from layer_kit.configuration import ConfigurationError
 from layer_kit.names import Namespace
 
@@ -68,6 +68,8 @@ async def test_a_file_that_changes_is_read_anew_and_one_that_breaks_is_not(tmp_p
     ("text", "said"),
     [
         ("[", "indexes.yaml"),
+        ("[" * 100_000, "indexes.yaml"),
+        ("#" * (FILE_BYTES_MAX + 1), "is longer than"),
         ("kind: VectorStore\nmetadata: {name: a}", "Index number 1"),
         ("kind: Index\nmetadata: {labels: {}}", "name"),
         ("kind: Index\nmetadata: {name: a, labels: {tier: 1}}", "tier|str"),

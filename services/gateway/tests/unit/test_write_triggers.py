@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from layer.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from layer_gateway.adapters.write_triggers import TriggerQueue
+from layer_gateway.adapters.written_rows import written_rows
 from layer_gateway.metrics import TriggerMetrics
 from layer_kit.errors import LayerError
 from layer_kit.names import Namespace
@@ -129,6 +130,21 @@ async def test_writes_stay_while_the_runtime_is_away(world: World, code: grpc.St
     assert world.queue.queued_count == 1
     await world.queue.step()
     assert (world.runtime.ids, world.counted("delivered")) == (["a"], 1)
+
+
+async def test_a_write_that_cannot_be_read_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(namespace: Namespace, body: bytes, answer: bytes) -> list[runtime_pb2.WrittenRows]:
+        if b"odd" in body:
+            raise ValueError(body)
+        return written_rows(namespace, body, answer)
+
+    monkeypatch.setattr("layer_gateway.adapters.write_triggers.written_rows", read)
+    world.write("odd", "a")
+    await world.queue.step()
+    assert (world.runtime.ids, world.counted("refused")) == (["a"], 1)
+    assert world.queue.queued_count == 0
 
 
 async def test_a_write_that_the_runtime_refuses_holds_up_no_other(world: World) -> None:

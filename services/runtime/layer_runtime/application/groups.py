@@ -6,7 +6,6 @@ Rows say by ``_hevlayer_parent_id`` which document they are a part of, and by
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from layer_runtime.domain.items import Row, parent_of, place_of
-from layer_runtime.domain.markers import PARENT, PLACE, Condition
+from layer_runtime.domain.markers import PARENT, PLACE, Condition, is_one_of
 from layer_runtime.ports.rows import Rows
 
 PAGES_PER_DOCUMENT_MAX: Final = 1000
@@ -54,21 +53,7 @@ async def read_documents(
     types = await rows.types(namespace, having=PARENT)
     places = [name for name in (PARENT, PLACE) if name in types]
     wanted = set(ids)
-    listed: list[str] = []
-    counts: Counter[str] = Counter()
-    stream = rows.stream(
-        namespace,
-        own_filter=b"",
-        condition=_members(ids, types),
-        scalars=places,
-        page_size=MEMBERS_PAGE_SIZE,
-    )
-    async with aclosing(stream):
-        async for page in stream:
-            for row in page:
-                counts[parent_of(row)] += 1
-                if counts[parent_of(row)] <= PAGES_PER_DOCUMENT_MAX:
-                    listed.append(row.id)
+    listed, too_long = await _listed(rows, namespace, ids, types, places)
     by_document: dict[str, list[Row]] = {}
     moved: dict[str, str] = {}
     for at in range(0, len(listed), ROWS_PER_READ):
@@ -82,18 +67,49 @@ async def read_documents(
                 moved[row.id] = document
     for found_rows in by_document.values():
         found_rows.sort(key=lambda row: (place_of(row), row.id))
-    too_long = {id_ for id_ in wanted if counts[id_] > PAGES_PER_DOCUMENT_MAX}
     return Documents(rows=by_document, moved=moved, too_long=too_long)
 
 
+async def _listed(
+    rows: Rows,
+    namespace: str,
+    ids: Sequence[str],
+    types: Mapping[str, str],
+    scalars: Sequence[str],
+) -> tuple[Sequence[str], AbstractSet[str]]:
+    """Return the rows of documents, and the documents that have too many.
+
+    Of those the first rows are listed. The others are listed anew without them as soon as they are
+    found, so that a document of millions of rows takes no longer than others do.
+    """
+    listed: list[str] = []
+    too_long: set[str] = set()
+    while left := [id_ for id_ in ids if id_ not in too_long]:
+        members: dict[str, list[str]] = {}
+        stream = rows.stream(
+            namespace,
+            own_filter=b"",
+            condition=_members(left, types),
+            scalars=scalars,
+            page_size=MEMBERS_PAGE_SIZE,
+        )
+        found: set[str] = set()
+        async with aclosing(stream):
+            async for page in stream:
+                for row in page:
+                    members.setdefault(parent_of(row), []).append(row.id)
+                found = {id_ for id_ in left if len(members.get(id_, ())) > PAGES_PER_DOCUMENT_MAX}
+                if found:
+                    break
+        for document, row_ids in members.items():
+            if not found or document in found:
+                listed += row_ids[:PAGES_PER_DOCUMENT_MAX]
+        if not found:
+            break
+        too_long |= found
+    return listed, too_long
+
+
 def _members(ids: Sequence[str], types: Mapping[str, str]) -> Condition:
-    own: Condition = ["id", "In", _typed(ids, types.get("id", ""))]
-    if PARENT not in types:
-        return own
-    return ["Or", [own, [PARENT, "In", _typed(ids, types[PARENT])]]]
-
-
-def _typed(ids: Sequence[str], type_: str) -> list[object]:
-    if type_ in ("uint", "int"):
-        return [int(id_) for id_ in ids if id_.removeprefix("-").isdecimal()]
-    return list(ids)
+    own = is_one_of("id", ids, types)
+    return ["Or", [own, is_one_of(PARENT, ids, types)]] if PARENT in types else own

@@ -23,7 +23,7 @@ from layer_runtime.domain.items import (
     input_digest,
     place_of,
 )
-from layer_runtime.domain.markers import STAMP, Condition, is_due, markers_of
+from layer_runtime.domain.markers import STAMP, is_due, is_one_of, markers_of
 from layer_runtime.ports.functions import Function
 from layer_runtime.ports.rows import Rows
 
@@ -143,13 +143,11 @@ class ReadItems:
         if not ids or not function.spec.filter:
             return frozenset()
         types = await self.rows.types(namespace)
-        typed = [int(id_) if types.get("id") in ("uint", "int") else id_ for id_ in ids]
-        condition: Condition = ["id", "In", typed]
         outside = set(ids)
         async for page in self.rows.stream(
             namespace,
             own_filter=function.spec.filter,
-            condition=condition,
+            condition=is_one_of("id", ids, types),
             page_size=PAGE_SIZE,
         ):
             outside -= {row.id for row in page}

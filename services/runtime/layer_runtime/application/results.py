@@ -20,7 +20,7 @@ from layer_runtime.domain.items import (
     Value,
     Verdict,
 )
-from layer_runtime.domain.markers import STAMP, Condition, candidate_output, markers_of
+from layer_runtime.domain.markers import STAMP, Condition, candidate_output, is_one_of, markers_of
 from layer_runtime.ports.functions import Function
 
 log = structlog.get_logger(__name__)
@@ -110,13 +110,13 @@ def unchanged(stamps: Mapping[str, int | None], types: Mapping[str, str]) -> Con
     """Return what rows fulfil that nobody has written since they had these stamps, by their ids."""
     if STAMP not in types:
         return None
-    by_stamp: dict[int | None, list[object]] = {}
-    is_number = types.get("id") in ("uint", "int")
+    by_stamp: dict[int | None, list[str]] = {}
     for id_, stamp_ms in stamps.items():
-        by_stamp.setdefault(stamp_ms, []).append(int(id_) if is_number else id_)
+        by_stamp.setdefault(stamp_ms, []).append(id_)
     if len(by_stamp) == 1:
         return [STAMP, "Eq", next(iter(by_stamp))]
     parts: list[object] = [
-        ["And", [[STAMP, "Eq", stamp_ms], ["id", "In", ids]]] for stamp_ms, ids in by_stamp.items()
+        ["And", [[STAMP, "Eq", stamp_ms], is_one_of("id", ids, types)]]
+        for stamp_ms, ids in by_stamp.items()
     ]
     return ["Or", parts]

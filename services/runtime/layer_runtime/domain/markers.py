@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,8 @@ from layer_runtime.domain.functions import NAME_BYTES_MAX, FunctionId
 Condition = list[object]
 """A filter as the store spells it."""
 
+NUMBER_TYPES: Final = frozenset({"uint", "int"})
+
 STAMP: Final = "_hevlayer_upserted_at"
 """When a row was last written, in milliseconds since 1970."""
 
@@ -20,6 +22,16 @@ PARENT: Final = "_hevlayer_parent_id"
 
 PLACE: Final = "_hevlayer_chunk_index"
 """Where in it."""
+
+
+def is_one_of(name: str, ids: Iterable[str], types: Mapping[str, str]) -> Condition:
+    """Return what rows fulfil that have one of some ids in an attribute, written as its type is.
+
+    What cannot be an id of that type is left out.
+    """
+    if types.get(name) not in NUMBER_TYPES:
+        return [name, "In", list(ids)]
+    return [name, "In", [int(id_) for id_ in ids if id_.removeprefix("-").isdecimal()]]
 
 
 @dataclass(frozen=True, slots=True)
