@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator
 
 import pytest
 
 from layer.cache.v1 import cache_pb2
 from layer.cache.v1.cache_pb2_grpc import CacheServiceStub
 from layer_cache_testing.aerospike_node.node import AerospikeNode
+from layer_cache_testing.calls import Start
 from layer_kit.errors import UnavailableError
 from layer_kit.rpc.client import invoke
-from layer_testing.processes import ServiceProcess, launch
+from layer_testing.processes import launch
 
-Start = Callable[..., AbstractAsyncContextManager[tuple[CacheServiceStub, ServiceProcess]]]
 BODY = b'{"title":"Emma"}'
 TIMEOUT_S = 30.0
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-
 from layer.cache.v1 import cache_pb2
-from layer.cache.v1.cache_pb2_grpc import CacheServiceStub
+from layer_cache_testing.calls import Start
 from layer_testing.hostile_requests import internal_errors
-from layer_testing.processes import ServiceProcess
-
-Start = Callable[..., AbstractAsyncContextManager[tuple[CacheServiceStub, ServiceProcess]]]
 
 
 async def test_no_request_is_an_internal_error(start: Start) -> None:
