@@ -3,88 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hevlayer.models import QueryResponse
 from prometheus_client.parser import text_string_to_metric_families
 
-from layer_testing.edge_calls import EdgeAnswer, EdgeCaller
-from layer_testing.scripted_store import Exchange, ScriptedStore, answer
+from layer_gateway_testing.searches import (
+    HAMMAR,
+    RULES,
+    Legs,
+    label_of,
+    like,
+    query,
+    rows,
+    scored,
+    worked_example,
+)
+from layer_testing.edge_calls import EdgeCaller
+from layer_testing.scripted_store import ScriptedStore, answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-QUERY = "POST /v2/namespaces/tools/query"
-HAMMAR = ["text", "HybridText", "Hand hammar, a hand"]
-RULES = [
-    {"min_query_chars": 3, "distance": 0},
-    {"min_query_chars": 6, "distance": 1},
-    {"min_query_chars": 9, "distance": 2},
-]
-SCORES = {"t-2": 1.4, "t-1": 1.1, "t-5": 0.9}
-
-
-def like(token: str, rules: Sequence[object] = RULES) -> list[object]:
-    return ["text", "Fuzzy", token, {"max_edit_distance": rules}]
-
-
-def scored(*ids: str, **attributes: object) -> list[dict[str, object]]:
-    return [{"id": id_, "$dist": SCORES.get(id_, 1.0), **attributes} for id_ in ids]
-
-
-class Legs:
-    """Answers each leg by the token of its filter; that of the whole text is ``bm25``."""
-
-    def __init__(self, store: ScriptedStore, told: Callable[[Any], bytes]) -> None:
-        self.asked: list[Any] = []
-        self.in_flight_max = 0
-        self._in_flight = 0
-        self._told = told
-        self.gate: asyncio.Barrier | None = None
-        store.namespace("tools", text="string")
-        store.answers[QUERY] = self._answer
-
-    async def _answer(self, exchange: Exchange) -> None:
-        body = exchange.request.json
-        if (
-            body["filters"] == ["id", "Eq", "_hevlayer:namespace_meta"]
-            if "filters" in body
-            else False
-        ):
-            await exchange.say(answer({"rows": []}, connection="close"))
-            return
-        self.asked.append(body)
-        self._in_flight += 1
-        self.in_flight_max = max(self.in_flight_max, self._in_flight)
-        if self.gate is not None:
-            await self.gate.wait()
-        told = self._told(body)
-        self._in_flight -= 1
-        await exchange.say(told)
-
-
-def label_of(body: Any) -> str:
-    text = str(body.get("filters", ""))
-    if "Fuzzy" in text:
-        return text.partition("'Fuzzy', '")[2].partition("'")[0]
-    return "semantic" if body["rank_by"][1] == "ANN" else "bm25"
-
-
-def rows(found: Sequence[dict[str, object]] = ()) -> bytes:
-    return answer({"rows": list(found)}, connection="close")
-
-
-def worked_example(body: Any) -> bytes:
-    return rows(scored("t-1") if label_of(body) == "hammar" else scored("t-2", "t-1", "t-5"))
-
-
-async def query(edge: EdgeCaller, rank_by: object, **fields: object) -> EdgeAnswer:
-    body = {"rank_by": rank_by, **fields}
-    received = await edge("POST", "/v2/namespaces/tools/query", body)
-    if received.status == 200:
-        QueryResponse.model_validate(received.json)
-    return received
 
 
 async def test_the_worked_example(edge: EdgeCaller, store: ScriptedStore) -> None:
@@ -313,91 +251,6 @@ async def test_a_search_is_one_whatever_stands_beside_it(
     Legs(store, worked_example)
     received = await query(edge, HAMMAR, queries=[], limit=1, rerank_by=["RRF"])
     assert received.json["hybrid"]["legs"] == 3
-
-
-async def test_auto_searches_short_texts_by_their_letters(
-    edge: EdgeCaller, store: ScriptedStore
-) -> None:
-    legs = Legs(store, worked_example)
-    received = await query(edge, ["text", "Auto", "hand hammar", {"vector": [1.0], "fuzziness": 0}])
-    assert sorted(map(label_of, legs.asked)) == ["bm25", "hammar", "hand"]
-    assert list(received.json) == ["rows", "hybrid", "routing", "next_cursor"]
-    assert received.json["hybrid"]["fuzziness"] == 0
-    assert received.json["routing"] == {
-        "route": "hybrid_text",
-        "policy": "v1",
-        "tokens": 2,
-        "executed": True,
-    }
-
-
-async def test_auto_searches_long_texts_by_their_vector(
-    edge: EdgeCaller, store: ScriptedStore
-) -> None:
-    legs = Legs(store, worked_example)
-    text = "which of the saws is the best for cutting green wood"
-    rank_by = ["text", "Auto", text, {"vector": [0.50, 1]}]
-    received = await query(edge, rank_by, top_k=3, filters=["kind", "Eq", "saw"])
-    assert legs.asked == [
-        {
-            "rank_by": ["vector", "ANN", [0.50, 1]],
-            "top_k": 3,
-            "consistency": {"level": "eventual"},
-            "filters": ["kind", "Eq", "saw"],
-        }
-    ]
-    assert list(received.json) == ["rows", "routing", "next_cursor"]
-    assert received.json["rows"][0] == {"id": "t-2", "$dist": 1.4}
-    assert received.json["routing"]["route"] == "semantic"
-    assert received.json["routing"]["tokens"] == 10
-    again = await query(edge, rank_by, top_k=3, cursor=received.json["next_cursor"])
-    assert again.status == 200
-    assert legs.asked[-1]["top_k"] == 6
-
-
-async def test_auto_fuses_what_is_between_with_the_nearest_rows(
-    edge: EdgeCaller, store: ScriptedStore
-) -> None:
-    def told(body: Any) -> bytes:
-        return rows(scored("t-9", "t-1") if label_of(body) == "semantic" else ())
-
-    legs = Legs(store, told)
-    rank_by = ["text", "Auto", "hand saw blade", {"vector": [1]}]
-    received = await query(edge, rank_by, include_leg_breakdown=True)
-    assert sorted(map(label_of, legs.asked)) == ["blade", "bm25", "hand", "saw", "semantic"]
-    assert [row["id"] for row in received.json["rows"]] == ["t-9", "t-1"]
-    assert received.json["rows"][0]["$fused"]["legs"][-1] == {
-        "leg": "semantic",
-        "rank": 1,
-        "score": 1.0,
-    }
-    assert (received.json["hybrid"]["legs"], received.json["routing"]["route"]) == (5, "fused")
-
-
-async def test_auto_defers_what_needs_a_vector_that_is_not_there(
-    edge: EdgeCaller, store: ScriptedStore
-) -> None:
-    legs = Legs(store, worked_example)
-    received = await query(edge, ["text", "Auto", "hand saw blade"])
-    routing = {"route": "fused", "policy": "v1", "tokens": 3, "executed": False}
-    assert received.json == {"rows": [], "routing": routing}
-    assert "x-layer-stable-as-of" not in received
-    assert received["traceparent"]
-    assert legs.asked == []
-
-
-async def test_a_forced_route_is_taken(edge: EdgeCaller, store: ScriptedStore) -> None:
-    legs = Legs(store, worked_example)
-    received = await query(
-        edge, ["text", "Auto", "hand", {"route": "semantic", "vector": ["Embed", "hand"]}]
-    )
-    assert legs.asked[0]["rank_by"] == ["vector", "ANN", ["Embed", "hand"]]
-    assert received.json["routing"] == {
-        "route": "semantic",
-        "policy": "forced",
-        "tokens": 1,
-        "executed": True,
-    }
 
 
 async def test_searches_are_counted(edge: EdgeCaller, store: ScriptedStore) -> None:
