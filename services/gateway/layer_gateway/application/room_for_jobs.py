@@ -51,15 +51,20 @@ class RoomForJobs:
         self._room: BoundedCache[Namespace, int] = BoundedCache(NAMESPACES_REMEMBERED_MAX)
         """Jobs that may still come before a namespace is looked at; without an entry none."""
         self._looking: dict[Namespace, asyncio.Task[None]] = {}
+        self._came_meanwhile: dict[Namespace, int] = {}
+        """Jobs that have come while a namespace is looked at, and that may not have been seen."""
 
     def taken(self, namespace: Namespace) -> None:
         """Note that a job was added, and look in the background when it is time to."""
         room = (self._room.get(namespace) or 0) - 1
         self._room.put(namespace, max(room, 0), weight=1)
-        if room < 0 and namespace not in self._looking:
+        if namespace in self._looking:
+            self._came_meanwhile[namespace] += 1
+        elif room < 0:
+            self._came_meanwhile[namespace] = 0
             task = asyncio.create_task(self._look(namespace))
             self._looking[namespace] = task
-            task.add_done_callback(lambda _: self._looking.pop(namespace, None))
+            task.add_done_callback(lambda _: self._looked(namespace))
             task.add_done_callback(report_lost)
 
     async def settle(self) -> None:
@@ -78,5 +83,8 @@ class RoomForJobs:
         except LayerError as error:
             log.info("jobs_not_pruned", namespace=namespace, reason=error.reason)
             return
-        room = max(JOBS_KEPT_MIN + JOBS_OVER_MAX - left, 0)
-        self._room.put(namespace, room, weight=1)
+        room = JOBS_KEPT_MIN + JOBS_OVER_MAX - left - self._came_meanwhile[namespace]
+        self._room.put(namespace, max(room, 0), weight=1)
+
+    def _looked(self, namespace: Namespace) -> None:
+        del self._looking[namespace], self._came_meanwhile[namespace]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest_asyncio
 
 from layer_gateway.application.job_records import Job, JobStatus, shown
 from layer_gateway.application.jobs import Jobs
-from layer_gateway.application.room_for_jobs import JOBS_KEPT_MIN, JOBS_OVER_MAX
+from layer_gateway.application.room_for_jobs import JOBS_KEPT_MIN, JOBS_OVER_MAX, RoomForJobs
 from layer_kit.errors import NotFoundError
 from layer_kit.names import Namespace
 from layer_objects import ObjectStore, open_object_store
@@ -222,6 +223,7 @@ async def test_the_oldest_jobs_that_have_ended_make_room(
 ) -> None:
     one = Gateway(objects if has_objects else None, clock)
     running = await one.begin(BOOKS)
+    await one.room.settle()
     for _ in range(JOBS_KEPT_MIN + JOBS_OVER_MAX):
         clock.now_ms += 1
         await one.add_ended(one.new(BOOKS))
@@ -233,6 +235,33 @@ async def test_the_oldest_jobs_that_have_ended_make_room(
     assert kept[0].id == running.id
     assert len(one.removed_ids) == JOBS_OVER_MAX + 1
     assert kept[-1].created_ms == clock.now_ms
+
+
+async def test_jobs_that_come_while_a_namespace_is_looked_at_count_towards_the_next_look() -> None:
+    looks_count, seen = 0, asyncio.Event()
+
+    async def keep_latest(namespace: Namespace, count: int) -> int:
+        nonlocal looks_count
+        looks_count += 1
+        await seen.wait()
+        return count
+
+    room = RoomForJobs(keep_latest)
+    room.taken(BOOKS)
+    await asyncio.sleep(0)
+    for _ in range(3):
+        room.taken(BOOKS)
+    seen.set()
+    await room.settle()
+
+    for _ in range(JOBS_OVER_MAX - 3):
+        room.taken(BOOKS)
+    await room.settle()
+    assert looks_count == 1
+
+    room.taken(BOOKS)
+    await room.settle()
+    assert looks_count == 2
 
 
 async def test_adding_a_job_that_has_ended_is_one_write_and_rarely_a_listing(
