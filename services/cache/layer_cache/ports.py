@@ -45,14 +45,22 @@ class StoreFigures:
     """How often it was reached anew, the first time included; 0 for a store that is near."""
 
 
+class Place(NamedTuple):
+    """Where one step of a scan ended, and the next one begins: behind a key."""
+
+    key: RowKey
+    held: object = None
+    """What the store keeps open for the next step, if it does."""
+
+
 class Page(NamedTuple):
     """One step of a scan."""
 
     rows: list[tuple[RowKey, bytes]]
     """Keys and bodies of live entries in order of key; possibly none."""
 
-    after: RowKey | None
-    """Behind which key the next step begins; None at the end."""
+    after: Place | None
+    """None at the end."""
 
 
 class RowStore(Protocol):
@@ -84,11 +92,12 @@ class RowStore(Protocol):
         """
 
     async def scan(
-        self, namespace: Namespace, *, after: RowKey | None, count_max: int, era_min: int = 0
+        self, namespace: Namespace, *, after: Place | None, count_max: int, era_min: int = 0
     ) -> Page:
         """Pass up to ``count_max`` entries in order of key, beginning behind ``after``.
 
-        Entries over age, and those stored before the era ``era_min``, are left out.
+        Entries over age, and those stored before the era ``era_min``, are left out. A step sees
+        what was put and deleted before it, wherever the scan began.
 
         Raises:
             UnavailableError: ``STORE_DOWN``.

@@ -10,21 +10,20 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, cast
 
 import structlog
-from rocksdict import ReadOptions, WriteBatch, WriteOptions
+from rocksdict import WriteBatch, WriteOptions
 
+from layer_cache.adapters.passages import Passages
 from layer_cache.adapters.rocksdb import WRITE_BUFFERS_MAX, open_rows, write_buffer_bytes
 from layer_cache.adapters.tables import Tables
 from layer_cache.adapters.values import alive_of, decode, encode
-from layer_cache.domain.limits import SCAN_STEP_BYTES_MAX
-from layer_cache.domain.rows import Entry, RowKey, namespace_prefix
-from layer_cache.ports import Page, StoreFigures
+from layer_cache.domain.rows import Entry, RowKey
+from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import UnavailableError
 from layer_kit.names import Namespace
@@ -35,10 +34,7 @@ DISK_BYTES_MIN: Final = 16 * 1024 * 1024
 UNERASED_KEYS_MAX: Final = 100_000
 """Deletes that wait for a working disk; beyond it the store answers nothing until it works."""
 
-BITE_ROWS: Final = 32
-"""Rows of a scan that are read before their bytes are counted."""
-
-_VALUE: Final = itemgetter(1)
+_KEY: Final[Callable[[tuple[RowKey, Entry]], RowKey]] = itemgetter(0)
 
 
 class EmbeddedStore:
@@ -74,6 +70,7 @@ class EmbeddedStore:
         self._last_error = ""
         self._refused_count = 0
         self._tables = Tables()
+        self._passages = Passages()
         # A put that would have to wait for a flush is refused instead: waiting holds up everyone.
         # Nor is it logged, which would cost more than all the rest of it: if the process is killed,
         # the last puts are lost, and no delete is.
@@ -95,6 +92,7 @@ class EmbeddedStore:
         batch = WriteBatch(raw_mode=True)
         for key, entry in entries:
             batch.put(key, encode(entry))
+        self._passages.written(map(_KEY, entries))
         try:
             self._rows.write(batch, self._put_options)
         except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
@@ -119,6 +117,7 @@ class EmbeddedStore:
         batch = WriteBatch(raw_mode=True)
         for key in keys:
             batch.delete(key)
+        self._passages.written(keys)
         try:
             self._rows.write(batch)
         except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
@@ -128,19 +127,19 @@ class EmbeddedStore:
             self._distrust(f"rows: {error}")
 
     async def scan(
-        self, namespace: Namespace, *, after: RowKey | None, count_max: int, era_min: int = 0
+        self, namespace: Namespace, *, after: Place | None, count_max: int, era_min: int = 0
     ) -> Page:
         if self._is_blind:
             return Page([], None)
         try:
-            rows = self._values_after(namespace, after, count_max)
+            rows, place = self._passages.step(self._rows, namespace, after, count_max)
         except Exception as error:
             self._give_up(error)
             raise UnavailableError("STORE_DOWN", "The cache cannot read its entries.") from error
         alive = alive_of(rows, oldest_ms=self._now_ms() - self._ttl_ms, era_min=era_min)
         if self._unerased:
             alive = [row for row in alive if row[0] not in self._unerased]
-        return Page(alive, rows[-1][0] if rows else None)
+        return Page(alive, place)
 
     def mark(self) -> int:
         self._see_tables()
@@ -198,6 +197,7 @@ class EmbeddedStore:
 
     def _close_rows(self) -> None:
         """Close the database, which it also does when it complains about an earlier failure."""
+        self._passages.close()
         try:
             self._rows.close()
         except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
@@ -223,27 +223,6 @@ class EmbeddedStore:
     def _entries(self, values: Sequence[bytes | None]) -> list[Entry | None]:
         oldest_ms = self._now_ms() - self._ttl_ms
         return [decode(value, oldest_ms) for value in values]
-
-    def _values_after(
-        self, namespace: Namespace, after: RowKey | None, count_max: int
-    ) -> list[tuple[RowKey, bytes]]:
-        """Return up to ``count_max`` keys and values, fewer where values are big."""
-        prefix = namespace_prefix(namespace)
-        within: Any = ReadOptions()  # its stub leaves out the argument of the second of these
-        within.set_iterate_upper_bound(prefix[:-1] + b"\1")
-        within.fill_cache(v=False)  # a scan passes once, and lookups need what is there
-        items = cast(
-            "Iterator[tuple[RowKey, bytes]]",
-            self._rows.items(from_key=prefix if after is None else after + b"\0", read_opt=within),
-        )
-        rows: list[tuple[RowKey, bytes]] = []
-        room_bytes = SCAN_STEP_BYTES_MAX
-        while room_bytes > 0 and (
-            some := list(islice(items, min(BITE_ROWS, count_max - len(rows))))
-        ):
-            rows += some
-            room_bytes -= sum(map(len, map(_VALUE, some)))
-        return rows
 
     def _see_tables(self) -> None:
         """Ask the database, since it removes the file of a table that is gone later."""

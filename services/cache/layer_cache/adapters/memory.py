@@ -6,7 +6,7 @@ from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
 
 from layer_cache.domain.rows import Entry, RowKey, namespace_prefix
-from layer_cache.ports import Ledger, Page, StoreFigures, WarmRecord
+from layer_cache.ports import Ledger, Page, Place, StoreFigures, WarmRecord
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.names import Namespace
 
@@ -59,11 +59,11 @@ class MemoryStore:
             self._remove(key)
 
     async def scan(
-        self, namespace: Namespace, *, after: RowKey | None, count_max: int, era_min: int = 0
+        self, namespace: Namespace, *, after: Place | None, count_max: int, era_min: int = 0
     ) -> Page:
         prefix = namespace_prefix(namespace)
         oldest_ms = self._now_ms() - self._ttl_ms
-        start = bisect_right(self._sorted, after or prefix)
+        start = bisect_right(self._sorted, prefix if after is None else after.key)
         keys = [key for key in self._sorted[start : start + count_max] if key.startswith(prefix)]
         entries = [(key, self._entries[key]) for key in keys]
         rows = [
@@ -71,7 +71,7 @@ class MemoryStore:
             for key, entry in entries
             if entry.written_ms > oldest_ms and entry.era >= era_min
         ]
-        return Page(rows, keys[-1] if keys else None)
+        return Page(rows, Place(keys[-1]) if keys else None)
 
     def mark(self) -> int:
         return self._put_count

@@ -15,7 +15,7 @@ import structlog
 
 from layer_cache.domain.limits import SCAN_STEP_BYTES_MAX
 from layer_cache.domain.rows import Entry, RowKey, namespace_prefix
-from layer_cache.ports import Page, StoreFigures
+from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import UnavailableError
 from layer_kit.names import Namespace
@@ -128,11 +128,11 @@ class SqliteStore:
             raise UnavailableError("STORE_DOWN", "The cache cannot remove its entries.") from error
 
     async def scan(
-        self, namespace: Namespace, *, after: RowKey | None, count_max: int, era_min: int = 0
+        self, namespace: Namespace, *, after: Place | None, count_max: int, era_min: int = 0
     ) -> Page:
         prefix = namespace_prefix(namespace)
         oldest_ms, oldest_era = self._now_ms() - self._ttl_ms, era_min.to_bytes(_ERA_BYTES, "big")
-        bounds = (after or prefix, prefix[:-1] + b"\x01", count_max)
+        bounds = (prefix if after is None else after.key, prefix[:-1] + b"\x01", count_max)
         rows: list[tuple[RowKey, bytes]] = []
         last, room_bytes = None, SCAN_STEP_BYTES_MAX
         try:
@@ -145,7 +145,7 @@ class SqliteStore:
         except sqlite3.Error as error:
             self._fail(error)
             raise UnavailableError("STORE_DOWN", "The cache cannot read its entries.") from error
-        return Page(rows, last)
+        return Page(rows, None if last is None else Place(last))
 
     def mark(self) -> int:
         return self._put_number

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final
 
 from layer_cache.domain.rows import Entry, RowKey
 
 _HEADER: Final = struct.Struct(">QQI")  # era, written_ms, bytes of the body
+_TO_THE_END: Final = 2**32 - 1
+"""Stands for the bytes of a body that no vectors follow, so that rows put together begin alike."""
+
+_HEAD: Final = itemgetter(slice(_HEADER.size))
+_REST: Final = itemgetter(slice(_HEADER.size, None))
 
 
 def encode(entry: Entry) -> bytes:
     """Return what is stored for an entry."""
+    if not entry.vectors:
+        return _HEADER.pack(entry.era, entry.written_ms, _TO_THE_END) + entry.body
     header = _HEADER.pack(entry.era, entry.written_ms, len(entry.body))
-    return b"".join((header, entry.body, entry.vectors)) if entry.vectors else header + entry.body
+    return b"".join((header, entry.body, entry.vectors))
 
 
 def decode(value: bytes | None, oldest_ms: int) -> Entry | None:
@@ -32,6 +40,14 @@ def alive_of(
     rows: Sequence[tuple[RowKey, bytes]], *, oldest_ms: int, era_min: int
 ) -> list[tuple[RowKey, bytes]]:
     """Return keys and bodies of what counts; a call for each row would take as long as the rest."""
+    if not rows:
+        return []
+    keys, values = zip(*rows, strict=True)
+    if all(
+        written_ms > oldest_ms and era >= era_min and body_bytes == _TO_THE_END
+        for era, written_ms, body_bytes in map(_HEADER.unpack, set(map(_HEAD, values)))
+    ):
+        return list(zip(keys, map(_REST, values), strict=True))
     unpack, head_bytes = _HEADER.unpack_from, _HEADER.size
     return [
         (key, value[head_bytes : head_bytes + body_bytes])

@@ -8,7 +8,7 @@ from layer_cache.application.pauses import give_way
 from layer_cache.domain.eras import Eras
 from layer_cache.domain.limits import CHUNK_ROWS
 from layer_cache.domain.rows import RowKey
-from layer_cache.ports import RowStore
+from layer_cache.ports import Place, RowStore
 from layer_kit.names import Namespace
 
 
@@ -25,13 +25,14 @@ async def live_rows(
     Raises:
         UnavailableError: ``STORE_DOWN``.
     """
+    place = None if after is None else Place(after)
     while True:
         epoch = eras.epoch(namespace)
-        page = await store.scan(namespace, after=after, count_max=count_max, era_min=epoch)
+        page = await store.scan(namespace, after=place, count_max=count_max, era_min=epoch)
         if eras.epoch(namespace) != epoch:
             continue  # what a far store has sent meanwhile is void
         yield page.rows
         if page.after is None:
             return
-        after = page.after
+        place = page.after
         await give_way()

@@ -14,7 +14,7 @@ from layer_cache.application.steps import live_rows
 from layer_cache.domain.eras import Eras
 from layer_cache.domain.limits import SCAN_STEP_BYTES_MAX
 from layer_cache.domain.rows import Entry, RowKey, row_keys
-from layer_cache.ports import RowStore
+from layer_cache.ports import Place, RowStore
 from layer_kit.names import Namespace
 
 BOOKS, FILMS = Namespace("books"), Namespace("books.more")
@@ -124,7 +124,7 @@ async def test_a_scan_leaves_out_what_is_of_an_era_before_the_one_given(stores: 
     await store.put([(key(number), entry(stores, era=number)) for number in range(20)])
 
     found: list[RowKey] = []
-    after: RowKey | None = None
+    after: Place | None = None
     steps_count = 0
     while True:
         page = await store.scan(BOOKS, after=after, count_max=5, era_min=12)
@@ -167,6 +167,28 @@ async def test_a_scan_goes_on_while_entries_come_and_go(stores: Stores) -> None:
     assert seen == sorted(set(seen))
     assert {key(number) for number in range(0, 98, 2)} <= set(seen)
     assert key(98) not in seen
+
+
+@pytest.mark.parametrize("kind", ["memory", "embedded", "sqlite"])
+async def test_a_scan_passes_what_was_put_ahead_of_it(
+    make_stores: Callable[[str], Stores], kind: str
+) -> None:
+    stores = make_stores(kind)
+    store = await stores.open()
+    await store.put([(key(number), entry(stores)) for number in range(100)])
+    await store.take([key(50), key(60)])
+    seen: dict[RowKey, bytes] = {}
+    async for rows in live_rows(store, Eras(), BOOKS, count_max=10):
+        seen |= dict(rows)
+        if key(30) not in seen:
+            await store.put([(key(50), entry(stores, b'{"is":"back"}'))])
+        elif key(60) not in seen:
+            await store.put([(key(60), entry(stores)), (key(70), entry(stores, b'{"is":"new"}'))])
+
+    assert list(seen) == [key(number) for number in range(100)]
+    assert seen[key(50)] == b'{"is":"back"}'
+    assert seen[key(70)] == b'{"is":"new"}'
+    await stores.close()
 
 
 async def test_the_oldest_entries_go_when_the_bound_is_met(bounded_stores: Stores) -> None:

@@ -16,7 +16,7 @@ from layer_cache.adapters.aerospike.records import Bins, Outcome
 from layer_cache.adapters.aerospike.tenure import Tenure
 from layer_cache.adapters.aerospike.windows import Windows
 from layer_cache.domain.rows import Entry, RowKey, namespace_of
-from layer_cache.ports import Page, StoreFigures
+from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import UnavailableError
 from layer_kit.names import Namespace
@@ -93,7 +93,7 @@ class AerospikeStore:
         self._tenure.vouch()
 
     async def scan(
-        self, namespace: Namespace, *, after: RowKey | None, count_max: int, era_min: int = 0
+        self, namespace: Namespace, *, after: Place | None, count_max: int, era_min: int = 0
     ) -> Page:
         keys = await self._keys_after(namespace, after, count_max)
         if not keys:
@@ -105,7 +105,7 @@ class AerospikeStore:
             for key, entry in zip(keys, found, strict=True)
             if entry is not None and entry.era >= era_min
         ]
-        return Page(rows, keys[-1])
+        return Page(rows, Place(keys[-1]))
 
     def mark(self) -> int:
         return self._puts_count
@@ -223,12 +223,12 @@ class AerospikeStore:
         return Entry(era, written_ms, bins.get(BODY_BIN, b""), bins.get(VECTORS_BIN, b""))
 
     async def _keys_after(
-        self, namespace: Namespace, after: RowKey | None, count_max: int
+        self, namespace: Namespace, after: Place | None, count_max: int
     ) -> list[RowKey]:
         found = await self._windows.keys_after(
             self._places.set_name(namespace),
             filter_namespace=namespace if self._places.is_shared(namespace) else "",
-            after=None if after is None else self._places.address(after).key,
+            after=None if after is None else self._places.address(after.key).key,
             count_max=count_max,
         )
         return [self._places.row_key(namespace, raw) for raw in found]
