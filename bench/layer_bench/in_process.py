@@ -11,6 +11,7 @@ import orjson
 from rich.table import Table
 
 from layer_bench.scenarios import write_base64, write_floats
+from layer_kit.turns import at_once
 from layer_wire.stamping import stamp
 from layer_wire.writes import decode_write
 
@@ -40,7 +41,7 @@ def measured(round_count: int) -> Table:
 def _stamped(body: bytes) -> None:
     write = decode_write(body)
     assert write is not None
-    stamp(write, upserted_at_ms=1_780_000_000_000, shard_count=16, id_kind=None)
+    at_once(stamp(write, upserted_at_ms=1_780_000_000_000, shard_count=16, id_kind=None))
 
 
 def _round_trip(body: bytes) -> None:

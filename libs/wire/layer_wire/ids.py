@@ -18,6 +18,7 @@ from layer_kit.errors import InvalidRequestError
 from layer_wire.jsontext import Raw, encode
 
 UNSIGNED_MAX: Final = 2**64 - 1
+SIGNED_MAX: Final = 2**63 - 1
 STRING_BYTES_MAX: Final = 64
 
 JsonId = int | str
@@ -38,6 +39,13 @@ _DECODER: Final[msgspec.json.Decoder[JsonId]] = msgspec.json.Decoder(
 _LIST_DECODER: Final[msgspec.json.Decoder[list[JsonId]]] = msgspec.json.Decoder(
     list[Annotated[int, msgspec.Meta(ge=0)] | str]
 )
+_FITTING_LIST_DECODER: Final[msgspec.json.Decoder[list[JsonId]]] = msgspec.json.Decoder(
+    list[
+        Annotated[int, msgspec.Meta(ge=0, le=SIGNED_MAX)]
+        | Annotated[str, msgspec.Meta(max_length=STRING_BYTES_MAX)]
+    ]
+)
+"""Of ids in ASCII, each of which then is valid."""
 
 
 def decode_id(value: Raw, *, where: str) -> JsonId:
@@ -58,8 +66,14 @@ def decode_ids(value: Raw, *, where: str) -> list[JsonId]:
     Raises:
         InvalidRequestError: ``ID_INVALID``, naming ``where`` they stand.
     """
+    text = bytes(value)
     try:
-        return [_checked(found, where) for found in _LIST_DECODER.decode(value)]
+        if text.isascii() and text.find(b"\\") < 0:
+            return _FITTING_LIST_DECODER.decode(text)
+    except msgspec.DecodeError:
+        pass  # one is very large, or no id
+    try:
+        return [_checked(found, where) for found in _LIST_DECODER.decode(text)]
     except msgspec.DecodeError as error:
         raise _invalid(where) from error
 

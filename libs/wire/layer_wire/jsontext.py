@@ -20,6 +20,8 @@ Piece = bytes | memoryview
 T = TypeVar("T")
 
 NULL: Final = b"null"
+NULL_VALUE: Final = b":null"
+"""How an attribute that is null ends once its row has been encoded."""
 ABSENT: Final = Raw(NULL)
 """Default of a field that may be left out: the contract reads null and absent alike."""
 
@@ -35,6 +37,7 @@ _STAND_IN: Final = b"-%d" % secrets.randbits(128)
 """Not to be guessed, so that no body holds it."""
 
 encode: Final = msgspec.json.Encoder().encode
+encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
 def decode(

@@ -7,10 +7,13 @@ to judge.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
+from itertools import accumulate, repeat
 from typing import Final
 
+from layer_kit.turns import Steps
 from layer_wire.jsontext import Piece, Raw, RawObject
 from layer_wire.vectors import FLOAT_BYTES
 
@@ -21,60 +24,44 @@ NEAR_BYTES: Final = 16 * 1024
 """How far the next vector is looked for at first: a search of all that follows takes longer to
 begin than a row is long."""
 
+STEP_BYTES: Final = 1024 * 1024
+
 VECTOR_KEY: Final = "vector"
 _KEY_TEXT: Final = b'"vector":'
 _KEY_BYTES: Final = len(_KEY_TEXT)
 VALUE_BYTES_MIN: Final = _KEY_BYTES + 2
 """So much there is at least from the name on, or the body has been cut off."""
 
-_BRACKET, _QUOTE, _PAD, _SPACE = b'["= '
+_TEXT_ENDS: Final = (b'[^=]{2}"', b'[^=]="', b'=="')
+"""How base64 ends, by how much it is padded."""
+
+_FIRST_LONG: Final = re.compile(rb'("vector": ?["\[])[^"\]]{%d}' % LONG_BYTES_MIN)
+_BRACKET, _PAD, _SPACE = b"[= "
 _DIGITS: Final = frozenset(b"0123456789")
 _NUMBER_BEGINS: Final = _DIGITS | frozenset(b"-")
 _STAND_IN: Final = b"-%d" % secrets.randbits(128)
 """Not to be guessed, so that no body holds it."""
 
+_STAND_IN_FIELD: Final = _KEY_TEXT + _STAND_IN
 _STAND_IN_VALUE: Final = Raw(_STAND_IN)
 
 
-def without_long_vectors(body: bytes) -> tuple[bytes, list[memoryview]]:
+def without_long_vectors(body: bytes) -> Steps[tuple[bytes, list[memoryview]]]:
     """Return ``body`` with a number for each long vector, and the vectors in their order.
 
     Each comes as a field, with its name, as it stands in ``body``: it is copied when it is sent or
     kept, and not before. The first that is not plain ends the search, so that no body can be
     searched through many times over.
     """
-    text, find, size_bytes = memoryview(body), body.find, len(body)
-    kept: list[bytes] = []
-    vectors: list[memoryview] = []
-    done = plain_bytes = 0
-    at = find(_KEY_TEXT)
-    while 0 <= at < size_bytes - VALUE_BYTES_MIN:
-        start = at + _KEY_BYTES
-        if body[start] == _SPACE:
-            start += 1
-        is_plain = False
-        if body[start] == _QUOTE:
-            end = find(b'"', start + 1) + 1
-            if find(b"\\", start, end) >= 0:
-                break
-            # Those of one write have mostly one length, by which base64 is told.
-            is_plain = end - start == plain_bytes and body[end - 2] != _PAD
-        else:
-            end = _end_of_list(body, start)
-        if not end:
-            break
-        if end - start >= LONG_BYTES_MIN:
-            if not is_plain:
-                if not _is_plain(body, start, end):
-                    break
-                plain_bytes = end - start if _is_unpadded_text(body, start, end) else 0
-            kept += (body[done:start], _STAND_IN)
-            vectors.append(text[at:end])
-            done = end
-        at = find(_KEY_TEXT, end, end + NEAR_BYTES)
-        if at < 0:
-            at = find(_KEY_TEXT, end)
-    return (b"".join((*kept, text[done:])) if vectors else body), vectors
+    at = body.find(_KEY_TEXT)
+    first = _FIRST_LONG.search(body, at) if at >= 0 else None
+    if first is None:
+        return body, []
+    if first[1].endswith(b'"'):
+        between, vectors = yield from _texts(body, *first.span(1))
+    else:
+        between, vectors = yield from _lists(body, first.start())
+    return _STAND_IN_FIELD.join(between), vectors
 
 
 def by_row(rows: Sequence[RawObject], vectors: Sequence[memoryview]) -> list[Piece] | None:
@@ -95,29 +82,91 @@ def by_row(rows: Sequence[RawObject], vectors: Sequence[memoryview]) -> list[Pie
     return found
 
 
+def _lists(body: bytes, at: int) -> Steps[tuple[list[bytes], list[memoryview]]]:
+    """Return what stands between the long lists of numbers from ``at`` on, and these."""
+    text, find, size_bytes = memoryview(body), body.find, len(body)
+    between: list[bytes] = []
+    vectors: list[memoryview] = []
+    done, step_ends = 0, STEP_BYTES
+    while 0 <= at < size_bytes - VALUE_BYTES_MIN:
+        start = at + _KEY_BYTES
+        if body[start] == _SPACE:
+            start += 1
+        end = _end_of_list(body, start)
+        if not end:
+            break
+        if end - start >= LONG_BYTES_MIN:
+            between.append(body[done:at])
+            vectors.append(text[at:end])
+            done = end
+        if end > step_ends:
+            step_ends = end + STEP_BYTES
+            yield
+        at = find(_KEY_TEXT, end, end + NEAR_BYTES)
+        if at < 0:
+            at = find(_KEY_TEXT, end)
+    return [*between, body[done:]], vectors
+
+
+def _texts(body: bytes, at: int, start: int) -> Steps[tuple[list[bytes], list[memoryview]]]:
+    """Return what stands between the texts as long as that at ``start``, and these, as fields.
+
+    The vectors of a write are of one length, so that each is found by a leap to its end.
+    """
+    text, find = memoryview(body), body.find
+    between: list[bytes] = []
+    vectors: list[memoryview] = []
+    end = find(b'"', start)
+    if not _is_base64(body, start, end):
+        return [body], vectors
+    opening, text_bytes, field_bytes = body[at:start], end - start, end + 1 - at
+    closing = _TEXT_ENDS[body.count(_PAD, end - 2, end)]
+    alike = re.compile(b"(?s)%b.{%d}%b" % (opening, text_bytes - 2, closing))
+    done, step_bytes = 0, STEP_BYTES
+    while done < len(body):
+        *found, _ = alike.split(text[done : done + step_bytes])
+        if not found:
+            if done + step_bytes >= len(body):
+                break
+            step_bytes *= 2  # as long as one vector, or as what stands before the next
+            continue
+        ends = list(accumulate([len(one) + field_bytes for one in found], initial=done))[1:]
+        lasts = [end - 1 for end in ends]
+        starts = [last - text_bytes for last in lasts]
+        if list(map(find, repeat(b'"'), starts)) != lasts or _is_escaped(body, starts, lasts):
+            break
+        between += found
+        vectors += map(text.__getitem__, map(slice, [end - field_bytes for end in ends], ends))
+        done = ends[-1]
+        yield
+    return [*between, body[done:]], vectors
+
+
+def _is_escaped(body: bytes, starts: Sequence[int], ends: Sequence[int]) -> bool:
+    """Tell whether one of several strings holds an escape."""
+    if body.find(b"\\", starts[0], ends[-1]) < 0:
+        return False
+    return max(map(body.find, repeat(b"\\"), starts, ends)) >= 0
+
+
+def _is_base64(body: bytes, start: int, end: int) -> bool:
+    """Tell by its length whether a text is the base64 of 32-bit floats."""
+    group_count, remainder = divmod(end - start, 4)
+    return not remainder and not (group_count * 3 - body.count(_PAD, end - 2, end)) % FLOAT_BYTES
+
+
 def _end_of_list(body: bytes, start: int) -> int:
     """Return where a list of numbers ends, or 0 when it does not; anything else ends at once."""
     if body[start] != _BRACKET:
         return start
     end = body.find(b"]", start) + 1
-    return 0 if _is_nested(body, start + 1, end) else end
-
-
-def _is_unpadded_text(body: bytes, start: int, end: int) -> bool:
-    return body[start] == _QUOTE and body[end - 2] != _PAD
+    if end - start < LONG_BYTES_MIN:
+        return end
+    is_plain = body[start + 1] in _NUMBER_BEGINS and body[end - 2] in _DIGITS
+    return end if is_plain and not _is_nested(body, start + 1, end) else 0
 
 
 def _is_nested(body: bytes, start: int, end: int) -> bool:
     """Tell whether a list holds more than numbers."""
     find = body.find
     return find(b'"', start, end) >= 0 or find(b"[", start, end) >= 0 or find(b"{", start, end) >= 0
-
-
-def _is_plain(body: bytes, start: int, end: int) -> bool:
-    """Tell by its ends whether a long value is numbers, or base64 of 32-bit floats."""
-    last = body[end - 2]
-    if body[start] != _QUOTE:
-        return body[start + 1] in _NUMBER_BEGINS and last in _DIGITS
-    group_count, remainder = divmod(end - start - 2, 4)
-    padding = (last == _PAD) + (body[end - 3] == _PAD)
-    return not remainder and not (group_count * 3 - padding) % FLOAT_BYTES

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain, repeat
 
-from layer_wire.jsontext import Piece, Raw, encode
+from layer_wire.jsontext import NULL_VALUE, Piece, Raw, RawObject, encode, encode_lines
 
 
 def object_parts(sections: Sequence[Sequence[Piece]]) -> list[Piece]:
@@ -14,16 +14,29 @@ def object_parts(sections: Sequence[Sequence[Piece]]) -> list[Piece]:
     return [b"{", *separated[1:], b"}"]
 
 
+def encoded_rows(rows: Sequence[RawObject]) -> tuple[list[bytes], bool]:
+    """Return each row encoded, and whether any may hold a null.
+
+    They are encoded together, which takes two thirds of the time that each by itself takes.
+    """
+    lines = encode_lines(rows)
+    *encoded, _ = lines.split(b"\n")
+    if len(encoded) != len(rows):  # an attribute came in several lines
+        encoded = list(map(encode, rows))
+    return encoded, lines.find(NULL_VALUE) >= 0
+
+
 def row_parts(
-    name: str, id_texts: Sequence[Raw], vectors: Sequence[Piece], encoded: Sequence[bytes]
+    id_texts: Sequence[Raw], vectors: Sequence[Piece], encoded: Sequence[bytes]
 ) -> list[Piece]:
-    """Return ``"name":[…]`` in pieces: each vector is one, what stands between two another."""
-    befores = [b"%b:[" % encode(name), *[attributes[1:] for attributes in encoded]]
+    """Return rows in pieces: each vector is one, what stands between two another."""
+    befores = [b"", *[attributes[1:] for attributes in encoded]]
     separators = [b"", *[b"," if fields else b"" for fields in vectors]]
     openings = chain((b'{"id":',), repeat(b',{"id":'))
-    between = list(
-        map(b"".join, zip(separators, befores, openings, id_texts, repeat(b","), strict=False))
-    )
-    last = b"".join((separators[-1], befores[-1], b"]"))
-    pieces: Iterable[Piece] = chain.from_iterable(zip(between, vectors, strict=True))
-    return [*[piece for piece in pieces if piece], last]
+    between = zip(separators, befores, openings, id_texts, repeat(b","), strict=False)
+    pieces: list[Piece] = [b""] * (2 * len(vectors))
+    pieces[::2] = map(b"".join, between)
+    pieces[1::2] = vectors
+    if separators.count(b"") > 1:
+        pieces = [piece for piece in pieces if piece]
+    return [*pieces, separators[-1] + befores[-1]]

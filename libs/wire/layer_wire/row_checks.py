@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from layer_kit.errors import InvalidRequestError
@@ -13,13 +14,16 @@ from layer_wire.reserved import OVERWRITTEN, RESERVED_PREFIX, VECTOR_KEYS
 BLOBS_KEY: Final = "blobs"
 
 
-def decode_row_ids(name: str, rows: list[RawObject]) -> list[JsonId]:
-    """Return the id of each row; they are decoded together, and one by one to name a fault."""
+def decode_row_ids(name: str, first: int, rows: list[RawObject]) -> list[JsonId]:
+    """Return the ids of the rows from ``first`` on.
+
+    They are decoded together, and one by one to name a fault.
+    """
     try:
         listed = b",".join([row["id"] for row in rows])
         return wire_ids.decode_ids(Raw(b"[%b]" % listed), where=name)
     except (KeyError, InvalidRequestError):
-        return [_row_id(row, f"{name}[{at}]") for at, row in enumerate(rows)]
+        return [_row_id(row, f"{name}[{at}]") for at, row in enumerate(rows, first)]
 
 
 def _row_id(row: RawObject, where: str) -> JsonId:
@@ -29,9 +33,9 @@ def _row_id(row: RawObject, where: str) -> JsonId:
 
 
 def check_keys(
-    row: RawObject, where: str, *, is_patch: bool, taken_prefixes: tuple[str, ...]
+    keys: Collection[str], where: str, *, is_patch: bool, taken_prefixes: tuple[str, ...]
 ) -> None:
-    """Refuse a row with keys that it must not have.
+    """Refuse keys that a row must not have.
 
     Args:
         where: The row, for the message.
@@ -40,7 +44,7 @@ def check_keys(
     Raises:
         InvalidRequestError: ``ATTRIBUTE_RESERVED``, ``VECTOR_PATCHED`` or ``BLOBS_IN_ROW``.
     """
-    for key in row:
+    for key in keys:
         if (
             key.startswith(RESERVED_PREFIX)
             and key not in OVERWRITTEN
@@ -52,13 +56,13 @@ def check_keys(
                 field=f"{where}.{key}",
             )
     if is_patch:
-        for key in VECTOR_KEYS & row.keys():
+        for key in VECTOR_KEYS.intersection(keys):
             raise InvalidRequestError(
                 "VECTOR_PATCHED",
                 f"{where}.{key}: a vector cannot be patched; upsert the whole row.",
                 field=f"{where}.{key}",
             )
-    elif BLOBS_KEY in row:
+    elif BLOBS_KEY in keys:
         raise InvalidRequestError(
             "BLOBS_IN_ROW",
             f"{where}.{BLOBS_KEY}: put blobs by their own route and refer to them.",

@@ -7,16 +7,17 @@ are those of docs/reference/http.md, "Writes".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Final
 
 from layer_kit.errors import InvalidRequestError
+from layer_kit.turns import Steps
 from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind, JsonId
 from layer_wire.jsontext import (
-    NULL,
+    NULL_VALUE,
     Piece,
     Raw,
     RawObject,
@@ -25,14 +26,15 @@ from layer_wire.jsontext import (
     is_null,
     raw,
 )
-from layer_wire.pieces import object_parts, row_parts
+from layer_wire.pieces import encoded_rows, object_parts, row_parts
 from layer_wire.reserved import OVERWRITTEN, SHARD, UPSERTED_AT, VECTOR_KEYS, Author
 from layer_wire.row_checks import check_keys, decode_row_ids
-from layer_wire.vectors import check_vector
+from layer_wire.vectors import check_vector, joined_vectors, taken_vectors
 from layer_wire.writes import WriteBody, not_null
 from layer_wire.written_columns import decode_column
 
-_KEY_TEXTS: Final = {key: b',"%b":' % key.encode() for key in VECTOR_KEYS}
+ROWS_AT_ONCE: Final = 256
+"""Rows stamped in one step, which takes a millisecond."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,7 +85,7 @@ def stamp(
     id_kind: IdKind | None,
     unmirrored: frozenset[str] = frozenset(),
     author: Author = Author.CLIENT,
-) -> StampedWrite:
+) -> Steps[StampedWrite]:
     """Check ``write`` and put the two stamps into each row it carries.
 
     Args:
@@ -103,7 +105,8 @@ def stamp(
     for name, rows in write.rows.items():
         is_patch = name == "patch_rows"
         set_aside = None if is_patch else write.vectors
-        sections.append(stamper.rows(name, rows, set_aside, patches if is_patch else puts))
+        target = patches if is_patch else puts
+        sections.append((yield from stamper.rows(name, rows, set_aside, target)))
     for name, columns in write.columns.items():
         target = puts if name == "upsert_columns" else patches
         sections.append([stamper.columns(name, columns, target)])
@@ -145,39 +148,65 @@ class _Stamper:
 
     def rows(
         self, name: str, rows: list[RawObject], set_aside: list[Piece] | None, target: CacheRows
-    ) -> list[Piece]:
+    ) -> Steps[list[Piece]]:
         """Return ``"name":[…]`` with stamped rows, in pieces; add the rows to ``target``.
 
         Args:
             set_aside: For each row the vector that was taken out of it already.
         """
+        pieces: list[Piece] = [b"%b:[" % encode(name)]
+        for first in range(0, len(rows), ROWS_AT_ONCE):
+            if first:
+                pieces.append(b",")
+                yield
+            some = rows[first : first + ROWS_AT_ONCE]
+            # Vectors are most of a write: they are sent from where they came in.
+            vectors: list[Piece] = [b""] * len(some)
+            if set_aside is not None:
+                vectors = set_aside[first : first + ROWS_AT_ONCE]
+            pieces += self._some_rows(name, first, some, vectors, target)
+        return [*pieces, b"]"]
+
+    def _some_rows(
+        self,
+        name: str,
+        first: int,
+        rows: list[RawObject],
+        vectors: list[Piece],
+        target: CacheRows,
+    ) -> list[Piece]:
+        """Return the same of those from ``first`` on, without what goes around them."""
         is_patch = name == "patch_rows"
-        ids = decode_row_ids(name, rows)
+        ids = decode_row_ids(name, first, rows)
         canonical_ids = wire_ids.canonical_all(ids, self._id_kind)
-        # Vectors are most of a write: they are sent from where they came in.
-        vectors: list[Piece] = [b""] * len(rows) if set_aside is None else list(set_aside)
-        if not VECTOR_KEYS.isdisjoint(self._check_rows(name, rows, is_patch=is_patch)):
+        keys = self._check_rows(name, first, rows, is_patch=is_patch)
+        if not VECTOR_KEYS.isdisjoint(keys):
             for at, row in enumerate(rows):
-                if keys := [key for key in row if key in VECTOR_KEYS]:
-                    vectors[at] = _taken_vectors(row, keys, vectors[at], f"{name}[{at}]")
+                if found := [key for key in row if key in VECTOR_KEYS]:
+                    where = f"{name}[{first + at}]"
+                    vectors[at] = taken_vectors(row, found, vectors[at], where)
         stamped_at = self._at
         for row, shard in zip(rows, self._shards(ids), strict=True):
             row[UPSERTED_AT] = stamped_at
             row[SHARD] = shard
         id_texts = [row.pop("id") for row in rows]
-        encoded = list(map(encode, rows))
-        bodies = encoded if is_patch else _without_nulls(encoded, rows)
+        encoded, has_nulls = encoded_rows(rows)
+        bodies = _without_nulls(encoded, rows) if has_nulls and not is_patch else encoded
         self._offer(target, CacheRows(ids=canonical_ids, bodies=bodies, vectors=vectors), rows)
-        return row_parts(name, id_texts, vectors, encoded)
+        return row_parts(id_texts, vectors, encoded)
 
-    def _check_rows(self, name: str, rows: list[RawObject], *, is_patch: bool) -> set[str]:
-        """Check the keys of rows, which mostly have the same; return all that there are."""
-        all_keys = list(map(tuple, rows))
-        distinct = dict.fromkeys(all_keys)
-        for keys in distinct:
-            at = all_keys.index(keys)
-            self._check_keys(rows[at], f"{name}[{at}]", is_patch=is_patch)
-        return set().union(*distinct)
+    def _check_rows(
+        self, name: str, first: int, rows: list[RawObject], *, is_patch: bool
+    ) -> set[str]:
+        """Check the keys of rows together, or one by one to name a fault; return all there are."""
+        keys = set[str]().union(*rows)
+        try:
+            self._check_keys(keys, name, is_patch=is_patch)
+        except InvalidRequestError:
+            for at, row in enumerate(rows):
+                self._check_keys(row, f"{name}[{first + at}]", is_patch=is_patch)
+            raise
+        return keys
 
     def columns(self, name: str, columns: RawObject, target: CacheRows) -> bytes:
         """Return ``"name":{…}`` with stamp columns; add the rows to ``target``."""
@@ -208,8 +237,8 @@ class _Stamper:
         patch.pop(SHARD, None)
         return raw(fields | {"patch": raw(patch | {UPSERTED_AT: self._at})})
 
-    def _check_keys(self, row: RawObject, where: str, *, is_patch: bool) -> None:
-        check_keys(row, where, is_patch=is_patch, taken_prefixes=self._taken_prefixes)
+    def _check_keys(self, keys: Collection[str], where: str, *, is_patch: bool) -> None:
+        check_keys(keys, where, is_patch=is_patch, taken_prefixes=self._taken_prefixes)
 
     def _shards(self, ids: Sequence[JsonId]) -> list[Raw]:
         texts = self._shard_texts
@@ -228,12 +257,12 @@ class _Stamper:
         rows = [
             dict(zip(attribute_names, values, strict=True)) for values in zip(*columns, strict=True)
         ]
-        texts = [encode(row) for row in rows]
+        encoded, has_nulls = encoded_rows(rows)
         offered = CacheRows(
             ids=canonical_ids,
-            bodies=texts if is_patch else _without_nulls(texts, rows),
+            bodies=_without_nulls(encoded, rows) if has_nulls and not is_patch else encoded,
             vectors=[
-                _joined_vectors({name: lists[name][at] for name in vector_names})
+                joined_vectors({name: lists[name][at] for name in vector_names})
                 for at in range(len(rows))
             ],
         )
@@ -257,35 +286,9 @@ class _Stamper:
 
 def _without_nulls(encoded: list[bytes], rows: Sequence[RawObject]) -> list[bytes]:
     """Return attributes as a read would: upstream omits nulls. The search is a filter."""
-    if b"".join(encoded).find(NULL) < 0:
-        return encoded
     return [
         encode({key: value for key, value in row.items() if not is_null(value)})
-        if text.find(NULL) >= 0
+        if text.find(NULL_VALUE) >= 0
         else text
         for text, row in zip(encoded, rows, strict=True)
     ]
-
-
-def _taken_vectors(row: RawObject, keys: Sequence[str], before: Piece, where: str) -> Piece:
-    """Check the vectors of ``row`` and take those that are not null out of it.
-
-    Returns:
-        What was taken ``before``, with them, as fields.
-    """
-    taken: RawObject = {}
-    for key in keys:
-        check_vector(key, row[key], where)
-        if not is_null(row[key]):
-            taken[key] = row.pop(key)
-    found = _joined_vectors(taken)
-    return b"".join((before, b",", found)) if before and found else before or found
-
-
-def _joined_vectors(vectors: RawObject) -> bytes:
-    """Return what is not null as fields of a JSON object."""
-    pieces: list[bytes] = []
-    for key, value in vectors.items():
-        if not is_null(value):
-            pieces += (_KEY_TEXTS[key], value)
-    return b"".join((pieces[0][1:], *pieces[1:])) if pieces else b""

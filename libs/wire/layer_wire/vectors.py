@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import base64
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from layer_kit.errors import InvalidRequestError
-from layer_wire.jsontext import Raw, is_null
+from layer_wire.jsontext import Piece, Raw, RawObject, is_null
+from layer_wire.reserved import VECTOR_KEYS
 
 FLOAT_BYTES: Final = 4
 EDGE_BYTES: Final = 32
 """How much of a vector's either end is looked at before all of it is."""
+
+
+_KEY_TEXTS: Final = {key: b',"%b":' % key.encode() for key in VECTOR_KEYS}
 
 
 class _Vectors(msgspec.Struct):
@@ -96,3 +101,27 @@ def vector_dimension(value: Raw) -> int | None:
         padding = 2 if text.endswith(b'=="') else 1 if text.endswith(b'="') else 0
         return ((len(text) - 2) * 3 // 4 - padding) // FLOAT_BYTES
     return None
+
+
+def taken_vectors(row: RawObject, keys: Sequence[str], before: Piece, where: str) -> Piece:
+    """Check the vectors of ``row`` and take those that are not null out of it.
+
+    Returns:
+        What was taken ``before``, with them, as fields.
+    """
+    taken: RawObject = {}
+    for key in keys:
+        check_vector(key, row[key], where)
+        if not is_null(row[key]):
+            taken[key] = row.pop(key)
+    found = joined_vectors(taken)
+    return b"".join((before, b",", found)) if before and found else before or found
+
+
+def joined_vectors(vectors: RawObject) -> bytes:
+    """Return what is not null as fields of a JSON object."""
+    pieces: list[bytes] = []
+    for key, value in vectors.items():
+        if not is_null(value):
+            pieces += (_KEY_TEXTS[key], value)
+    return b"".join((pieces[0][1:], *pieces[1:])) if pieces else b""

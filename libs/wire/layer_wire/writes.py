@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from layer_kit.errors import InvalidRequestError
+from layer_kit.turns import Steps, at_once
 from layer_wire.jsontext import (
     NULL,
     Piece,
@@ -93,6 +94,11 @@ class WriteBody:
 
 
 def decode_write(body: bytes) -> WriteBody | None:
+    """Do all of :func:`decoding` at once."""
+    return at_once(decoding(body))
+
+
+def decoding(body: bytes) -> Steps[WriteBody | None]:
     """Decode a write body; None when it is no object or has no fields we could check.
 
     Raises:
@@ -103,7 +109,7 @@ def decode_write(body: bytes) -> WriteBody | None:
         decode(msgspec.json.Decoder(msgspec.Raw), body)
         return None
     try:
-        known, vectors = _decode_known(body)
+        known, vectors = yield from _decode_known(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _decode_in_two_passes(body)  # an unknown field, or a fault that it will name
     fields = {name: getattr(known, name) for name in known.__struct_fields__}
@@ -118,12 +124,13 @@ def decode_write(body: bytes) -> WriteBody | None:
     )
 
 
-def _decode_known(body: bytes) -> tuple[_KnownBody, list[Piece] | None]:
+def _decode_known(body: bytes) -> Steps[tuple[_KnownBody, list[Piece] | None]]:
     """Decode a body of known fields, and its long vectors apart where only rows have them."""
-    text, vectors = without_long_vectors(body)
+    text, vectors = yield from without_long_vectors(body)
     if not vectors:
         return _KNOWN.decode(body), None
     known = _KNOWN.decode(text)
+    yield
     rows = known.upsert_rows
     found = None if rows is msgspec.UNSET else by_row(rows, vectors)
     return (known, found) if found is not None else (_KNOWN.decode(body), None)

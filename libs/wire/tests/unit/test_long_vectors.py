@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layer_kit.errors import LayerError, MalformedRequestError
-from layer_wire import writes
+from layer_kit.turns import Steps, at_once
+from layer_wire import long_vectors, writes
 from layer_wire.long_vectors import without_long_vectors
 from layer_wire.stamping import StampedWrite, stamp
 from layer_wire.writes import decode_write
@@ -99,13 +100,38 @@ def test_the_length_of_one_vector_says_nothing_of_another_kind(earlier: str) -> 
 @pytest.mark.parametrize("opening", [b'"vector":[', b'"vector":[{', b'"vector":"\\'])
 def test_a_body_of_nothing_but_openings_sets_nothing_aside(opening: bytes) -> None:
     body = opening * 500_000
-    assert without_long_vectors(body) == (body, [])
+    assert at_once(without_long_vectors(body)) == (body, [])
 
 
-LONG: Final = {"@": json.dumps(PACKED), "#": json.dumps(NUMBERS), "~": "[0.5, 1]"}
+def test_vectors_of_one_length_are_set_aside_however_they_are_padded_and_spaced() -> None:
+    for dimensions in (100, 101, 102):
+        vector = base64.b64encode(bytes(4 * dimensions)).decode()
+        for separators in ((",", ":"), (", ", ": ")):
+            rows = [{"id": at, "vector": vector, "a": "\\"} for at in range(3)]
+            body = json.dumps({"upsert_rows": rows}, separators=separators).encode()
+            text, vectors = at_once(without_long_vectors(body))
+            assert len(vectors) == len(rows)
+            assert vector.encode() not in text
+
+
+UNPADDED: Final = PACKED[: len(PACKED) // 16 * 16]
+LONG: Final = {
+    "@": json.dumps(PACKED),
+    "$": json.dumps(UNPADDED),
+    "%": f'"{UNPADDED[:-2]}\\/"',  # as long
+    "^": f'"{UNPADDED[:-2]}\\q"',  # as long, and malformed
+    "&": json.dumps(UNPADDED[:-16]),
+    "#": json.dumps(NUMBERS),
+    "~": "[0.5, 1]",
+}
 """Stand for vectors while a test changes the text around them."""
 
-values = st.sampled_from(["@", "#", "~", "1", "null", '"a"', '"@"', '{"vector":@}', "[@,#]"])
+values = st.sampled_from(
+    [
+        *("@", "@", "$", "$", "%", "^", "&", "#", "~", "1", "null", '"a"', '"@"'),
+        *('{"vector":@}', "[@,#]", '{"b":\n1}', '"\\"vector\\":"', '" vector$'),
+    ]
+)
 names = st.sampled_from(["vector", "vector", "vectors", "a", '\\"vector', "v\\u0065ctor", "id"])
 spaces = st.sampled_from(["", "", " ", "\n"])
 pairs = st.tuples(names, spaces, spaces, values).map(lambda four: '"{}"{}:{}{}'.format(*four))
@@ -121,10 +147,11 @@ bodies = st.lists(sections, min_size=1, max_size=3).map(lambda found: "{" + ",".
 
 @given(
     bodies,
-    st.lists(st.tuples(st.integers(0, 400), st.sampled_from('"\\{}[]:,@# x'), st.booleans())),
+    st.lists(st.tuples(st.integers(0, 400), st.sampled_from('"\\{}[]:,@$# x'), st.booleans())),
+    st.sampled_from([1, 700, 2000, 10_000]),
 )
 def test_setting_vectors_aside_changes_nothing_whatever_the_text_around_them(
-    text: str, changes: list[tuple[int, str, bool]]
+    text: str, changes: list[tuple[int, str, bool]], step_bytes: int
 ) -> None:
     for at, mark, is_in_place in changes[:3]:
         place = at % (len(text) + 1)
@@ -133,9 +160,16 @@ def test_setting_vectors_aside_changes_nothing_whatever_the_text_around_them(
         text = text.replace(mark, value)
     body = text.encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writes, "without_long_vectors", lambda body: (body, []))
+        patch.setattr(writes, "without_long_vectors", _nothing_set_aside)
         plainly = _outcome(body)
-    assert _outcome(body) == plainly
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(long_vectors, "STEP_BYTES", step_bytes)
+        assert _outcome(body) == plainly
+
+
+def _nothing_set_aside(body: bytes) -> Steps[tuple[bytes, list[memoryview]]]:
+    yield
+    return body, []
 
 
 def _outcome(body: bytes) -> object:
@@ -144,7 +178,7 @@ def _outcome(body: bytes) -> object:
         write = decode_write(body)
         if write is None:
             return None
-        stamped = stamp(write, upserted_at_ms=1, shard_count=4, id_kind=None)
+        stamped = at_once(stamp(write, upserted_at_ms=1, shard_count=4, id_kind=None))
     except LayerError as error:
         return error.reason, error.message
     puts, patches = stamped.puts, stamped.patches
@@ -158,4 +192,4 @@ def _outcome(body: bytes) -> object:
 def _stamped(body: bytes) -> StampedWrite:
     write = decode_write(body)
     assert write is not None
-    return stamp(write, upserted_at_ms=1, shard_count=1, id_kind=None)
+    return at_once(stamp(write, upserted_at_ms=1, shard_count=1, id_kind=None))

@@ -12,25 +12,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layer_kit.errors import InvalidRequestError, MalformedRequestError
+from layer_kit.turns import at_once
 from layer_wire.ids import IdKind, shards
 from layer_wire.reserved import Author
-from layer_wire.stamping import StampedWrite, stamp
+from layer_wire.stamping import ROWS_AT_ONCE, StampedWrite, stamp
 from layer_wire.writes import decode_write
 
 NOW_MS = 1_780_000_002_000
 (SHARD_OF_1,) = shards([1], 16)
 
 
-def stamped(body: object, *, id_kind: IdKind | None = None, unmirrored: str = "") -> StampedWrite:
+def stamped(
+    body: object,
+    *,
+    id_kind: IdKind | None = None,
+    unmirrored: str = "",
+    author: Author = Author.CLIENT,
+) -> StampedWrite:
     text = body if isinstance(body, bytes) else msgspec.json.encode(body)
     write = decode_write(text)
     assert write is not None
-    return stamp(
-        write,
-        upserted_at_ms=NOW_MS,
-        shard_count=16,
-        id_kind=id_kind,
-        unmirrored=frozenset(unmirrored.split()),
+    return at_once(
+        stamp(
+            write,
+            upserted_at_ms=NOW_MS,
+            shard_count=16,
+            id_kind=id_kind,
+            unmirrored=frozenset(unmirrored.split()),
+            author=author,
+        )
     )
 
 
@@ -337,11 +347,7 @@ def test_pipelines_say_of_which_document_a_row_is() -> None:
     body = b'{"upsert_rows":[{"id":"a","_hevlayer_parent_id":"d","_hevlayer_chunk_index":0}]}'
 
     def stamped_by(author: Author) -> bytes:
-        write = decode_write(body)
-        assert write is not None
-        return b"".join(
-            stamp(write, upserted_at_ms=1, shard_count=1, id_kind=None, author=author).body
-        )
+        return b"".join(stamped(body, author=author).body)
 
     for author in (Author.PIPELINE, Author.FUNCTION):
         assert b'"_hevlayer_parent_id":"d"' in stamped_by(author)
@@ -351,19 +357,28 @@ def test_pipelines_say_of_which_document_a_row_is() -> None:
 
 
 def test_only_functions_write_what_rows_keep_of_functions() -> None:
-    write = decode_write(b'{"patch_rows":[{"id":"a","_hevlayer_udf_f_v":"v1"}]}')
-    assert write is not None
-    stamped = stamp(write, upserted_at_ms=1, shard_count=1, id_kind=None, author=Author.FUNCTION)
-    assert b'"_hevlayer_udf_f_v":"v1"' in b"".join(stamped.body)
+    body = b'{"patch_rows":[{"id":"a","_hevlayer_udf_f_v":"v1"}]}'
+    write = stamped(body, author=Author.FUNCTION)
+    assert b'"_hevlayer_udf_f_v":"v1"' in b"".join(write.body)
     for name in ("_hevlayer_udf_f_v", "_hevlayer_cand_f_x", "_hevlayer_other"):
-        other = decode_write(b'{"patch_rows":[{"id":"a","%b":1}]}' % name.encode())
-        assert other is not None
+        other = b'{"patch_rows":[{"id":"a","%b":1}]}' % name.encode()
         with pytest.raises(InvalidRequestError) as caught:
-            stamp(
-                other,
-                upserted_at_ms=1,
-                shard_count=1,
-                id_kind=None,
-                author=Author.FUNCTION if name == "_hevlayer_other" else Author.CLIENT,
-            )
+            stamped(other, author=Author.FUNCTION if name == "_hevlayer_other" else Author.CLIENT)
         assert caught.value.reason == "ATTRIBUTE_RESERVED"
+
+
+def test_many_rows_are_stamped_like_few_and_a_fault_names_its_row() -> None:
+    rows = [{"id": at, "vector": [float(at)], "a": at} for at in range(2 * ROWS_AT_ONCE + 1)]
+    write = stamped({"upsert_rows": rows})
+    expected = {"_hevlayer_upserted_at": NOW_MS}
+    shard_of = shards(range(len(rows)), 16)
+    assert sent(write)["upsert_rows"] == [
+        row | expected | {"_hevlayer_shard": shard}
+        for row, shard in zip(rows, shard_of, strict=True)
+    ]
+    assert write.puts.ids == [b"u%d" % at for at in range(len(rows))]
+    for key, value in (("id", None), ("_hevlayer_x", 1), ("vector", "x")):
+        body = {"upsert_rows": [*rows[:-1], rows[-1] | {key: value}]}
+        with pytest.raises(InvalidRequestError) as caught:
+            stamped(body)
+        assert f"upsert_rows[{len(rows) - 1}].{key}" in caught.value.message

@@ -7,11 +7,10 @@ cache being away delays an acknowledgement by at most one lease and never refuse
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -31,18 +30,14 @@ from layer_gateway.ports.stores import Caller, Store, StoreAnswer
 from layer_gateway.ports.triggers import WriteTriggers
 from layer_kit.errors import LayerError, UnsupportedError
 from layer_kit.names import Namespace
+from layer_kit.turns import in_turns
 from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind, JsonId
 from layer_wire.jsontext import Piece, Raw, decode_object
 from layer_wire.reserved import Author
 from layer_wire.rows import WriteAnswer, write_answer
 from layer_wire.stamping import CacheRows, StampedWrite, stamp
-from layer_wire.writes import WriteBody, decode_write
-
-T = TypeVar("T")
-
-BYTES_AT_ONCE_MAX: Final = 4 * 1024 * 1024
-"""Reading and stamping a longer body takes more than ten milliseconds."""
+from layer_wire.writes import WriteBody, decoding
 
 FENCED_IDS_MAX: Final = 1_000_000
 """A write of more rows drops its whole namespace from the cache instead."""
@@ -82,7 +77,7 @@ class WriteRows:
                 ``object``.
             UpstreamError: When the store cannot be reached, or was and did not answer.
         """
-        write = await _aside(body, lambda: decode_write(body))
+        write = await in_turns(decoding(body))
         answer = await self._write(namespace, write, body, caller, author=author)
         if answer.status == HTTPStatus.OK and author is not Author.FUNCTION:
             self.triggers.written(namespace, body, answer)
@@ -115,16 +110,15 @@ class WriteRows:
         declared = _declared_types(write)
         id_kind = _id_kind(facts, declared)
         with self.stamps.writing(namespace) as stamp_ms:
-            stamped = await _aside(
-                body,
-                lambda: stamp(
+            stamped = await in_turns(
+                stamp(
                     write,
                     upserted_at_ms=stamp_ms,
                     shard_count=facts.sharding.shard_count,
                     id_kind=id_kind,
                     unmirrored=facts.unmirrored | unmirrored_attributes(declared),
                     author=author,
-                ),
+                )
             )
             if write.is_by_filter or len(stamped.ids) > FENCED_IDS_MAX:
                 answer = await self._unfenced(namespace, write, stamped, id_kind, caller)
@@ -219,13 +213,6 @@ class WriteRows:
         except LayerError:
             await self.cache.invalidate(namespace)
             raise
-
-
-async def _aside(body: bytes, work: Callable[[], T]) -> T:
-    """Do what takes long for a long ``body`` in a thread, so that others get their turns."""
-    if len(body) <= BYTES_AT_ONCE_MAX:
-        return work()
-    return await asyncio.to_thread(work)
 
 
 def _declared_types(write: WriteBody) -> dict[str, str]:
