@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from itertools import compress
-from operator import attrgetter, not_
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
+from operator import and_, attrgetter, ge, gt, le, lt, not_, or_
 from typing import Any, Final
 
 import msgspec
@@ -46,7 +46,14 @@ _ID_KINDS: Final[Mapping[str, bytes]] = {
     "int": IdKind.UNSIGNED.encode(),
     "uuid": IdKind.UUID.encode(),
 }
-_ORDERS: Final = frozenset({"Lt", "Lte", "Gt", "Gte"})
+_ORDERS: Final[Mapping[str, tuple[Callable[[Any, Any], bool], bool]]] = {
+    "Lt": (lt, True),
+    "Lte": (le, True),
+    "Gt": (gt, False),
+    "Gte": (ge, False),
+}
+"""What each asks of a value and the operand, and whether null, which sorts lowest, matches."""
+
 _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "int": (-(2**63), 2**63 - 1),
     "uint": (0, 2**64 - 1),
@@ -57,9 +64,6 @@ _INVERSE_OF: Final[Mapping[str, str]] = {"NotEq": "Eq", "NotIn": "In"}
 _UUID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNNAMEABLE: Final = re.compile(r'["\\\0-\x1f]')
 """What msgspec takes in no field's name."""
-
-Row = tuple[bytes, bytes]
-"""Something that ends in the id in canonical form, and attributes as a JSON object."""
 
 _Read = Callable[[Any], Any]
 _Test = Callable[[Sequence[Any]], list[bool]]
@@ -75,23 +79,27 @@ class RowFilter:
         self._decode = decoder.decode
         self._id_kind = id_kind
 
-    def kept(self, rows: Sequence[Row], *, id_starts_at: int = 0) -> list[Row]:
-        """Return those rows that match.
+    def matches(
+        self, keys: Sequence[bytes], bodies: Iterable[bytes], *, id_starts_at: int = 0
+    ) -> list[bool]:
+        """Tell of each row whether it matches.
 
         Args:
-            id_starts_at: Where in the first part of a row the id begins.
+            keys: Each ends in the id of a row in canonical form.
+            bodies: Attributes of each row as a JSON object.
+            id_starts_at: Where in a key the id begins.
 
         Raises:
             UnsupportedError: ``FILTER_UNSUPPORTED``, when a row is not as the types say.
         """
         try:
-            decoded = list(map(self._decode, [attributes for _, attributes in rows]))
+            decoded = list(map(self._decode, bodies))
             if self._id_kind:
-                for one, (key, _) in zip(decoded, rows, strict=True):
+                for one, key in zip(decoded, keys, strict=True):
                     one.row_id = self._id(key[id_starts_at:])
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise unsupported("a row is not of the types given") from error
-        return list(compress(rows, self._test(decoded)))
+        return self._test(decoded)
 
     def _id(self, row_id: bytes) -> str | int:
         if row_id[:1] != self._id_kind:
@@ -160,9 +168,9 @@ class _Compiler:
             raise unsupported("it is nested too deeply")
         match node:
             case ["And", [_, *_] as children]:
-                return _all_of([self._test(child, depth + 1) for child in children])
+                return _joined(and_, [self._test(child, depth + 1) for child in children])
             case ["Or", [_, *_] as children]:
-                return _any_of([self._test(child, depth + 1) for child in children])
+                return _joined(or_, [self._test(child, depth + 1) for child in children])
             case ["Not", child]:
                 return _inverse(self._test(child, depth + 1))
             case [str(name), str(operator), operand]:
@@ -206,7 +214,7 @@ def _value_test(operator: str, type_: str, operand: object, read: _Read) -> _Tes
             members = frozenset(None if item is None else _converted(item, type_) for item in items)
         case _:
             raise unsupported(f"operator {operator!r} with such an operand")
-    return lambda rows: [value in members for value in map(read, rows)]
+    return lambda rows: list(map(members.__contains__, map(read, rows)))
 
 
 def _array_test(operator: str, element: str, operand: object, read: _Read) -> _Test:
@@ -227,16 +235,17 @@ def _order(operator: str, type_: str, operand: object, read: _Read) -> _Test:
     if type_ not in _ORDERED:
         raise unsupported(f"an order of {type_!r}")
     bound: Any = _converted(operand, type_)
-    # Python orders strings by code point, which is the order of their UTF-8 bytes.
-    match operator:
-        case "Lt":
-            return lambda rows: [value is None or value < bound for value in map(read, rows)]
-        case "Lte":
-            return lambda rows: [value is None or value <= bound for value in map(read, rows)]
-        case "Gt":
-            return lambda rows: [value is not None and value > bound for value in map(read, rows)]
-        case _:
-            return lambda rows: [value is not None and value >= bound for value in map(read, rows)]
+    compare, is_null_kept = _ORDERS[operator]
+
+    def test(rows: Sequence[Any]) -> list[bool]:
+        values = list(map(read, rows))
+        try:
+            # Python orders strings by code point, which is the order of their UTF-8 bytes.
+            return list(map(compare, values, repeat(bound)))
+        except TypeError:  # there are nulls among them
+            return [is_null_kept if value is None else compare(value, bound) for value in values]
+
+    return test
 
 
 def _converted(operand: object, type_: str) -> object:
@@ -259,12 +268,16 @@ def _converted(operand: object, type_: str) -> object:
     raise unsupported(f"an operand that is no {type_!r}")
 
 
-def _all_of(tests: Sequence[_Test]) -> _Test:
-    return lambda rows: list(map(all, zip(*(test(rows) for test in tests), strict=True)))
+def _joined(operator: Callable[[bool, bool], bool], tests: Sequence[_Test]) -> _Test:
+    first, *others = tests
 
+    def test(rows: Sequence[Any]) -> list[bool]:
+        found = first(rows)
+        for other in others:
+            found = list(map(operator, found, other(rows)))
+        return found
 
-def _any_of(tests: Sequence[_Test]) -> _Test:
-    return lambda rows: list(map(any, zip(*(test(rows) for test in tests), strict=True)))
+    return test
 
 
 def _inverse(test: _Test) -> _Test:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from layer_cache.domain.rows import Entry, RowKey
+from layer_cache.domain.rows import Entry, RowKey, Rows
 from layer_kit.names import Namespace
 
 
@@ -56,8 +56,8 @@ class Place(NamedTuple):
 class Page(NamedTuple):
     """One step of a scan."""
 
-    rows: list[tuple[RowKey, bytes]]
-    """Keys and bodies of live entries in order of key; possibly none."""
+    rows: Rows
+    """Of live entries; possibly none."""
 
     after: Place | None
     """None at the end."""
@@ -96,8 +96,7 @@ class RowStore(Protocol):
     ) -> Page:
         """Pass up to ``count_max`` entries in order of key, beginning behind ``after``.
 
-        Entries over age, and those stored before the era ``era_min``, are left out. A step sees
-        what was put and deleted before it, wherever the scan began.
+        Entries over age, and those stored before the era ``era_min``, are left out.
 
         Raises:
             UnavailableError: ``STORE_DOWN``.

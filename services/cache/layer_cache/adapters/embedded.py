@@ -22,7 +22,7 @@ from layer_cache.adapters.passages import Passages
 from layer_cache.adapters.rocksdb import WRITE_BUFFERS_MAX, open_rows, write_buffer_bytes
 from layer_cache.adapters.tables import Tables
 from layer_cache.adapters.values import alive_of, decode, encode
-from layer_cache.domain.rows import Entry, RowKey
+from layer_cache.domain.rows import Entry, RowKey, Rows
 from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import UnavailableError
@@ -130,16 +130,16 @@ class EmbeddedStore:
         self, namespace: Namespace, *, after: Place | None, count_max: int, era_min: int = 0
     ) -> Page:
         if self._is_blind:
-            return Page([], None)
+            return Page(Rows([], []), None)
         try:
-            rows, place = self._passages.step(self._rows, namespace, after, count_max)
+            keys, values, place = self._passages.step(self._rows, namespace, after, count_max)
         except Exception as error:
             self._give_up(error)
             raise UnavailableError("STORE_DOWN", "The cache cannot read its entries.") from error
-        alive = alive_of(rows, oldest_ms=self._now_ms() - self._ttl_ms, era_min=era_min)
+        rows = alive_of(keys, values, oldest_ms=self._now_ms() - self._ttl_ms, era_min=era_min)
         if self._unerased:
-            alive = [row for row in alive if row[0] not in self._unerased]
-        return Page(alive, place)
+            rows = rows.chosen(key not in self._unerased for key in rows.keys)
+        return Page(rows, place)
 
     def mark(self) -> int:
         self._see_tables()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
 
-from layer_cache.domain.rows import Entry, RowKey, namespace_prefix
+from layer_cache.domain.rows import Entry, RowKey, Rows, namespace_prefix
 from layer_cache.ports import Ledger, Page, Place, StoreFigures, WarmRecord
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.names import Namespace
@@ -65,12 +65,10 @@ class MemoryStore:
         oldest_ms = self._now_ms() - self._ttl_ms
         start = bisect_right(self._sorted, prefix if after is None else after.key)
         keys = [key for key in self._sorted[start : start + count_max] if key.startswith(prefix)]
-        entries = [(key, self._entries[key]) for key in keys]
-        rows = [
-            (key, entry.body)
-            for key, entry in entries
-            if entry.written_ms > oldest_ms and entry.era >= era_min
-        ]
+        entries = [self._entries[key] for key in keys]
+        rows = Rows(keys, [entry.body for entry in entries]).chosen(
+            entry.written_ms > oldest_ms and entry.era >= era_min for entry in entries
+        )
         return Page(rows, Place(keys[-1]) if keys else None)
 
     def mark(self) -> int:

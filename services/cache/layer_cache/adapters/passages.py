@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from operator import itemgetter
 from typing import Any, Final, cast
 
 from rocksdict import Rdict, ReadOptions
@@ -20,18 +19,11 @@ from layer_cache.domain.rows import RowKey, namespace_prefix
 from layer_cache.ports import Place
 from layer_kit.names import Namespace
 
-BITE_ROWS: Final = 32
-"""Rows that are read before their bytes are counted."""
-
 HELD_S_MAX: Final = 0.25
 """How long an iterator stays open. What it reads keeps its place on the disk for as long."""
 
 READAHEAD_BYTES: Final = 64 * 1024
 """Read at once from each table, from the second step of a scan on: many have no second one."""
-
-StoredRow = tuple[RowKey, bytes]
-
-_VALUE: Final = itemgetter(1)
 
 
 class _Passage:
@@ -46,25 +38,27 @@ class _Passage:
         within.fill_cache(v=False)  # a scan passes once, and lookups need what is there
         self._within = within  # the iterator reads the bound where it lies, and does not keep it
         self._items = cast(
-            "Iterator[StoredRow]", rows.items(from_key=RowKey(first), read_opt=within)
+            "Iterator[tuple[RowKey, bytes]]", rows.items(from_key=RowKey(first), read_opt=within)
         )
         self.prefix = prefix
         self.is_reading_ahead = is_reading_ahead
         self.at: RowKey | None = None
         self.timer: asyncio.TimerHandle | None = None
 
-    def read(self, count_max: int) -> tuple[list[StoredRow], bool]:
-        """Return up to ``count_max`` rows, fewer where values are big, and whether that was all."""
-        found: list[StoredRow] = []
+    def read(self, count_max: int) -> tuple[list[RowKey], list[bytes], bool]:
+        """Return keys and values, up to ``count_max`` and fewer where they are big, and whether
+        there are no more."""
+        keys: list[RowKey] = []
+        values: list[bytes] = []
         room_bytes = SCAN_STEP_BYTES_MAX
-        while room_bytes > 0 and len(found) < count_max:
-            asked_count = min(BITE_ROWS, count_max - len(found))
-            bite = list(islice(self._items, asked_count))
-            found += bite
-            if len(bite) < asked_count:
-                return found, True
-            room_bytes -= sum(map(len, map(_VALUE, bite)))
-        return found, False
+        add_key, add_value = keys.append, values.append
+        for key, value in islice(self._items, count_max):
+            add_key(key)
+            add_value(value)
+            room_bytes -= len(value)
+            if room_bytes <= 0:
+                return keys, values, False
+        return keys, values, len(keys) < count_max
 
     def close(self) -> None:
         """Let go of the tables, even if a place is still remembered."""
@@ -81,20 +75,20 @@ class Passages:
 
     def step(
         self, rows: Rdict, namespace: Namespace, after: Place | None, count_max: int
-    ) -> tuple[list[StoredRow], Place | None]:
-        """Return up to ``count_max`` rows, and where the next step begins; None at the end."""
+    ) -> tuple[list[RowKey], list[bytes], Place | None]:
+        """Return keys and values, up to ``count_max``, and where the next step begins."""
         passage = self._passage(rows, namespace_prefix(namespace), after)
         try:
-            found, is_all = passage.read(count_max)
+            keys, values, is_all = passage.read(count_max)
         except Exception:
             self._close(passage)
             raise
         if is_all:
             self._close(passage)
-            return found, None
-        passage.at = found[-1][0]
+            return keys, values, None
+        passage.at = keys[-1]
         self._hold(passage)
-        return found, Place(passage.at, passage)
+        return keys, values, Place(passage.at, passage)
 
     def written(self, keys: Iterable[RowKey]) -> None:
         """Close what passes the namespace of any of ``keys``."""

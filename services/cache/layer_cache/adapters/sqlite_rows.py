@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from layer_cache.domain.limits import SCAN_STEP_BYTES_MAX
-from layer_cache.domain.rows import Entry, RowKey, namespace_prefix
+from layer_cache.domain.rows import Entry, RowKey, Rows, namespace_prefix
 from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import UnavailableError
@@ -133,19 +133,21 @@ class SqliteStore:
         prefix = namespace_prefix(namespace)
         oldest_ms, oldest_era = self._now_ms() - self._ttl_ms, era_min.to_bytes(_ERA_BYTES, "big")
         bounds = (prefix if after is None else after.key, prefix[:-1] + b"\x01", count_max)
-        rows: list[tuple[RowKey, bytes]] = []
+        keys: list[RowKey] = []
+        bodies: list[bytes] = []
         last, room_bytes = None, SCAN_STEP_BYTES_MAX
         try:
             for key, era, written_ms, body in self._rows.execute(_SCAN, bounds):
                 last, room_bytes = RowKey(key), room_bytes - len(body)
                 if written_ms > oldest_ms and era >= oldest_era:
-                    rows.append((last, body))
+                    keys.append(last)
+                    bodies.append(body)
                 if room_bytes <= 0:
                     break
         except sqlite3.Error as error:
             self._fail(error)
             raise UnavailableError("STORE_DOWN", "The cache cannot read its entries.") from error
-        return Page(rows, None if last is None else Place(last))
+        return Page(Rows(keys, bodies), None if last is None else Place(last))
 
     def mark(self) -> int:
         return self._put_number

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Final
 
-from layer_cache.domain.rows import Entry, RowKey
+from layer_cache.domain.rows import Entry, RowKey, Rows
 
 _HEADER: Final = struct.Struct(">QQI")  # era, written_ms, bytes of the body
 _TO_THE_END: Final = 2**32 - 1
@@ -37,21 +37,20 @@ def decode(value: bytes | None, oldest_ms: int) -> Entry | None:
 
 
 def alive_of(
-    rows: Sequence[tuple[RowKey, bytes]], *, oldest_ms: int, era_min: int
-) -> list[tuple[RowKey, bytes]]:
-    """Return keys and bodies of what counts; a call for each row would take as long as the rest."""
-    if not rows:
-        return []
-    keys, values = zip(*rows, strict=True)
+    keys: Sequence[RowKey], values: Sequence[bytes], *, oldest_ms: int, era_min: int
+) -> Rows:
+    """Return what counts of it; a call for each row would take as long as the rest."""
+    heads = map(_HEADER.unpack, set(map(_HEAD, values)))
     if all(
         written_ms > oldest_ms and era >= era_min and body_bytes == _TO_THE_END
-        for era, written_ms, body_bytes in map(_HEADER.unpack, set(map(_HEAD, values)))
+        for era, written_ms, body_bytes in heads
     ):
-        return list(zip(keys, map(_REST, values), strict=True))
+        return Rows(keys, values, _REST)
     unpack, head_bytes = _HEADER.unpack_from, _HEADER.size
-    return [
+    alive = [
         (key, value[head_bytes : head_bytes + body_bytes])
-        for key, value in rows
+        for key, value in zip(keys, values, strict=True)
         for era, written_ms, body_bytes in (unpack(value),)
         if written_ms > oldest_ms and era >= era_min
     ]
+    return Rows([key for key, _ in alive], [body for _, body in alive])

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import itemgetter
 from typing import Final
 
 from layer_cache.application.pauses import give_way, in_turns
@@ -19,10 +20,11 @@ from layer_cache.domain.limits import (
     SCAN_PAGE_BYTES_MAX,
     SCAN_PAGE_SIZE_DEFAULT,
     SCAN_PAGE_SIZE_MAX,
+    SCAN_STEP_ROWS,
 )
 from layer_cache.domain.members import Members
 from layer_cache.domain.order import Order
-from layer_cache.domain.rows import Entry, namespace_prefix, row_keys
+from layer_cache.domain.rows import Entry, Rows, namespace_prefix, row_keys
 from layer_cache.domain.tokens import parse_token
 from layer_cache.ports import RowStore
 from layer_kit.clock import EpochMilliseconds, Monotonic
@@ -30,7 +32,7 @@ from layer_kit.errors import UnavailableError
 from layer_kit.names import Namespace
 from layer_wire.ids import canonical
 from layer_wire.reserved import MARKER_ID
-from layer_wire.row_filters import Row, RowFilter
+from layer_wire.row_filters import RowFilter
 
 MARKER: Final = canonical(MARKER_ID)
 
@@ -68,13 +70,16 @@ class Selection:
 
     filter: RowFilter | None = None
 
-    def of(self, namespace: Namespace, rows: Sequence[Row]) -> Sequence[Row]:
-        """Return those of ``rows``, which are in order of key, that are wanted."""
+    def of(self, namespace: Namespace, rows: Rows) -> Rows:
+        """Return those of ``rows`` that are wanted."""
         prefix = namespace_prefix(namespace)
-        marker_at = bisect_left(rows, (prefix + MARKER,))
-        if marker_at < len(rows) and rows[marker_at][0] == prefix + MARKER:
-            rows = [*rows[:marker_at], *rows[marker_at + 1 :]]
-        return rows if self.filter is None else self.filter.kept(rows, id_starts_at=len(prefix))
+        marker = prefix + MARKER
+        marker_at = bisect_left(rows.keys, marker)
+        if marker_at < len(rows) and rows.keys[marker_at] == marker:
+            rows = rows.chosen(key != marker for key in rows.keys)
+        if self.filter is None:
+            return rows
+        return rows.chosen(self.filter.matches(rows.keys, rows.bodies(), id_starts_at=len(prefix)))
 
 
 EVERY_ROW: Final = Selection()
@@ -176,7 +181,7 @@ class Reads:
         projection: Projection,
         selection: Selection = EVERY_ROW,
     ) -> AsyncIterator[tuple[list[bytes], list[bytes]]]:
-        """Yield pages of ids and bodies in order of id.
+        """Yield pages of ids and bodies in order of id, or of ids alone where only they are wanted.
 
         ``page_size`` 0 means the default; one above the bound is cut. A page also ends early
         when its bodies reach ``SCAN_PAGE_BYTES_MAX``.
@@ -185,17 +190,18 @@ class Reads:
             UnavailableError: ``HITS_SUSPENDED``, possibly after some pages.
             UnsupportedError: ``FILTER_UNSUPPORTED``, possibly after some pages.
         """
-        size = min(page_size or SCAN_PAGE_SIZE_DEFAULT, SCAN_PAGE_SIZE_MAX)
+        default = SCAN_PAGE_SIZE_MAX if projection.ids_only else SCAN_PAGE_SIZE_DEFAULT
+        size = min(page_size or default, SCAN_PAGE_SIZE_MAX)
         ids: list[bytes] = []
         bodies: list[bytes] = []
         page_bytes = 0
-        async for rows in self._chosen(namespace, selection, count_max=min(size, CHUNK_ROWS)):
+        async for rows in self._chosen(namespace, selection, count_max=min(size, SCAN_STEP_ROWS)):
             more_ids, more_bodies = _columns(namespace, rows, projection)
             ids += more_ids
             bodies += more_bodies
             page_bytes += sum(map(len, more_bodies))
             while len(ids) >= size or page_bytes >= SCAN_PAGE_BYTES_MAX:
-                end = _page_end(bodies, size)
+                end = _page_end(bodies, size) if page_bytes >= SCAN_PAGE_BYTES_MAX else size
                 yield ids[:end], bodies[:end]
                 page_bytes -= sum(map(len, bodies[:end]))
                 del ids[:end], bodies[:end]
@@ -203,8 +209,8 @@ class Reads:
             yield ids, bodies
 
     async def _chosen(
-        self, namespace: Namespace, selection: Selection, *, count_max: int = CHUNK_ROWS
-    ) -> AsyncIterator[Sequence[Row]]:
+        self, namespace: Namespace, selection: Selection, *, count_max: int = SCAN_STEP_ROWS
+    ) -> AsyncIterator[Rows]:
         """Yield the live rows that ``selection`` keeps, step by step."""
         async for rows in live_rows(self.store, self.order.eras, namespace, count_max=count_max):
             if self.members.is_suspended(self.clock()):
@@ -216,12 +222,12 @@ class Reads:
 
 
 def _columns(
-    namespace: Namespace, rows: Sequence[Row], projection: Projection
+    namespace: Namespace, rows: Rows, projection: Projection
 ) -> tuple[list[bytes], list[bytes]]:
     """Return the ids and the wanted parts of rows, without those whose body is damaged."""
     id_starts_at = len(namespace_prefix(namespace))
     if projection.ids_only:
-        return [key[id_starts_at:] for key, _ in rows], [EMPTY] * len(rows)
+        return list(map(itemgetter(slice(id_starts_at, None)), rows.keys)), []
     found = [
         (key[id_starts_at:], part)
         for key, body in rows

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 from layer_cache.application.pauses import give_way
 from layer_cache.domain.eras import Eras
-from layer_cache.domain.limits import CHUNK_ROWS
-from layer_cache.domain.rows import RowKey
+from layer_cache.domain.limits import SCAN_STEP_ROWS
+from layer_cache.domain.rows import RowKey, Rows
 from layer_cache.ports import Place, RowStore
 from layer_kit.names import Namespace
 
@@ -18,9 +18,9 @@ async def live_rows(
     namespace: Namespace,
     *,
     after: RowKey | None = None,
-    count_max: int = CHUNK_ROWS,
-) -> AsyncIterator[list[tuple[RowKey, bytes]]]:
-    """Yield keys and bodies in order of key, up to ``count_max`` and possibly none at a time.
+    count_max: int = SCAN_STEP_ROWS,
+) -> AsyncIterator[Rows]:
+    """Yield rows in order of key, up to ``count_max`` and possibly none at a time.
 
     Raises:
         UnavailableError: ``STORE_DOWN``.

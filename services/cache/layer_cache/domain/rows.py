@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress
 from typing import Final, NewType, cast
 
 import msgspec
@@ -32,6 +33,42 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     vectors: bytes
     """Vectors as a JSON object, or empty."""
+
+
+class Rows:
+    """Some rows in order of key.
+
+    Bodies are cut out of what is stored as they are passed, each time: together, the copies would
+    be more than a processor keeps near, and most serve to be looked at once.
+    """
+
+    __slots__ = ("_cut", "_stored", "keys")
+
+    def __init__(
+        self,
+        keys: Sequence[RowKey],
+        stored: Sequence[bytes],
+        cut: Callable[[bytes], bytes] | None = None,
+    ) -> None:
+        """Take keys and what is stored for each: its body, or what ``cut`` cuts that out of."""
+        self.keys = keys
+        self._stored = stored
+        self._cut = cut
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[tuple[RowKey, bytes]]:
+        return zip(self.keys, self.bodies(), strict=True)
+
+    def bodies(self) -> Iterable[bytes]:
+        return self._stored if self._cut is None else map(self._cut, self._stored)
+
+    def chosen(self, choices: Iterable[bool]) -> Rows:
+        """Return those rows for which there is a true value in the same place."""
+        choices = list(choices)
+        keys, stored = compress(self.keys, choices), compress(self._stored, choices)
+        return Rows(list(keys), list(stored), self._cut)
 
 
 def namespace_prefix(namespace: Namespace) -> bytes:

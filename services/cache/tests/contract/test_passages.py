@@ -46,8 +46,9 @@ class Scan:
 
     def step(self, count_max: int = 5) -> bool:
         """Pass some rows; tell whether there may be more."""
-        found, self.place = self.passages.step(self.rows, BOOKS, self.place, count_max)
-        self.seen += [key for key, _ in found]
+        keys, values, self.place = self.passages.step(self.rows, BOOKS, self.place, count_max)
+        self.seen += keys
+        assert len(values) == len(keys) <= count_max
         return self.place is not None
 
 

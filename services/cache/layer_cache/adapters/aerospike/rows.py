@@ -15,7 +15,7 @@ from layer_cache.adapters.aerospike.places import Places
 from layer_cache.adapters.aerospike.records import Bins, Outcome
 from layer_cache.adapters.aerospike.tenure import Tenure
 from layer_cache.adapters.aerospike.windows import Windows
-from layer_cache.domain.rows import Entry, RowKey, namespace_of
+from layer_cache.domain.rows import Entry, RowKey, Rows, namespace_of
 from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import UnavailableError
@@ -98,13 +98,11 @@ class AerospikeStore:
         keys = await self._keys_after(namespace, after, count_max)
         if not keys:
             self._tenure.vouch()
-            return Page([], None)
+            return Page(Rows([], []), None)
         found = self._entries(await self._read(keys, is_whole=True))
-        rows = [
-            (key, entry.body)
-            for key, entry in zip(keys, found, strict=True)
-            if entry is not None and entry.era >= era_min
-        ]
+        rows = Rows(keys, [b"" if entry is None else entry.body for entry in found]).chosen(
+            entry is not None and entry.era >= era_min for entry in found
+        )
         return Page(rows, Place(keys[-1]))
 
     def mark(self) -> int:

@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 _BODIES: Final[msgspec.json.Decoder[list[RawObject]]] = msgspec.json.Decoder(list[RawObject])
 COLD: Final = NamespaceWarmth()
+PAGE_SIZE_BY_CACHE: Final = 0
+"""Has the cache choose: ids are small, and many of them go in one page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +131,11 @@ class ReadCached:
             self.warm_jobs.fell_behind(request.namespace, request.caller)
 
     async def _read(self, request: ScanRequest, selection: CachedSelection, taking: Taking) -> None:
-        namespace, page_size = request.namespace, request.scan.page_size
+        namespace = request.namespace
         if isinstance(taking, CountTaking):
             taking.rows_count = await self.scans.count(namespace, selection)
             return
+        page_size = request.scan.page_size if taking.field else PAGE_SIZE_BY_CACHE
         pages = self.scans.pages(namespace, selection, name=taking.field, page_size=page_size)
         async for page in pages:
             for part, some in _in_order(page, taking.field):
