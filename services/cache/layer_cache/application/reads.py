@@ -197,6 +197,7 @@ class Reads:
         page_bytes = 0
         async for rows in self._chosen(namespace, selection, count_max=min(size, SCAN_STEP_ROWS)):
             more_ids, more_bodies = _columns(namespace, rows, projection)
+            del rows  # see live_rows
             ids += more_ids
             bodies += more_bodies
             page_bytes += sum(map(len, more_bodies))
@@ -218,7 +219,10 @@ class Reads:
                     "HITS_SUSPENDED",
                     "A gateway is out of reach of the cache; read from upstream instead.",
                 )
-            yield selection.of(namespace, rows)
+            chosen = selection.of(namespace, rows)
+            del rows  # see live_rows
+            yield chosen
+            del chosen
 
 
 def _columns(

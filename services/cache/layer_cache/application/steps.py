@@ -31,8 +31,9 @@ async def live_rows(
         page = await store.scan(namespace, after=place, count_max=count_max, era_min=epoch)
         if eras.epoch(namespace) != epoch:
             continue  # what a far store has sent meanwhile is void
-        yield page.rows
-        if page.after is None:
-            return
         place = page.after
+        yield page.rows
+        if place is None:
+            return
+        del page  # the next rows go where these were, which the processor still has near
         await give_way()
