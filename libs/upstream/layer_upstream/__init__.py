@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from layer_upstream.client import UpstreamClient
+from layer_upstream.client import Call, Receiver, UpstreamClient
 from layer_upstream.limits import UpstreamLimits
 from layer_upstream.response import UpstreamResponse
+from layer_upstream.templates import HeadTemplate, template_of
 
-__all__ = ["UpstreamClient", "UpstreamLimits", "UpstreamResponse"]
+__all__ = [
+    "Call",
+    "HeadTemplate",
+    "Receiver",
+    "UpstreamClient",
+    "UpstreamLimits",
+    "UpstreamResponse",
+    "template_of",
+]

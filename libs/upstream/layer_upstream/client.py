@@ -5,22 +5,42 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from layer_kit.clock import Monotonic
-from layer_kit.errors import UpstreamError
+from layer_kit.errors import DeadlineError, LayerError, UpstreamError
+from layer_kit.lost_errors import report_lost
 from layer_upstream.connection import Connection
+from layer_upstream.faults import client_closed
 from layer_upstream.headers import Header
 from layer_upstream.limits import UpstreamLimits
 from layer_upstream.origin import parse_origin
 from layer_upstream.pool import ConnectionPool
-from layer_upstream.request import OutgoingRequest, Piece, RequestHead
+from layer_upstream.request import OutgoingRequest, Piece, RequestHead, is_length_told
 from layer_upstream.response import UpstreamResponse
 
 IDEMPOTENT_METHODS: Final = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"})
+
+
+class Receiver(Protocol):
+    """Who is told how a request ended, in the turn in which that is known. Raises nothing."""
+
+    def answered(self, answer: UpstreamResponse, /) -> None:
+        """Take the answer, whatever its status."""
+        ...
+
+    def failed(self, error: LayerError, /) -> None:
+        """Take what :meth:`UpstreamClient.request` would have raised."""
+        ...
+
+
+class Watcher(Protocol):
+    """Who is told after every request whether the origin answered it."""
+
+    def note(self, *, is_reachable: bool) -> None: ...
 
 
 class UpstreamClient:
@@ -42,18 +62,26 @@ class UpstreamClient:
         registry: CollectorRegistry | None = None,
     ) -> None:
         parsed = parse_origin(origin)
+        self._origin = parsed.text
         if parsed.is_tls and ssl_context is None:
             ssl_context = ssl.create_default_context()
         self._limits = limits
-        self._monotonic = monotonic
+        self.total_timeout_s = limits.total_timeout_s
+        self.monotonic = monotonic
         self._head = RequestHead(parsed.authority, parsed.path_prefix)
         self._pool = ConnectionPool(
             parsed, limits, ssl_context if parsed.is_tls else None, monotonic
         )
         self._inflight_count = 0
+        self._watcher: Watcher | None = None
+        self._begun: set[asyncio.Task[None]] = set()
         self._replays: Counter | None = None
         if registry is not None:
             self._register_metrics(registry)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell ``watcher`` of the end of every request from now on."""
+        self._watcher = watcher
 
     async def request(
         self,
@@ -87,51 +115,155 @@ class UpstreamClient:
             UnavailableError: ``UPSTREAM_POOL_FULL``, ``UPSTREAM_CLIENT_CLOSED``.
             InvalidRequestError: ``UPSTREAM_REQUEST_INVALID``.
         """
-        if isinstance(body, bytes):
-            pieces: Sequence[Piece] = (body,) if body else ()
-            body_bytes = len(body)
-        else:
-            pieces, body_bytes = body, sum(map(len, body))
-        now_s = self._monotonic()
+        now_s = self.monotonic()
         deadline_s = now_s + (self._limits.total_timeout_s if timeout_s is None else timeout_s)
-        head = self._head.encode(method, target, headers, body_bytes)
-        request = OutgoingRequest(head, pieces, method == b"HEAD", stream, deadline_s)
+        request = self._outgoing(method, target, headers, body, deadline_s, stream=stream)
+        if idempotent is None:
+            idempotent = method in IDEMPOTENT_METHODS
         self._inflight_count += 1
         try:
-            connection = self._pool.take_idle()
-            if connection is None:
-                connection = await self._pool.acquire(deadline_s)
-                now_s = self._monotonic()
-            is_reused = connection.requests_count > 0
-            answer = connection.send(request, now_s)
-            try:
-                return await answer
-            except asyncio.CancelledError:
-                await _give_up(connection, answer)
-                raise
-            except UpstreamError:
-                if idempotent is None:
-                    idempotent = method in IDEMPOTENT_METHODS
-                if not (idempotent and is_reused and connection.was_unanswered):
-                    raise
-            return await self._replay(request)
+            answer = await self._exchange(request, now_s, idempotent=idempotent)
+        except (UpstreamError, DeadlineError):
+            self._note(is_reachable=False)
+            raise
         finally:
             self._inflight_count -= 1
+        self._note(is_reachable=True)
+        return answer
+
+    def call(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Sequence[Header],
+        *,
+        stream: bool = False,
+        idempotent: bool,
+    ) -> Call:
+        """Return a request but for its body, to be begun any number of times.
+
+        The arguments are those of :meth:`request`.
+
+        Raises:
+            InvalidRequestError: ``UPSTREAM_REQUEST_INVALID``.
+        """
+        return Call(
+            self,
+            self._head.begin(method, target, headers),
+            is_length_told=is_length_told(method),
+            is_head=method == b"HEAD",
+            is_streaming_allowed=stream,
+            is_idempotent=idempotent,
+        )
+
+    def begin(
+        self, request: OutgoingRequest, now_s: float, receiver: Receiver, *, is_idempotent: bool
+    ) -> None:
+        """Send a request without a task, and have ``receiver`` told how it ended."""
+        self._inflight_count += 1
+        connection = self._pool.take_idle()
+        if connection is None:
+            work = self._exchange(request, now_s, idempotent=is_idempotent)
+            self._finish_in_task(work, receiver)
+        else:
+            may_be_replayed = is_idempotent and connection.requests_count > 0
+            begun = _Begun(self, connection, receiver, request if may_be_replayed else None)
+            connection.ask(request, now_s, begun)
+
+    def answered(self, answer: UpstreamResponse, receiver: Receiver) -> None:
+        """Note that a request that was begun is answered, and tell ``receiver``."""
+        self._inflight_count -= 1
+        if self._watcher is not None:
+            self._watcher.note(is_reachable=True)
+        receiver.answered(answer)
+
+    def failed(self, error: LayerError, receiver: Receiver) -> None:
+        """Note that a request that was begun has failed, and tell ``receiver``."""
+        self._inflight_count -= 1
+        if isinstance(error, UpstreamError | DeadlineError):
+            self._note(is_reachable=False)
+        receiver.failed(error)
+
+    def begin_replay(self, request: OutgoingRequest, receiver: Receiver) -> None:
+        """Send a request that was begun once more, over a new connection."""
+        self._finish_in_task(self._replay(request), receiver)
 
     async def aclose(self) -> None:
         """Close every connection; requests in flight fail. Idempotent."""
         self._pool.close()
 
-    async def _replay(self, request: OutgoingRequest) -> UpstreamResponse:
-        if self._replays is not None:
-            self._replays.inc()
-        connection = await self._pool.acquire(request.deadline_s, is_fresh=True)
-        answer = connection.send(request, self._monotonic())
+    def _outgoing(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Sequence[Header],
+        body: bytes | Sequence[Piece],
+        deadline_s: float,
+        *,
+        stream: bool,
+    ) -> OutgoingRequest:
+        if isinstance(body, bytes):
+            pieces: Sequence[Piece] = (body,) if body else ()
+            body_bytes = len(body)
+        else:
+            pieces, body_bytes = body, sum(map(len, body))
+        head = self._head.encode(method, target, headers, body_bytes)
+        return OutgoingRequest(head, pieces, method == b"HEAD", stream, deadline_s)
+
+    async def _exchange(
+        self, request: OutgoingRequest, now_s: float, *, idempotent: bool
+    ) -> UpstreamResponse:
+        """Send a request, and once more where that may be; errors as for :meth:`request`."""
+        connection = self._pool.take_idle()
+        if connection is None:
+            connection = await self._pool.acquire(request.deadline_s)
+            now_s = self.monotonic()
+        is_reused = connection.requests_count > 0
+        answer = connection.send(request, now_s)
         try:
             return await answer
         except asyncio.CancelledError:
             await _give_up(connection, answer)
             raise
+        except UpstreamError:
+            if not (idempotent and is_reused and connection.was_unanswered):
+                raise
+        return await self._replay(request)
+
+    async def _replay(self, request: OutgoingRequest) -> UpstreamResponse:
+        if self._replays is not None:
+            self._replays.inc()
+        connection = await self._pool.acquire(request.deadline_s, is_fresh=True)
+        answer = connection.send(request, self.monotonic())
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            await _give_up(connection, answer)
+            raise
+
+    def _finish_in_task(
+        self, work: Coroutine[Any, Any, UpstreamResponse], receiver: Receiver
+    ) -> None:
+        """Tell ``receiver`` of the end of a request that was begun and has to wait after all."""
+        task = asyncio.create_task(self._told(work, receiver))
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        task.add_done_callback(report_lost)
+
+    async def _told(self, work: Coroutine[Any, Any, UpstreamResponse], receiver: Receiver) -> None:
+        try:
+            answer = await work
+        except LayerError as error:
+            self.failed(error, receiver)
+        except asyncio.CancelledError:
+            self.failed(client_closed(self._origin), receiver)
+            raise
+        else:
+            self.answered(answer, receiver)
+
+    def _note(self, *, is_reachable: bool) -> None:
+        if self._watcher is not None:
+            self._watcher.note(is_reachable=is_reachable)
 
     def _register_metrics(self, registry: CollectorRegistry) -> None:
         Gauge(
@@ -162,3 +294,94 @@ async def _give_up(connection: Connection, answer: asyncio.Future[UpstreamRespon
     elif answer.exception() is None:
         # It came in the same turn; the connection may already be somebody else's.
         await answer.result().aclose()
+
+
+class Call:
+    """A request but for its body, worked out once for as often as it is sent."""
+
+    __slots__ = (
+        "_begin",
+        "_client",
+        "_is_head",
+        "_is_idempotent",
+        "_is_length_told",
+        "_is_streaming_allowed",
+    )
+
+    def __init__(
+        self,
+        client: UpstreamClient,
+        begin: bytes,
+        *,
+        is_length_told: bool,
+        is_head: bool,
+        is_streaming_allowed: bool,
+        is_idempotent: bool,
+    ) -> None:
+        self._client = client
+        self._begin = begin
+        self._is_length_told = is_length_told
+        self._is_head = is_head
+        self._is_streaming_allowed = is_streaming_allowed
+        self._is_idempotent = is_idempotent
+
+    def begin(self, body: Sequence[Piece], receiver: Receiver) -> None:
+        """Send the request with ``body``, in pieces of which none is empty.
+
+        There is no task, which makes it cost half of what :meth:`UpstreamClient.request` costs;
+        nobody can give it up.
+
+        Args:
+            receiver: Told how it ended.
+        """
+        client = self._client
+        now_s = client.monotonic()
+        body_bytes = len(body[0]) if len(body) == 1 else sum(map(len, body))
+        if body_bytes or self._is_length_told:
+            head = b"%b\r\ncontent-length: %d\r\n\r\n" % (self._begin, body_bytes)
+        else:
+            head = self._begin + b"\r\n\r\n"
+        request = OutgoingRequest(
+            head, body, self._is_head, self._is_streaming_allowed, now_s + client.total_timeout_s
+        )
+        client.begin(request, now_s, receiver, is_idempotent=self._is_idempotent)
+
+
+class _Begun:
+    """Waits for the answer to a request that was begun.
+
+    Args:
+        replayed: What to send once more when the connection turns out to be gone; None for what
+            may not be.
+    """
+
+    __slots__ = ("_client", "_connection", "_receiver", "_replayed")
+
+    def __init__(
+        self,
+        client: UpstreamClient,
+        connection: Connection,
+        receiver: Receiver,
+        replayed: OutgoingRequest | None,
+    ) -> None:
+        self._client = client
+        self._connection = connection
+        self._receiver = receiver
+        self._replayed = replayed
+
+    def done(self) -> bool:
+        return False  # the connection forgets whom it has told
+
+    def cancelled(self) -> bool:
+        return False
+
+    def set_result(self, answer: UpstreamResponse, /) -> None:
+        self._client.answered(answer, self._receiver)
+
+    def set_exception(self, error: LayerError, /) -> None:
+        request = self._replayed
+        is_gone = isinstance(error, UpstreamError) and self._connection.was_unanswered
+        if request is not None and is_gone:
+            self._client.begin_replay(request, self._receiver)
+        else:
+            self._client.failed(error, self._receiver)

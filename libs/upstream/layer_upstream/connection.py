@@ -8,7 +8,7 @@ from typing import Final, Protocol, cast
 from layer_kit.errors import LayerError
 from layer_upstream.faults import closed, timed_out, too_large
 from layer_upstream.limits import BODY_BYTES_MAX, FIRST_READ_BYTES, UpstreamLimits
-from layer_upstream.plain import PlainHead, read_plain
+from layer_upstream.plain import PlainHead, PlainReader
 from layer_upstream.reader import ResponseReader
 from layer_upstream.request import OutgoingRequest
 from layer_upstream.response import BodyStream, UpstreamResponse
@@ -25,6 +25,15 @@ class Owner(Protocol):
 
     def released(self, connection: Connection) -> None: ...
     def discarded(self, connection: Connection) -> None: ...
+
+
+class Waiter(Protocol):
+    """Who waits for an answer: a future, or somebody who acts in the turn in which it comes."""
+
+    def done(self) -> bool: ...
+    def cancelled(self) -> bool: ...
+    def set_result(self, result: UpstreamResponse, /) -> None: ...
+    def set_exception(self, exception: LayerError, /) -> None: ...
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -49,6 +58,7 @@ class Connection(asyncio.BufferedProtocol):
         self._read_buffer = memoryview(read_buffer)
         self._first_buffer = self._read_buffer[:FIRST_READ_BYTES]
         self._reader = ResponseReader(limits.header_bytes_max)
+        self._plain_reader = PlainReader()
         self._is_head = False
         self._has_begun = False
         """Whether any byte of the answer has come."""
@@ -60,7 +70,7 @@ class Connection(asyncio.BufferedProtocol):
         """Where the rest of a plain answer goes."""
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[UpstreamResponse] | None = None
+        self._waiter: Waiter | None = None
         self._rest: BodyStream | None = None
         self._is_streaming_allowed = False
         self._deadline_s = 0.0
@@ -80,6 +90,12 @@ class Connection(asyncio.BufferedProtocol):
 
         Cancelling the future gives the connection up; :meth:`discard` does so at once.
         """
+        waiter: asyncio.Future[UpstreamResponse] = self._loop.create_future()
+        self.ask(request, now_s, waiter)
+        return waiter
+
+    def ask(self, request: OutgoingRequest, now_s: float, waiter: Waiter) -> None:
+        """Write a request for whose answer ``waiter`` waits."""
         transport = self._transport
         assert transport is not None
         assert self._waiter is None
@@ -91,14 +107,13 @@ class Connection(asyncio.BufferedProtocol):
         self._has_progressed = False
         self._is_head = is_head
         self._has_begun = self._is_reading = False
-        self._waiter = waiter = self._loop.create_future()
+        self._waiter = waiter
         if not body:
             transport.write(head)
         elif len(body) == 1 and len(body[0]) <= SINGLE_WRITE_BYTES_MAX:
             transport.write(b"".join((head, *body)))
         else:
             transport.writelines([head, *body])
-        return waiter
 
     def check_deadlines(self, now_s: float) -> None:
         """Fail the request, or close the idle connection, whose time is over."""
@@ -184,7 +199,7 @@ class Connection(asyncio.BufferedProtocol):
         plain = None
         if not self._is_head:
             bytes_max = self._limits.buffer_bytes_max
-            plain = read_plain(self._received, nbytes, body_bytes_max=bytes_max)
+            plain = self._plain_reader.read(self._received, nbytes, body_bytes_max=bytes_max)
         if plain is None:
             self._reader.begin(is_head=self._is_head)
             self._is_reading = True
@@ -201,9 +216,9 @@ class Connection(asyncio.BufferedProtocol):
         if waiter is None or waiter.done():
             self.discard()
             return
-        head = self._head
-        waiter.set_result(UpstreamResponse(head.status, head.headers, (body,)))
-        self._retire(head.can_keep_alive)
+        status, headers, can_keep_alive = self._head
+        self._retire(can_keep_alive)  # first, since the waiter may have more to ask
+        waiter.set_result(UpstreamResponse(status, headers, (body,)))
 
     def _read(self, nbytes: int) -> None:
         """Let the reader have what has come, and hand over what is due."""
@@ -243,8 +258,10 @@ class Connection(asyncio.BufferedProtocol):
             if reader.is_complete:
                 self._end_stream(self._rest)
         elif reader.is_complete:
-            self._resolve(UpstreamResponse(reader.status, reader.headers, reader.take_parts()))
+            answer = UpstreamResponse(reader.status, reader.headers, reader.take_parts())
+            waiter, self._waiter = self._waiter, None
             self._retire(reader.can_keep_alive)
+            _resolve(waiter, answer)
         elif reader.status:
             expected_bytes = max(reader.body_bytes, reader.declared_bytes or 0)
             if self._is_streaming_allowed:
@@ -265,9 +282,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _hand_over_stream(self) -> None:
         reader = self._reader
-        rest = BodyStream(self, self._limits.buffer_bytes_max)
-        self._resolve(UpstreamResponse(reader.status, reader.headers, reader.take_parts(), rest))
-        self._rest = rest
+        self._rest = rest = BodyStream(self, self._limits.buffer_bytes_max)
+        waiter, self._waiter = self._waiter, None
+        _resolve(waiter, UpstreamResponse(reader.status, reader.headers, reader.take_parts(), rest))
 
     def _end_stream(self, rest: BodyStream) -> None:
         self._rest = None
@@ -275,11 +292,6 @@ class Connection(asyncio.BufferedProtocol):
             self.resume()
         rest.end()
         self._retire(self._reader.can_keep_alive)
-
-    def _resolve(self, response: UpstreamResponse) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(response)
 
     def _retire(self, can_keep_alive: bool) -> None:  # noqa: FBT001 -- all it is asked
         """Return to the pool if another request may follow on this socket."""
@@ -289,3 +301,8 @@ class Connection(asyncio.BufferedProtocol):
             self._owner.released(self)
         else:
             self.discard()
+
+
+def _resolve(waiter: Waiter | None, answer: UpstreamResponse) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(answer)

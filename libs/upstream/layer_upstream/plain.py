@@ -8,20 +8,19 @@ read here is a strict subset of what the reader reads, and reads the same.
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from layer_kit.errors import LayerError
 from layer_upstream.headers import Header
 from layer_upstream.reader import STATUSES_WITHOUT_BODY, ResponseReader
+from layer_upstream.templates import HeadTemplate, template_of
 
 HEADS_REMEMBERED_MAX: Final = 512
 HEAD_BYTES_MAX: Final = 4096
 """Longer heads are left to the reader, so that what is remembered stays below a few MiB."""
 
 _END: Final = b"\r\n\r\n"
-_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*\r\n", re.IGNORECASE)
 
 
 class PlainHead(NamedTuple):
@@ -32,32 +31,48 @@ class PlainHead(NamedTuple):
     can_keep_alive: bool
 
 
-def read_plain(
-    data: bytearray, size_bytes: int, *, body_bytes_max: int
-) -> tuple[PlainHead, bytes | bytearray, memoryview | None] | None:
-    """Return the head of an answer, its body, and where the rest of that is to be received.
+class PlainReader:
+    """Reads the answers of one connection, which mostly begin like the one before."""
 
-    None when what came first of an answer is no such head, or more than the answer, or when its
-    body is to be longer than ``body_bytes_max``.
+    __slots__ = ("_head", "_template")
 
-    Args:
-        size_bytes: How much of ``data`` has come.
-    """
-    start = data.find(_END, 0, min(size_bytes, HEAD_BYTES_MAX)) + len(_END)
-    length = _LENGTH.search(data, 0, start)
-    if length is None:
-        return None
-    begin, end = length.span(1)
-    head = _read_head(b"".join((data[:begin], b"0", data[end:start])))
-    body_bytes, came_bytes = int(length[1]), size_bytes - start
-    if head is None or not came_bytes <= body_bytes <= body_bytes_max:
-        return None
-    came = memoryview(data)[start:size_bytes]
-    if came_bytes == body_bytes:  # as is usual
-        return head, bytes(came), None
-    body = bytearray(body_bytes)
-    body[:came_bytes] = came
-    return head, body, memoryview(body)[came_bytes:]
+    def __init__(self) -> None:
+        self._template: HeadTemplate | None = None
+        self._head: PlainHead | None = None
+
+    def read(
+        self, data: bytearray, size_bytes: int, *, body_bytes_max: int
+    ) -> tuple[PlainHead, bytes | bytearray, memoryview | None] | None:
+        """Return the head of an answer, its body, and where the rest of that is to be received.
+
+        None when what came first of an answer is no such head, or more than the answer, or when
+        its body is to be longer than ``body_bytes_max``.
+
+        Args:
+            size_bytes: How much of ``data`` has come.
+        """
+        template = self._template
+        found = None if template is None else template.match(data)
+        start, body_bytes = found or self._read_head(data, size_bytes)
+        head, came_bytes = self._head, size_bytes - start
+        if head is None or not 0 <= came_bytes <= body_bytes <= body_bytes_max:
+            return None
+        if came_bytes == body_bytes:  # as is usual
+            return head, bytes(memoryview(data)[start:size_bytes]), None
+        body = bytearray(body_bytes)
+        body[:came_bytes] = memoryview(data)[start:size_bytes]
+        return head, body, memoryview(body)[came_bytes:]
+
+    def _read_head(self, data: bytearray, size_bytes: int) -> tuple[int, int]:
+        """Return where the head ends, and the length of the body."""
+        start = data.find(_END, 0, min(size_bytes, HEAD_BYTES_MAX)) + len(_END)
+        found = template_of(bytes(data[:start]))
+        if found is None:
+            self._template = self._head = None
+            return start, 0
+        self._template, body_bytes = found
+        self._head = _read_head(self._template.zero)
+        return start, body_bytes
 
 
 @functools.lru_cache(HEADS_REMEMBERED_MAX)

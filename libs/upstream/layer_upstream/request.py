@@ -47,6 +47,11 @@ class OutgoingRequest(NamedTuple):
     deadline_s: float
 
 
+def is_length_told(method: bytes) -> bool:
+    """Tell whether the length of a body is told that is empty."""
+    return method not in _BODILESS_METHODS
+
+
 class RequestHead:
     """Writes request heads for one origin."""
 
@@ -64,10 +69,14 @@ class RequestHead:
         Raises:
             InvalidRequestError: ``UPSTREAM_REQUEST_INVALID`` when a part would break the framing.
         """
-        begin = self._remembered(method, target, tuple(headers))
-        if body_bytes or method not in _BODILESS_METHODS:
+        begin = self.begin(method, target, headers)
+        if body_bytes or is_length_told(method):
             return b"%b\r\ncontent-length: %d\r\n\r\n" % (begin, body_bytes)
         return begin + b"\r\n\r\n"
+
+    def begin(self, method: bytes, target: bytes, headers: Sequence[Header]) -> bytes:
+        """Return the head up to the length of the body; errors as for :meth:`encode`."""
+        return self._remembered(method, target, tuple(headers))
 
     def _begin(self, method: bytes, target: bytes, headers: Sequence[Header]) -> bytes:
         """Return the head up to what depends on the body."""

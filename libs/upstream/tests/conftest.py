@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from layer_upstream import UpstreamClient, UpstreamLimits
+from layer_kit.errors import LayerError
+from layer_upstream import UpstreamClient, UpstreamLimits, UpstreamResponse
+from layer_upstream.client import IDEMPOTENT_METHODS
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -115,9 +117,50 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         yield start
 
 
-@pytest.fixture
-async def connect() -> AsyncIterator[Connect]:
-    """Open clients that are closed after the test."""
+class Awaited:
+    """A receiver that somebody waits for."""
+
+    def __init__(self) -> None:
+        self.end: asyncio.Future[UpstreamResponse] = asyncio.get_running_loop().create_future()
+
+    def answered(self, answer: UpstreamResponse, /) -> None:
+        self.end.set_result(answer)  # and raises if it was told twice
+
+    def failed(self, error: LayerError, /) -> None:
+        self.end.set_exception(error)
+
+
+class BeginningClient(UpstreamClient):
+    """A client whose requests are begun, and told of, without a task; none is given up."""
+
+    async def request(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes | Sequence[bytes | memoryview] = b"",
+        *,
+        stream: bool = False,
+        idempotent: bool | None = None,
+        timeout_s: float | None = None,
+    ) -> UpstreamResponse:
+        assert timeout_s is None
+        if idempotent is None:
+            idempotent = method in IDEMPOTENT_METHODS
+        pieces = ((body,) if body else ()) if isinstance(body, bytes) else body
+        receiver = Awaited()
+        call = self.call(method, target, headers, stream=stream, idempotent=idempotent)
+        call.begin(pieces, receiver)
+        return await receiver.end
+
+
+CLIENTS = {"awaited": UpstreamClient, "begun": BeginningClient}
+
+
+@pytest.fixture(params=CLIENTS)
+async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
+    """Open clients, of either kind, that are closed after the test."""
+    client_class = CLIENTS[request.param]
     clients: list[UpstreamClient] = []
 
     def open_client(server: ScriptedServer, **options: object) -> UpstreamClient:
@@ -128,7 +171,7 @@ async def connect() -> AsyncIterator[Connect]:
         }
         prefix = options.pop("prefix", "")
         limits = UpstreamLimits(**options)  # type: ignore[arg-type]
-        client = UpstreamClient(f"{server.origin}{prefix}", limits, **rest)  # type: ignore[arg-type]
+        client = client_class(f"{server.origin}{prefix}", limits, **rest)  # type: ignore[arg-type]
         clients.append(client)
         return client
 

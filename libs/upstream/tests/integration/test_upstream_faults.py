@@ -184,9 +184,9 @@ async def test_an_answer_that_keeps_coming_is_ended_by_the_total_time_only(
             clock.now_s += 1
             await asyncio.sleep(0.06)
 
-    client = connect(await serve(script), monotonic=clock, read_timeout_s=5)
+    client = connect(await serve(script), monotonic=clock, read_timeout_s=5, total_timeout_s=9)
     started_s = clock.now_s
-    request = client.request(b"GET", b"/", [], timeout_s=9)
+    request = client.request(b"GET", b"/", [])
     assert await reason_of(request) == "UPSTREAM_TIMEOUT"
     assert 9 <= clock.now_s - started_s <= 12
 

@@ -59,6 +59,7 @@ async def test_connections_and_waiters_are_bounded(serve: Any, connect: Any) -> 
     assert registry.get_sample_value("layer_upstream_connections", {"state": "idle"}) == 2
 
 
+@pytest.mark.parametrize("connect", ["awaited"], indirect=True)
 async def test_a_waiter_gives_up_in_time(serve: Any, connect: Any, clock: Any) -> None:
     gate = Gate()
     client = connect(await serve(gate.script), connections_max=1, monotonic=clock)
@@ -97,6 +98,7 @@ async def test_a_waiter_takes_the_place_of_a_connection_that_failed(
     assert (await second).body == b"ok"
 
 
+@pytest.mark.parametrize("connect", ["awaited"], indirect=True)
 async def test_a_cancelled_request_never_poisons_the_pool(serve: Any, connect: Any) -> None:
     async def script(dialogue: Any) -> None:
         while True:
@@ -131,6 +133,7 @@ async def test_a_cancelled_request_never_poisons_the_pool(serve: Any, connect: A
     assert client._pool.idle_count == client._pool.open_count <= 4
 
 
+@pytest.mark.parametrize("connect", ["awaited"], indirect=True)
 async def test_cancelling_closes_the_connection(serve: Any, connect: Any) -> None:
     heard, closed = asyncio.Event(), asyncio.Event()
 

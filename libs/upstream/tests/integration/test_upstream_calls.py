@@ -1,0 +1,134 @@
+"""Requests that are worked out once, and begun without a task."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from layer_kit.errors import InvalidRequestError, LayerError
+from layer_upstream import UpstreamResponse
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+class Noting:
+    """Notes what it is told, and whether that was while a request was being begun."""
+
+    def __init__(self) -> None:
+        self.ends: list[UpstreamResponse | LayerError] = []
+        self.told = asyncio.Event()
+
+    def answered(self, answer: UpstreamResponse, /) -> None:
+        self.ends.append(answer)
+        self.told.set()
+
+    def failed(self, error: LayerError, /) -> None:
+        self.ends.append(error)
+        self.told.set()
+
+
+class Watching:
+    def __init__(self) -> None:
+        self.notes: list[bool] = []
+
+    def note(self, *, is_reachable: bool) -> None:
+        self.notes.append(is_reachable)
+
+
+async def test_a_call_is_sent_as_often_as_it_is_begun(serve: Any, connect: Any) -> None:
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def script(dialogue: Any) -> None:
+        while True:
+            seen.append(await dialogue.request())
+            await dialogue.say(OK)
+
+    client = connect(await serve(script), prefix="/base")
+    call = client.call(b"POST", b"/a?b=c", [(b"x-a", b"1")], idempotent=True)
+    for body in ((b"one",), (b"t", memoryview(b"wo")), ()):
+        receiver = Noting()
+        call.begin(body, receiver)
+        assert not receiver.ends  # nobody is told while it is being begun
+        await receiver.told.wait()
+        (answer,) = receiver.ends
+        assert isinstance(answer, UpstreamResponse)
+        assert answer.body == b"ok"
+
+    heads = [head for head, _ in seen]
+    assert [body for _, body in seen] == [b"one", b"two", b""]
+    assert all(head.startswith(b"POST /base/a?b=c HTTP/1.1\r\n") for head in heads)
+    assert all(b"\r\nx-a: 1\r\n" in head for head in heads)
+    assert b"content-length: 0\r\n" in heads[2]
+
+
+async def test_whoever_is_told_may_begin_the_next_on_the_same_connection(
+    serve: Any, connect: Any
+) -> None:
+    server = await serve(lambda dialogue: dialogue.answer_all())
+    client = connect(server, connections_max=1)
+    call = client.call(b"POST", b"/", [], idempotent=True)
+    ended = asyncio.Event()
+    left = 100
+
+    class Again(Noting):
+        def answered(self, answer: UpstreamResponse, /) -> None:
+            nonlocal left
+            left -= 1
+            if left:
+                call.begin((b"x",), self)
+            else:
+                ended.set()
+
+    call.begin((b"x",), Again())
+    async with asyncio.timeout(10):
+        await ended.wait()
+    assert len(server.dialogues) == 1
+
+
+async def test_the_watcher_hears_of_every_end(serve: Any, connect: Any) -> None:
+    async def script(dialogue: Any) -> None:
+        await dialogue.request()
+        await dialogue.say(OK)
+        await dialogue.request()
+
+    client, watching = connect(await serve(script)), Watching()
+    client.watch(watching)
+    call = client.call(b"POST", b"/", [], idempotent=False)
+    for _ in range(2):
+        receiver = Noting()
+        call.begin((b"x",), receiver)
+        await receiver.told.wait()
+    assert watching.notes == [True, False]
+
+
+async def test_what_would_break_the_framing_is_refused_before_anything_is_sent(
+    serve: Any, connect: Any
+) -> None:
+    client = connect(await serve(lambda dialogue: dialogue.answer_all()))
+    with pytest.raises(InvalidRequestError):
+        client.call(b"POST", b"/", [(b"a", b"b\r\nc: d")], idempotent=False)
+
+
+async def test_closing_the_client_tells_everybody_once(serve: Any, connect: Any) -> None:
+    async def script(dialogue: Any) -> None:
+        await dialogue.request()
+        await dialogue.say(OK)
+        await dialogue.wait_for_close()
+
+    client = connect(await serve(script), connections_max=2)
+    call = client.call(b"POST", b"/", [], idempotent=True)
+    first = Noting()
+    call.begin((b"x",), first)
+    await first.told.wait()
+    receivers = [Noting() for _ in range(5)]
+    for receiver in receivers:  # one over a connection at hand, one being dialled, three waiting
+        call.begin((b"x",), receiver)
+    await asyncio.sleep(0)
+    await client.aclose()
+    for receiver in receivers:
+        await receiver.told.wait()
+        (error,) = receiver.ends
+        assert isinstance(error, LayerError)
+        assert error.reason == "UPSTREAM_CLIENT_CLOSED"
