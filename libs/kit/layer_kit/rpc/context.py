@@ -22,6 +22,12 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_\-.:]{1,128}")
 TRACE_FIELDS: Final = frozenset(propagate.get_global_textmap().fields)
 _numbers: Final = random.Random()  # noqa: S311 -- unlike, not secret; the system's cost more
 
+ID_BYTES: Final = 12
+IDS_MINTED_AT_ONCE: Final = 128
+"""Together they cost what four would cost one by one."""
+
+_minted: Final[list[str]] = []
+
 request_id: ContextVar[str] = ContextVar("layer_request_id", default="")
 
 
@@ -37,7 +43,11 @@ def is_request_id(text: str) -> bool:
 
 def mint_request_id() -> str:
     """Return a new request id."""
-    return f"req_{_numbers.getrandbits(96):024x}"
+    if not _minted:
+        digits = _numbers.randbytes(IDS_MINTED_AT_ONCE * ID_BYTES).hex()
+        size = 2 * ID_BYTES
+        _minted.extend([f"req_{digits[at : at + size]}" for at in range(0, len(digits), size)])
+    return _minted.pop()
 
 
 def outgoing_metadata() -> tuple[tuple[str, str], ...]:

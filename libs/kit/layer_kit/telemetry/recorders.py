@@ -7,29 +7,84 @@ which one thread changes, and put them into the library's form when they are scr
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+PENDING_MAX: Final = 1024
+"""Values that wait to be sorted into their buckets; many at once cost a fraction."""
+
 
 class Distribution:
-    """How often values of each size were observed, with one set of labels."""
+    """How often values of each size were observed, with one set of labels.
 
-    __slots__ = ("_bounds", "counts", "total")
+    Attributes:
+        pending: What was observed since it was settled last; whoever appends to it by other means
+            than :meth:`observe` settles it when it is long.
+    """
+
+    __slots__ = ("_bounds", "_counts", "_total", "pending")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        """By bucket; the last holds what is above every bound."""
-        self.total = 0.0
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
+        self.pending: list[float] = []
 
     def observe(self, value: float) -> None:
         """Count one value."""
-        self.counts[bisect_left(self._bounds, value)] += 1
-        self.total += value
+        self.pending.append(value)
+        if len(self.pending) >= PENDING_MAX:
+            self.settle()
+
+    def settle(self) -> tuple[Sequence[int], float]:
+        """Return how many values there are by bucket, and the sum of all.
+
+        The last bucket has what is above every bound.
+        """
+        pending = self.pending
+        found = map(bisect_left, itertools.repeat(self._bounds), pending)
+        for at, count in Counter(found).items():
+            self._counts[at] += count
+        self._total += sum(pending)
+        pending.clear()
+        return self._counts, self._total
+
+
+class SplitTime:
+    """A time that is counted as a whole and in its two parts, in one step.
+
+    Args:
+        wholes: Where all of the time goes.
+        part: Where the first part of it goes; ``rest`` is for the other.
+    """
+
+    __slots__ = ("_add_part", "_add_rest", "_all", "_pending", "_wholes")
+
+    def __init__(
+        self, wholes: Sequence[Distribution], part: Distribution, rest: Distribution
+    ) -> None:
+        self._wholes = [whole.pending.append for whole in wholes]
+        self._add_part = part.pending.append
+        self._add_rest = rest.pending.append
+        self._pending = part.pending
+        self._all = (*wholes, part, rest)
+
+    def observe(self, seconds: float, part_s: float) -> None:
+        """Count one time, of which ``part_s`` is the first part."""
+        for add in self._wholes:
+            add(seconds)
+        self._add_part(part_s)
+        self._add_rest(seconds - part_s)
+        if len(self._pending) >= PENDING_MAX:
+            for one in self._all:
+                one.settle()
 
 
 class Histograms(Collector):
@@ -65,11 +120,10 @@ class Histograms(Collector):
     def collect(self) -> Iterator[Metric]:
         family = self._family()
         for values, found in self._found.items():
-            count, buckets = 0, []
-            for le, more in zip(self._les, found.counts, strict=True):
-                count += more
-                buckets.append((le, float(count)))
-            family.add_metric(values, buckets, found.total)
+            counts, total = found.settle()
+            summed = itertools.accumulate(counts)
+            buckets = [(le, float(count)) for le, count in zip(self._les, summed, strict=True)]
+            family.add_metric(values, buckets, total)
         yield family
 
     def _family(self) -> HistogramMetricFamily:
