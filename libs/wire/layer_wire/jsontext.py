@@ -33,7 +33,7 @@ LONG_LIST_BYTES_MIN: Final = 512
 LIST_END_BYTES_MAX: Final = 64
 """Among the last bytes of a list is a number; one that ends in more white space is read whole."""
 
-_STAND_IN: Final = b"-%d" % secrets.randbits(128)
+STAND_IN: Final = b"-%d" % secrets.randbits(128)
 """Not to be guessed, so that no body holds it."""
 
 encode: Final = msgspec.json.Encoder().encode
@@ -75,23 +75,41 @@ def decode_object_around_numbers(body: bytes) -> RawObject:
     then put back wherever it has come up. The list itself is looked at only at its ends, as in a
     write: what stands between is upstream's to judge. Errors as for :func:`decode`.
     """
-    found = _long_list_of_numbers(body) if len(body) > LONG_LIST_BYTES_MIN else None
-    if found is None:
+    rest, numbers = without_numbers(body)
+    if numbers is None:
         return decode_object(body)
-    start, end = found
     try:
-        fields = _OBJECT.decode(b"".join((body[:start], _STAND_IN, body[end:])))
+        fields = _OBJECT.decode(rest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return decode_object(body)  # which can tell where the fault is
+    name = field_of_stand_in(fields)
+    if name is None:
+        return decode_object(body)  # it was a part of a name
+    fields[name] = with_numbers(fields[name], numbers)
+    return fields
+
+
+def without_numbers(body: bytes) -> tuple[bytes, memoryview | None]:
+    """Return ``body`` with a stand-in for its first long list of numbers, and that list."""
+    found = _long_list_of_numbers(body) if len(body) > LONG_LIST_BYTES_MIN else None
+    if found is None:
+        return body, None
+    start, end = found
+    return b"".join((body[:start], STAND_IN, body[end:])), memoryview(body)[start:end]
+
+
+def field_of_stand_in(fields: RawObject) -> str | None:
+    """Return the name of the field whose value holds the stand-in; None where none does."""
     for name, value in fields.items():
-        text = bytes(value)
-        if text == _STAND_IN:
-            fields[name] = Raw(memoryview(body)[start:end])
-            return fields
-        if text.find(_STAND_IN) >= 0:
-            fields[name] = Raw(text.replace(_STAND_IN, body[start:end]))
-            return fields
-    return decode_object(body)  # it was a part of a name
+        if bytes(value).find(STAND_IN) >= 0:
+            return name
+    return None
+
+
+def with_numbers(value: Raw, numbers: memoryview) -> Raw:
+    """Put a list back in the place of its stand-in."""
+    text = bytes(value)
+    return Raw(numbers if text == STAND_IN else text.replace(STAND_IN, numbers))
 
 
 def _long_list_of_numbers(body: bytes) -> tuple[int, int] | None:

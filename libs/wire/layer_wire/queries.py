@@ -52,6 +52,8 @@ NATIVE_FIELDS: Final = frozenset(
 
 VECTOR_ATTRIBUTE: Final = "vector"
 
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+
 
 _EMPTY_LIST: Final = re.compile(rb"[\[\] \n\t\r]*")
 
@@ -98,7 +100,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     def encode(self) -> str:
         """Return the opaque text: base64url without padding of compact JSON."""
         text = encode({"dist": self.distance, "id": self.id, "n": self.count})
-        return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+        return binascii.b2a_base64(text, newline=False).translate(_URL_SAFE, b"=").decode()
 
 
 class LayerQuery(msgspec.Struct, frozen=True, kw_only=True):

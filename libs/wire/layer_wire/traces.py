@@ -28,13 +28,13 @@ def trace_id_of(traceparent: str) -> str | None:
     return found[1].lower()
 
 
-def mint_trace_id(epoch_s: int, random_bits: int) -> str:
+def minted_trace_id(epoch_s: int, random_digits: str) -> str:
     """Return a new trace id.
 
     Args:
-        random_bits: ``RANDOM_BITS`` of them.
+        random_digits: ``RANDOM_BITS`` in hexadecimal.
     """
-    return f"{_prefix(epoch_s)}{random_bits:020x}"
+    return _prefix(epoch_s) + random_digits
 
 
 def minted_at_s(trace_id: str) -> int | None:

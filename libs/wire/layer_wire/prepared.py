@@ -1,0 +1,107 @@
+"""Queries that come over and over but for their vector: read once, and remembered without it."""
+
+from __future__ import annotations
+
+import functools
+from enum import Enum, auto
+from typing import Final
+
+from layer_kit.errors import LayerError
+from layer_wire.jsontext import (
+    RawObject,
+    decode_object,
+    field_of_stand_in,
+    with_numbers,
+    without_numbers,
+)
+from layer_wire.multi_queries import is_multi_query
+from layer_wire.queries import LayerQuery, is_native, layer_query
+from layer_wire.search_bodies import is_search
+
+PREPARED_MAX: Final = 1024
+REMEMBERED_BYTES_MAX: Final = 2048
+"""Longer ones are read each time, so that what is remembered stays below some 10 MiB."""
+
+
+class QueryForm(Enum):
+    """Whose a query is, as far as its fields tell."""
+
+    NATIVE = auto()
+    """The store's own."""
+    PLAIN = auto()
+    """Layer's, of one ranking that it brings itself, and without a cursor."""
+
+
+NATIVE: Final = QueryForm.NATIVE
+
+
+class Prepared:
+    """A query without its first long list of numbers, which for most is their vector.
+
+    Attributes:
+        shape: Whether it names filters, and whether it names ``rank_by``.
+        query: Of a plain one; the stand-in is in the place of the list.
+        fields: Likewise.
+        place: The field in which the stand-in is.
+    """
+
+    __slots__ = ("fields", "form", "place", "query", "shape")
+
+    def __init__(
+        self, form: QueryForm, fields: RawObject, place: str | None, query: LayerQuery | None
+    ) -> None:
+        self.form = form
+        self.shape = "filters" in fields, "rank_by" in fields
+        self.query = query
+        self.fields = fields
+        self.place = place
+
+
+class QueryAtHand:
+    """A prepared query as it has come once more.
+
+    Attributes:
+        numbers: The list that the stand-in stands for.
+    """
+
+    __slots__ = ("body", "numbers", "prepared")
+
+    def __init__(self, prepared: Prepared, numbers: memoryview | None, body: bytes) -> None:
+        self.prepared = prepared
+        self.numbers = numbers
+        self.body = body
+
+    @property
+    def fields(self) -> RawObject:
+        """Those of the body as they came."""
+        fields, place = self.prepared.fields, self.prepared.place
+        if self.numbers is None or place is None:
+            return fields
+        return {**fields, place: with_numbers(fields[place], self.numbers)}
+
+
+def prepare(body: bytes) -> QueryAtHand | None:
+    """Read a query that is native or plain; None for others, and for those that are not valid."""
+    rest, numbers = without_numbers(body)
+    read = _remembered if len(rest) <= REMEMBERED_BYTES_MAX else _read
+    prepared = read(rest, numbers is not None)
+    return None if prepared is None else QueryAtHand(prepared, numbers, body)
+
+
+def _read(rest: bytes, has_numbers: bool) -> Prepared | None:  # noqa: FBT001 -- of a cached call
+    try:
+        fields = decode_object(rest)
+        place = field_of_stand_in(fields) if has_numbers else None
+        if (has_numbers and place is None) or is_search(fields) or is_multi_query(fields):
+            return None
+        if is_native(fields):
+            return Prepared(QueryForm.NATIVE, fields, place, None)
+        query = layer_query(fields)
+    except LayerError:
+        return None
+    if query.cursor is not None or query.nearest_to_id is not None:
+        return None
+    return Prepared(QueryForm.PLAIN, fields, place, query)
+
+
+_remembered: Final = functools.lru_cache(PREPARED_MAX)(_read)
