@@ -81,12 +81,25 @@ class DataMetrics:
         key = (namespace, status, has_filter, has_rank_by)
         found = self._shapes_found.get(key)
         if found is None:
-            label = self._label(namespace)
-            flags = (str(has_filter).lower(), str(has_rank_by).lower())
-            found = self._shapes.of(DIRECT, label, *flags, status)
-            if label == namespace:
+            found = self.query_shapes(
+                namespace, status, has_filter=has_filter, has_rank_by=has_rank_by
+            )
+            if self._label(namespace) == namespace:
                 self._shapes_found[key] = found
         found.add()
+
+    def query_distributions(
+        self, operation: str, namespace: str, status: str
+    ) -> Sequence[Distribution]:
+        """Return where the times of queries go: all of them, those upstream, and what is left."""
+        return self._find_finished(operation, namespace, status)
+
+    def query_shapes(
+        self, namespace: str, status: str, *, has_filter: bool, has_rank_by: bool
+    ) -> Count:
+        """Return where queries of a shape are counted."""
+        flags = (str(has_filter).lower(), str(has_rank_by).lower())
+        return self._shapes.of(DIRECT, self._label(namespace), *flags, status)
 
     def written(self, namespace: str, rows_count: int, billable_bytes: int) -> None:
         """Count what the store says it wrote."""

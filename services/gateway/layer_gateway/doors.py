@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import grpc.aio
@@ -13,6 +14,7 @@ from layer_gateway.application.admission import Admission
 from layer_gateway.data_metrics import DataMetrics
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge import Edge, http_edge
+from layer_gateway.http.errands import QuickHandler
 from layer_gateway.http.handlers.blobs import BlobHandlers
 from layer_gateway.http.handlers.documents import DocumentHandlers
 from layer_gateway.http.handlers.editions import EditionHandlers
@@ -58,8 +60,10 @@ async def open_edge(
     data: DataMetrics,
 ) -> None:
     """Listen for HTTP."""
+    handlers, quick_handlers = _handlers(settings, frame, rim, use_cases)
     edge = Edge(
-        _handlers(settings, frame, rim, use_cases),
+        handlers,
+        quick_handlers,
         cache_states=use_cases.states,
         admission=door,
         is_draining=is_draining,
@@ -138,20 +142,23 @@ def _handlers(
     frame: ServiceFrame,
     rim: Rim,
     use_cases: UseCases,
-) -> dict[Operation, Handler]:
+) -> tuple[dict[Operation, Handler], Mapping[Operation, QuickHandler]]:
     store_name = use_cases.describe_stores.stores.default.name
     query_bytes_max = min(settings.query_body_bytes_max, settings.body_bytes_max)
     passthrough = Passthrough(rim.store, body_bytes_max=settings.body_bytes_max)
+    rows = RowHandlers(
+        write_rows=use_cases.write,
+        answer_query=use_cases.queries.ask,
+        plain_queries=use_cases.queries.plain,
+        query_legs=use_cases.queries.legs,
+        store=rim.store,
+        passthrough=passthrough,
+        history=use_cases.history,
+        body_bytes_max=settings.body_bytes_max,
+        query_body_bytes_max=query_bytes_max,
+    )
     tables = (
-        RowHandlers(
-            write_rows=use_cases.write,
-            answer_query=use_cases.queries.ask,
-            query_legs=use_cases.queries.legs,
-            passthrough=passthrough,
-            history=use_cases.history,
-            body_bytes_max=settings.body_bytes_max,
-            query_body_bytes_max=query_bytes_max,
-        ),
+        rows,
         SearchHandlers(
             query_namespaces=use_cases.queries.federate,
             store_name=store_name,
@@ -190,7 +197,8 @@ def _handlers(
         PipelineHandlers(pipelines=rim.pipelines, body_bytes_max=settings.body_bytes_max),
         EditionHandlers(store_name=store_name),
     )
-    return {name: handler for table in tables for name, handler in table.table().items()}
+    handlers = {name: handler for table in tables for name, handler in table.table().items()}
+    return handlers, rows.quick_table()
 
 
 def _body_budget(settings: GatewaySettings, frame: ServiceFrame) -> BodyBudget:

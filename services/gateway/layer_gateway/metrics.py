@@ -39,11 +39,15 @@ class EdgeMetrics:
 
     def finished(self, operation: str, status: int, seconds: float) -> None:
         """Count one answered request."""
+        self.times(operation, status).observe(seconds)
+
+    def times(self, operation: str, status: int) -> Distribution:
+        """Return where the times of requests go that end with a status."""
         key = (operation, status)
         found = self._found.get(key)
         if found is None:
             found = self._found[key] = self._seconds.of(operation, f"{status // 100}xx")
-        found.observe(seconds)
+        return found
 
 
 class WarmMetrics(Collector):

@@ -19,7 +19,7 @@ STORE_REFUSALS: Final = frozenset({"UPSTREAM_REFUSED", "UPSTREAM_BUSY", "NAMESPA
 class Outcome(UpstreamTime):
     """The end of the request at hand; of one that is not let in there is none to count."""
 
-    __slots__ = ("is_cold", "status")
+    __slots__ = ("is_cold", "reason", "status")
 
     def __init__(self) -> None:
         # Those of the time upstream; a call to its constructor is felt at every request.
@@ -30,6 +30,8 @@ class Outcome(UpstreamTime):
         """``ok``, ``tpuf_error``, ``timeout`` or ``layer_error``; None unless it was let in."""
         self.is_cold = False
         """Whether only the cache could have served it, and did not."""
+        self.reason: str | None = None
+        """Of the error that it ended with."""
         upstream_time.set(self)
 
     def admitted(self) -> None:
@@ -39,6 +41,7 @@ class Outcome(UpstreamTime):
         self.status = OK if is_ok else STORE_ERROR
 
     def failed(self, error: LayerError) -> None:
+        self.reason = error.reason
         self.is_cold = isinstance(error, CacheColdError)
         if self.status is not None and isinstance(error, DeadlineError):
             self.status = TIMEOUT

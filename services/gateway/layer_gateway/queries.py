@@ -17,6 +17,7 @@ from layer_gateway.application.hybrid import SearchText
 from layer_gateway.application.legs import RunLegs
 from layer_gateway.application.multi_querying import QueryLegs
 from layer_gateway.application.namespaces import Namespaces
+from layer_gateway.application.plain_queries import PlainQueries
 from layer_gateway.application.plans import MakePlans
 from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.strong import StrongNamespaces
@@ -31,6 +32,7 @@ class Queries:
     """The use cases that answer queries."""
 
     ask: AnswerQuery
+    plain: PlainQueries
     legs: QueryLegs
     federate: QueryNamespaces
 
@@ -54,6 +56,7 @@ def compose_queries(
     run_legs = RunLegs(store=store, plans=plans, watermarks=watermarks)
     by_example = RankByExample(fetch=fetch)
     query = QueryRows(run_legs=run_legs, watermarks=watermarks, rank_by_example=by_example)
+    plain = PlainQueries(plans=plans, watermarks=watermarks, query_rows=query)
     observer = SearchMetrics(registry)
     search = SearchText(run_legs=run_legs, watermarks=watermarks, observer=observer)
     ask = AnswerQuery(
@@ -78,4 +81,4 @@ def compose_queries(
         namespaces_at_once=settings.federated_namespaces_at_once,
         timeout_s=settings.upstream_timeout_s,
     )
-    return Queries(ask=ask, legs=legs, federate=federate)
+    return Queries(ask=ask, plain=plain, legs=legs, federate=federate)

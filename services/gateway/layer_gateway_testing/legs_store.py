@@ -72,8 +72,9 @@ class World:
         shards = Shards(store, None, shard_count_default=16, monotonic=clock)
         self.watermarks = Watermarks(store, Stamps(lambda: 0), WatchSettings(), monotonic=clock)
         facts = Facts(store, shards, ttl_s=30.0, monotonic=clock)
-        plans = MakePlans(facts=facts, strong_namespaces=StrongNamespaces(self.strong_patterns))
-        self.run_legs = RunLegs(store=store, plans=plans, watermarks=self.watermarks)
+        strong = StrongNamespaces(self.strong_patterns)
+        self.plans = MakePlans(facts=facts, strong_namespaces=strong)
+        self.run_legs = RunLegs(store=store, plans=self.plans, watermarks=self.watermarks)
 
     async def metadata(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
         self.looks_count += 1

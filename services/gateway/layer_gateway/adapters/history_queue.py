@@ -46,6 +46,8 @@ EVENT_OVERHEAD_BYTES: Final = 500
 class HistoryQueue:
     """Takes events and delivers them, :meth:`step` by step."""
 
+    is_recording: Final = True
+
     def __init__(
         self,
         stream: HistoryStream,

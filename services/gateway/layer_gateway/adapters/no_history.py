@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from layer_gateway.domain.history import Clicked, HistoryPage, HistoryPolicy, HistoryWanted, Queried
 from layer_kit.errors import UnavailableError
@@ -11,6 +11,8 @@ from layer_kit.names import Namespace
 
 class NoHistory:
     """A recorder that forgets, and an archive that says why it has nothing."""
+
+    is_recording: Final = False
 
     def record(self, event: Queried | Clicked) -> None:
         pass

@@ -7,9 +7,8 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 from layer_gateway.adapters.reachability import LastSeen
-from layer_gateway.ports.stores import Caller, Headers, StoreAnswer, StreamedAnswer
+from layer_gateway.ports.stores import Caller, Headers, StoreAnswer, StoreCall, StreamedAnswer
 from layer_gateway.upstream_time import upstream_time
-from layer_kit.errors import DeadlineError, UpstreamError
 from layer_kit.names import Namespace
 from layer_upstream import UpstreamClient, UpstreamResponse
 from layer_wire.jsontext import Piece
@@ -34,7 +33,7 @@ class HttpStore:
 
     def __init__(self, client: UpstreamClient, last_seen: LastSeen, *, api_key: bytes) -> None:
         self._client = client
-        self._last_seen = last_seen
+        client.watch(last_seen)
         self._authorization = b"Bearer " + api_key if api_key else b""
 
     @property
@@ -53,6 +52,10 @@ class HttpStore:
     ) -> Coroutine[Any, Any, StoreAnswer]:
         target = b"/v2/namespaces/" + _segment(namespace) + b"/query"
         return self._request(b"POST", target, self._headers(caller), body, idempotent=True)
+
+    def query_call(self, namespace: Namespace, caller: Caller) -> StoreCall:
+        target = b"/v2/namespaces/" + _segment(namespace) + b"/query"
+        return self._client.call(b"POST", target, self._headers(caller), idempotent=True)
 
     async def schema(self, namespace: Namespace, caller: Caller) -> StoreAnswer:
         return await self._get(b"/v1/namespaces/" + _segment(namespace) + b"/schema", caller)
@@ -85,6 +88,15 @@ class HttpStore:
             idempotent=method in READING_METHODS,
         )
 
+    def forward_call(self, method: bytes, target: bytes, headers: Headers) -> StoreCall:
+        return self._client.call(
+            method,
+            target,
+            self._authorized(headers),
+            stream=True,
+            idempotent=method in READING_METHODS,
+        )
+
     async def _get(self, target: bytes, caller: Caller) -> StoreAnswer:
         return await self._request(b"GET", target, self._headers(caller))
 
@@ -102,17 +114,12 @@ class HttpStore:
         if waited is not None:
             waited.begin()
         try:
-            answer = await self._client.request(
+            return await self._client.request(
                 method, target, headers, body, stream=stream, idempotent=idempotent
             )
-        except (UpstreamError, DeadlineError):
-            self._last_seen.note(is_reachable=False)
-            raise
         finally:
             if waited is not None:
                 waited.end()
-        self._last_seen.note(is_reachable=True)
-        return answer
 
     def _headers(self, caller: Caller) -> Headers:
         return (*_JSON, *self._authorized(caller.headers))

@@ -51,17 +51,22 @@ class Admission:
         patterns = identity.grant.namespaces
         if patterns and not is_about_many:
             check_reach(patterns, namespace)
-        return self._let_in(identity), patterns
+        return self.let_in(identity), patterns
 
     def enter_known(self, authorization: str | None, scope: Scope) -> Pass | None:
         """Do the same without waiting; None for a caller whom only :meth:`enter` may know.
 
         Those who are known here may name every namespace.
         """
-        identity = self._auth.identify_known(authorization, scope)
-        return None if identity is None else self._let_in(identity)
+        identity = self.recognise(authorization, scope)
+        return None if identity is None else self.let_in(identity)
 
-    def _let_in(self, identity: Identity) -> Pass:
+    def recognise(self, authorization: str | None, scope: Scope) -> Identity | None:
+        """Return who a caller is whom :meth:`enter_known` knows; changes nothing."""
+        return self._auth.identify_known(authorization, scope)
+
+    def let_in(self, identity: Identity) -> Pass:
+        """Let in a caller who was recognised; errors as for :meth:`enter`."""
         if self._is_draining():
             raise DrainingError(
                 "GATEWAY_DRAINING",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from layer_gateway.application.answers import QueryAnswer
@@ -51,8 +52,28 @@ class History:
             fields: Those of the body, as they came.
             echo: What the answer tells of how the query was carried out.
         """
-        if answer.refusal is not None or answer.is_deferred:
-            return
+        if answer.refusal is None and not answer.is_deferred:
+            ids = _ids(answer.rows[:TOP_RESULTS_MAX])
+            self.found(
+                namespace,
+                fields,
+                visit,
+                ids,
+                stable_as_of_ms=answer.stable_as_of_ms,
+                echo=echo,
+            )
+
+    def found(
+        self,
+        namespace: Namespace,
+        fields: RawObject,
+        visit: Visit,
+        ids: Sequence[str | int],
+        *,
+        stable_as_of_ms: int | None,
+        echo: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        """Record a query and the ids of what it found, best first."""
         self.recorder.record(
             Queried(
                 self._moments(1),
@@ -60,11 +81,11 @@ class History:
                 visit.trace_id,
                 visit.tags,
                 visit.raw_query,
-                answer.stable_as_of_ms,
+                stable_as_of_ms,
                 fields,
                 sum(map(_size_bytes, fields.values())),
                 echo,
-                _ids(answer.rows[:TOP_RESULTS_MAX]),
+                ids[:TOP_RESULTS_MAX],
             )
         )
 

@@ -56,6 +56,13 @@ class LegAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """How many shards were asked."""
 
 
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """A leg whose first request is answered already."""
+
+    plan: Plan
+    answer: StoreAnswer
+
+
 class _Run(msgspec.Struct, frozen=True, kw_only=True):
     """One leg on its way."""
 
@@ -84,12 +91,14 @@ class RunLegs:
         *,
         threads: int | None = None,
         slots: asyncio.Semaphore | None = None,
+        begun: Begun | None = None,
     ) -> LegAnswer:
         """Run ``leg`` where ``cut`` says.
 
         Args:
             threads: How many shards to ask at once; None means all.
             slots: Bounds the requests of all legs that share it.
+            begun: Where it was begun already, to go on from there.
 
         Raises:
             UpstreamError: The store's own, or ``UPSTREAM_UNREADABLE``.
@@ -101,19 +110,21 @@ class RunLegs:
             namespace,
             cut,
             caller,
-            work=lambda plan: self._answer(run, plan),
+            work=lambda plan: self._answer(run, plan, begun),
             refusal=lambda done: done.refusal,
+            plan=None if begun is None else begun.plan,
         )
         if answer.refusal is None:
             self.watermarks.seen(namespace, caller)
         return answer
 
-    async def _answer(self, run: _Run, plan: Plan) -> LegAnswer:
+    async def _answer(self, run: _Run, plan: Plan, begun: Begun | None = None) -> LegAnswer:
         if plan.finds_nothing(run.leg.written):
             return LegAnswer()
         if plan.scatter_count > 1:
             return await self._scattered(run, plan)
-        answer = await self._ask(run, plan, plan.unmarked)
+        first = begun.answer if begun is not None and begun.plan is plan else None
+        answer = await self._ask(run, plan, plan.unmarked, first=first)
         if answer.status != HTTPStatus.OK:
             return LegAnswer(refusal=answer)
         found = read_answer(query_answer, answer.body).rows
@@ -150,16 +161,24 @@ class RunLegs:
         return LegAnswer(rows=rows, scatter_count=plan.scatter_count)
 
     async def _ask(
-        self, run: _Run, plan: Plan, kept: Filter | None, added: Sequence[str] = ()
+        self,
+        run: _Run,
+        plan: Plan,
+        kept: Filter | None,
+        added: Sequence[str] = (),
+        *,
+        first: StoreAnswer | None = None,
     ) -> StoreAnswer:
-        """Send one request; one that the store has no time for is cut and sent once more."""
-        level, written = plan.level(run.leg.consistency), plan.written(run.leg.written)
-        first, *again = plan.cuts(run.cut, run.leg.consistency)
-        answer = await self._send(run, _body(run.leg, level, (written, first, kept), added))
+        """Send one request; one that the store has no time for is cut and sent once more.
+
+        Args:
+            first: What it was answered with at first, if it was sent already.
+        """
+        first_cut, *again = plan.cuts(run.cut, run.leg.consistency)
+        answer = first or await self._send(run, leg_body(run.leg, plan, first_cut, kept, added))
         for cut_filter in again:
             if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-                body = _body(run.leg, level, (written, cut_filter, kept), added)
-                answer = await self._send(run, body)
+                answer = await self._send(run, leg_body(run.leg, plan, cut_filter, kept, added))
         return answer
 
     async def _send(self, run: _Run, body: bytes) -> StoreAnswer:
@@ -169,22 +188,28 @@ class RunLegs:
             return await self.store.query(run.namespace, body, run.caller)
 
 
-def _body(
-    leg: Leg, level: Consistency, around: Sequence[Filter | None], added: Sequence[str]
+def leg_body(
+    leg: Leg,
+    plan: Plan,
+    cut_filter: Filter | None,
+    kept: Filter | None,
+    added: Sequence[str] = (),
 ) -> bytes:
-    """Return the upstream query.
+    """Return the upstream query of a leg.
 
     Args:
-        around: The filters that go around the caller's own, from the innermost outwards.
+        cut_filter: What cuts it at the watermark.
+        kept: What keeps it to a part of the namespace; the outermost filter.
         added: Attributes to ask for besides.
     """
     body: dict[str, object] = {
         **leg.extra,
         "rank_by": leg.rank_by,
         "top_k": leg.row_count,
-        "consistency": {"level": level},
+        "consistency": {"level": plan.level(leg.consistency)},
     }
-    if (found := filters.nested(leg.filter, *around)) is not None:
+    found = filters.nested(leg.filter, plan.written(leg.written), cut_filter, kept)
+    if found is not None:
         body["filters"] = found
     include = leg.include_attributes
     if added:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, Literal, TypeVar
 
@@ -11,7 +11,7 @@ import msgspec
 from msgspec import structs
 
 from layer_gateway.application.cuts import Cut
-from layer_gateway.application.facts import Facts
+from layer_gateway.application.facts import Facts, NamespaceFacts
 from layer_gateway.application.strong import StrongNamespaces
 from layer_gateway.ports.stores import Caller, StoreAnswer
 from layer_kit.errors import UpstreamError
@@ -25,6 +25,7 @@ T = TypeVar("T")
 Consistency = Literal["eventual", "strong"]
 
 UNREADABLE: Final = frozenset({"SCHEMA_UNREADABLE", "MARKER_UNREADABLE"})
+PLANS_REMEMBERED_MAX: Final = 10_000
 UNSTAMPED_AGE_S_MAX: Final = 1.0
 """How old the knowledge may be, while an index is behind, that rows have no stamps."""
 
@@ -81,10 +82,20 @@ class MakePlans:
 
     facts: Facts
     strong_namespaces: StrongNamespaces
+    _made: dict[Namespace, tuple[NamespaceFacts, Plan]] = field(default_factory=dict)
+    """The latest plan of each namespace, and the facts that it follows from."""
+
+    def at_once(self, namespace: Namespace, cut: Cut, caller: Caller) -> Plan | None:
+        """Plan without waiting; None where something has to be asked first."""
+        facts = self.facts.known(namespace, caller)
+        if facts is None or not facts.exists:
+            return None
+        if cut.is_updating and UPSERTED_AT not in facts.types:
+            return None
+        return self._plan(namespace, facts)
 
     async def __call__(self, namespace: Namespace, cut: Cut, caller: Caller) -> Plan:
         """Plan for what is known of a namespace; raises the store's own errors."""
-        is_strong = namespace in self.strong_namespaces
         try:
             facts = self.facts.known(namespace, caller) or await self.facts.get(namespace, caller)
             if cut.is_updating and UPSERTED_AT not in facts.types:
@@ -93,7 +104,22 @@ class MakePlans:
         except UpstreamError as error:
             if error.reason not in UNREADABLE:
                 raise
-            return Plan(is_strong=is_strong)  # the store says itself what it has against the caller
+            # The store says itself what it has against the caller.
+            return Plan(is_strong=namespace in self.strong_namespaces)
+        return self._plan(namespace, facts)
+
+    def _plan(self, namespace: Namespace, facts: NamespaceFacts) -> Plan:
+        made = self._made.get(namespace)
+        if made is not None and made[0] is facts:
+            return made[1]
+        plan = self._plan_anew(namespace, facts)
+        if len(self._made) >= PLANS_REMEMBERED_MAX:
+            self._made.clear()
+        self._made[namespace] = (facts, plan)
+        return plan
+
+    def _plan_anew(self, namespace: Namespace, facts: NamespaceFacts) -> Plan:
+        is_strong = namespace in self.strong_namespaces
         if not facts.exists:
             return Plan(is_strong=is_strong)
         sharding = facts.sharding
@@ -114,9 +140,15 @@ class MakePlans:
         *,
         work: Callable[[Plan], Awaitable[T]],
         refusal: Callable[[T], StoreAnswer | None],
+        plan: Plan | None = None,
     ) -> T:
-        """Do ``work`` by a plan, once more if the schema has changed under what is remembered."""
-        plan = await self(namespace, cut, caller)
+        """Do ``work`` by a plan, once more if the schema has changed under what is remembered.
+
+        Args:
+            plan: By which it was begun already; None to make one.
+        """
+        if plan is None:
+            plan = await self(namespace, cut, caller)
         done = await work(plan)
         refused = refusal(done)
         if refused is not None and blames_layer(refused):

@@ -12,18 +12,21 @@ from dataclasses import dataclass
 import msgspec
 
 from layer_gateway.application.answers import QueryAnswer
+from layer_gateway.application.cuts import Cut
 from layer_gateway.application.examples import RankByExample
-from layer_gateway.application.legs import Leg, RunLegs
+from layer_gateway.application.legs import Begun, Leg, LegAnswer, RunLegs
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports.stores import Caller
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace
-from layer_wire.jsontext import RawObject
+from layer_wire.ids import JsonId
+from layer_wire.jsontext import Raw, RawObject
 from layer_wire.queries import (
     UPSTREAM_ROWS_MAX,
     VECTOR_ATTRIBUTE,
     Cursor,
     LayerQuery,
+    rank_by_vector,
 )
 from layer_wire.ranking import id_order
 from layer_wire.rows import RANK_KEY, row_id
@@ -64,28 +67,61 @@ class QueryRows:
                 field="cursor",
             )
         cut = self.watermarks.cut(namespace)
-        leg = Leg(
-            rank_by=await self.rank_by_example(namespace, query, caller),
-            row_count=_row_count(query),
-            filter=query.filter,
-            written=query.written,
-            include_attributes=query.include_attributes,
-            consistency=query.consistency,
-        )
+        leg = leg_of(query, await self.rank_by_example(namespace, query, caller))
         answer = await self.run_legs(namespace, leg, cut, caller, slots=slots)
-        if answer.refusal is not None:
-            return QueryAnswer(refusal=answer.refusal)
-        rows = answer.rows
-        if query.cursor is not None:
-            rows = _after(query.cursor, rows)
-        page = rows[: query.top_k]
-        for row in page:
-            row.pop(VECTOR_ATTRIBUTE, None)
-        return QueryAnswer(
-            rows=page,
-            next_cursor=_next_cursor(query, page),
-            stable_as_of_ms=cut.stable_as_of_ms,
-        )
+        return page_of(query, answer, cut)
+
+    async def go_on(
+        self, namespace: Namespace, query: LayerQuery, cut: Cut, begun: Begun, caller: Caller
+    ) -> QueryAnswer:
+        """Run a query whose first request is answered already.
+
+        Args:
+            query: One that brings its own ranking, and no cursor.
+
+        Raises:
+            UpstreamError: The store's own.
+        """
+        leg = leg_of(query, own_rank_by(query))
+        return page_of(query, await self.run_legs(namespace, leg, cut, caller, begun=begun), cut)
+
+
+def leg_of(query: LayerQuery, rank_by: Raw) -> Leg:
+    """Return what to ask the store for."""
+    return Leg(
+        rank_by=rank_by,
+        row_count=_row_count(query),
+        filter=query.filter,
+        written=query.written,
+        include_attributes=query.include_attributes,
+        consistency=query.consistency,
+    )
+
+
+def own_rank_by(query: LayerQuery) -> Raw:
+    """Return the ranking that a query brings itself."""
+    if query.rank_by is not None:
+        return query.rank_by
+    if query.vector is None:
+        raise AssertionError("the query is by example")
+    return rank_by_vector(query.vector)
+
+
+def page_of(query: LayerQuery, answer: LegAnswer, cut: Cut) -> QueryAnswer:
+    """Return the rows that a query is answered with, out of those that were found."""
+    if answer.refusal is not None:
+        return QueryAnswer(refusal=answer.refusal)
+    rows = answer.rows
+    if query.cursor is not None:
+        rows = _after(query.cursor, rows)
+    page = rows[: query.top_k]
+    for row in page:
+        row.pop(VECTOR_ATTRIBUTE, None)
+    return QueryAnswer(
+        rows=page,
+        next_cursor=_next_cursor(query, page),
+        stable_as_of_ms=cut.stable_as_of_ms,
+    )
 
 
 def _row_count(query: LayerQuery) -> int:
@@ -114,10 +150,18 @@ def _next_cursor(query: LayerQuery, page: list[RawObject]) -> str | None:
     earlier = 0 if query.cursor is None else query.cursor.count
     if earlier is None:
         return Cursor(distance=distance, id=row_id(page[-1]), count=None).encode()
-    returned = earlier + len(page)
-    if returned >= UPSTREAM_ROWS_MAX:
+    return next_cursor(distance, row_id(page[-1]), earlier + len(page))
+
+
+def next_cursor(distance: float, id_: JsonId, returned_count: int) -> str | None:
+    """Return the cursor that follows a row; None where the store returns no more.
+
+    Args:
+        returned_count: Rows on all pages so far, that row among them.
+    """
+    if returned_count >= UPSTREAM_ROWS_MAX:
         return None
-    return Cursor(distance=distance, id=row_id(page[-1]), count=returned).encode()
+    return Cursor(distance=distance, id=id_, count=returned_count).encode()
 
 
 def _distance(row: RawObject) -> float | None:

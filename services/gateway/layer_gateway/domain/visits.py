@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from layer_kit.errors import InvalidRequestError
-from layer_wire.traces import RANDOM_BITS, mint_trace_id, trace_id_of
+from layer_wire.traces import RANDOM_BITS, minted_trace_id, trace_id_of
 
 TAGS_MAX: Final = 32
 TAG_BYTES_MAX: Final = 128
 SEARCH_QUERY_HEADER: Final = "x-hevlayer-search-query"
 TAG_HEADERS: Final = ("x-hevlayer-tags", "x-hevlayer-tag")
 SPAN_BITS: Final = 64
+_SPAN_DIGITS: Final = SPAN_BITS // 4
+_HEX: Final = f"%0{(RANDOM_BITS + SPAN_BITS) // 4}x"
 
 _TAG: Final = re.compile(r"[A-Za-z0-9:_\-./=+]+")
 
@@ -44,21 +46,36 @@ def read_visit(
     Raises:
         InvalidRequestError: ``TAG_INVALID`` or ``TOO_MANY_TAGS``.
     """
+    session = read_session(header)
+    return minted(session, epoch_s(), random_bits) if session.is_minted else session
+
+
+def read_session(header: Callable[[str], str | None]) -> Visit:
+    """Read what the headers say, whose trace is empty where they have none that is valid.
+
+    Raises:
+        InvalidRequestError: ``TAG_INVALID`` or ``TOO_MANY_TAGS``.
+    """
     raw_query = header(SEARCH_QUERY_HEADER)
     tags, more_tags = header(TAG_HEADERS[0]), header(TAG_HEADERS[1])
     traceparent = header("traceparent")
     trace_id = trace_id_of(traceparent) if traceparent else None
-    is_minted = trace_id is None
-    if trace_id is None:
-        trace_id = mint_trace_id(epoch_s(), random_bits(RANDOM_BITS))
-        traceparent = f"00-{trace_id}-{random_bits(SPAN_BITS) or 1:016x}-01"
     return Visit(
-        traceparent or "",
-        trace_id,
-        is_minted,
+        traceparent if traceparent and trace_id else "",
+        trace_id or "",
+        trace_id is None,
         raw_query.strip() if raw_query else "",
         _remembered_tags(tags, more_tags) if tags or more_tags else (),
     )
+
+
+def minted(session: Visit, epoch_s: int, random_bits: Callable[[int], int]) -> Visit:
+    """Return a request of ``session`` with a trace of layer's making."""
+    bits = random_bits(RANDOM_BITS + SPAN_BITS) | 1  # no span has the number zero
+    digits = _HEX % bits
+    trace_id = minted_trace_id(epoch_s, digits[:-_SPAN_DIGITS])
+    traceparent = f"00-{trace_id}-{digits[-_SPAN_DIGITS:]}-01"
+    return Visit(traceparent, trace_id, True, session.raw_query, session.tags)  # noqa: FBT003
 
 
 def parse_tags(lists: Iterable[str | None]) -> Sequence[str]:

@@ -21,6 +21,7 @@ from layer_wire.jsontext import encode
 
 if TYPE_CHECKING:
     from layer_gateway.http.edge_request import EdgeRequest
+    from layer_gateway.http.heads import Head
 
 JSON_FIELDS: Final = ((b"content-type", b"application/json"),)
 NOT_RELAYED: Final = frozenset(
@@ -28,12 +29,14 @@ NOT_RELAYED: Final = frozenset(
 )
 """Set anew for this hop."""
 
+FIRST_ERROR_STATUS: Final = 400
+
 SINGLE_WRITE_BYTES_MAX: Final = 16 * 1024
 """Up to here joining head and body is cheaper than a gathering write."""
 
 FIELDS_REMEMBERED_MAX: Final = 256
 
-_REQUEST_ID: Final = REQUEST_ID_HEADER.encode() + b": %b\r\n"
+_REQUEST_ID: Final = REQUEST_ID_HEADER.encode() + b": %b\r\n%b"
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
@@ -50,6 +53,7 @@ class WholeAnswer(web.StreamResponse):
         fields: Header fields as they go on the wire, without those of this hop.
         body: Whole, or in pieces.
         headers: Further ones; ``response.headers`` adds to them.
+        lines: Further ones as they go on the wire, with nothing in them that a caller chose.
     """
 
     def __init__(
@@ -59,10 +63,12 @@ class WholeAnswer(web.StreamResponse):
         body: bytes | Sequence[bytes | bytearray],
         *,
         headers: Mapping[str, str] | None = None,
+        lines: bytes = b"",
     ) -> None:
         # The base class's own would make several objects that nothing here looks at.
         self._status = status
         self._added = headers
+        self._lines = lines
         self.fields = fields
         self._parts: Sequence[bytes | bytearray] = (body,) if isinstance(body, bytes) else body
         self.request_id = ""
@@ -87,15 +93,16 @@ class WholeAnswer(web.StreamResponse):
         transport = request.protocol.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the caller closed the connection")
+        request_head = request.head
         if self._keep_alive is None:
-            self._keep_alive = request.head.can_keep_alive
+            self._keep_alive = request_head.can_keep_alive
         self._eof_sent = True
-        if request.head.method == "HEAD" or self._status in _BODILESS_STATUSES:
-            transport.write(self._head(request, b""))
+        if request_head.method == "HEAD" or self._status in _BODILESS_STATUSES:
+            transport.write(self._head(request_head, b""))
             return
         parts = self._parts
-        body_bytes = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
-        head = self._head(request, b"content-length: %d\r\n" % body_bytes)
+        body_bytes = sum(map(len, parts))
+        head = self._head(request_head, b"content-length: %d\r\n" % body_bytes)
         if body_bytes <= SINGLE_WRITE_BYTES_MAX:
             transport.write(b"".join((head, *parts)))
         else:
@@ -110,20 +117,23 @@ class WholeAnswer(web.StreamResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: :meth:`send` has sent the end."""
 
-    def _head(self, request: EdgeRequest, length: bytes) -> bytes:
-        pieces = [_beginning(self._status, tuple(self.fields))]
+    def _head(self, request_head: Head, length: bytes) -> bytes:
+        beginning = _beginning(self._status, tuple(self.fields))
+        lines = self._lines
         if self._added:
-            lines = "".join([f"{name}: {value}\r\n" for name, value in self._added.items()])
-            pieces.append(_checked(lines.encode("latin-1"), len(self._added)))
+            lines += self._added_lines()
         if self.request_id:
-            pieces.append(_REQUEST_ID % self.request_id.encode())
-        pieces.append(length)
+            length = _REQUEST_ID % (self.request_id.encode(), length)
         if not self._keep_alive:
-            pieces.append(b"connection: close\r\n")
-        elif (version := request.head.version) is not HttpVersion11 and version < HttpVersion11:
-            pieces.append(b"connection: keep-alive\r\n")
-        pieces += (_date_line(int(time.time())), b"\r\n")
-        return b"".join(pieces)
+            length += b"connection: close\r\n"
+        elif request_head.version is not HttpVersion11 and request_head.version < HttpVersion11:
+            length += b"connection: keep-alive\r\n"
+        return b"".join((beginning, lines, length, _date_line(int(time.time()))))
+
+    def _added_lines(self) -> bytes:
+        added = self._added or {}
+        lines = "".join([f"{name}: {value}\r\n" for name, value in added.items()])
+        return _checked(lines.encode("latin-1"), len(added))
 
 
 def json_answer(
@@ -189,5 +199,5 @@ def _checked(lines: bytes, count: int) -> bytes:
 
 @functools.lru_cache(maxsize=1)
 def _date_line(epoch_s: int) -> bytes:
-    """Return the line that dates an answer; made once a second."""
-    return b"date: " + formatdate(epoch_s, usegmt=True).encode() + b"\r\n"
+    """Return the line that dates an answer, and ends its head; made once a second."""
+    return b"date: %b\r\n\r\n" % formatdate(epoch_s, usegmt=True).encode()

@@ -11,9 +11,19 @@ from layer_gateway.outcomes import Outcome
 
 
 class Tally(Outcome):
-    """The outcome of a request at the edge."""
+    """The outcome of a request at the edge.
 
-    __slots__ = ()
+    Args:
+        identifier: The request id.
+        started_s: When the request came, by ``time.perf_counter``.
+    """
+
+    __slots__ = ("identifier", "started_s")
+
+    def __init__(self, identifier: str, started_s: float) -> None:
+        super().__init__()
+        self.identifier = identifier
+        self.started_s = started_s
 
     def count(
         self,

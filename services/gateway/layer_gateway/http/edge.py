@@ -2,6 +2,7 @@
 
 Order, outermost first: public paths, who comes in, draining, limits, the route. Everything expected
 that goes wrong is rendered here; what is not expected is logged and answered with a fixed text.
+Requests that one exchange with the store serves go the short way, by ``http/errands.py``.
 """
 
 from __future__ import annotations
@@ -22,15 +23,17 @@ from layer_gateway.application.cache_states import CacheStates, shown
 from layer_gateway.application.limits import Pass
 from layer_gateway.data_metrics import DataMetrics
 from layer_gateway.domain.access import is_about_many, named_namespace
-from layer_gateway.http.answers import WholeAnswer, error_answer, json_answer
+from layer_gateway.http.answers import FIRST_ERROR_STATUS, WholeAnswer, error_answer, json_answer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.counting import Tally
 from layer_gateway.http.edge_request import EdgeRequest
+from layer_gateway.http.errands import Errand, QuickHandler
 from layer_gateway.http.head_errors import HEAD_BYTES_MAX, check_head
 from layer_gateway.http.protocol import EdgeServer
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import PUBLIC_OPERATIONS, Operation, Route
 from layer_gateway.metrics import EdgeMetrics
+from layer_gateway.query_counts import QueryCounts
 from layer_gateway.version import VERSION
 from layer_kit.addresses import bind_site
 from layer_kit.errors import (
@@ -46,19 +49,24 @@ from layer_kit.telemetry.traces import is_exporting, server_span
 
 log = structlog.get_logger(__name__)
 
-FIRST_ERROR_STATUS: Final = 400
 KEEPALIVE_TIMEOUT_S: Final = 75.0
 PUBLIC: Final = "public"
 METRICS_FIELDS: Final = ((b"content-type", CONTENT_TYPE.encode()),)
+NO_SHAPE: Final = (False, False)
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Edge:
-    """Takes requests to handlers and faults to answers."""
+    """Takes requests to handlers and faults to answers.
+
+    Args:
+        quick: By the operations that may be served by errands.
+    """
 
     def __init__(
         self,
         table: Mapping[Operation, Handler],
+        quick: Mapping[Operation, QuickHandler],
         *,
         cache_states: CacheStates,
         admission: Admission,
@@ -69,6 +77,7 @@ class Edge:
         data: DataMetrics,
     ) -> None:
         self._table = table
+        self._quick = quick
         self._cache_states = cache_states
         self._admission = admission
         self._is_draining = is_draining
@@ -76,16 +85,16 @@ class Edge:
         self._exposition = exposition
         self._metrics = metrics
         self._data = data
+        self._query_counts = QueryCounts(metrics, data)
         self._is_exporting = is_exporting()
         self._is_debugging = log.bind().is_enabled_for(logging.DEBUG)
 
     def __call__(self, request: EdgeRequest) -> Coroutine[None, None, web.StreamResponse]:
         """Serve one request."""
         found = request.head.route
-        operation = PUBLIC if found is None else found.operation
-        answered = self._answered(request, found, operation)
+        answered = self._answered(request, found)
         if request.head.is_traced or self._is_exporting:
-            return self._traced(request, operation, answered)
+            return self._traced(request, _operation(found), answered)
         return answered
 
     async def _traced(
@@ -99,15 +108,55 @@ class Edge:
             span.set_attribute("http.response.status_code", response.status)
         return response
 
-    async def _answered(
-        self, request: EdgeRequest, found: Route | None, operation: str
-    ) -> web.StreamResponse:
+    def begin(self, request: EdgeRequest) -> bool:
+        """Begin to serve a request by an errand; False, changing nothing, where none can."""
+        started_s = time.perf_counter()
+        head = request.head
+        found = head.route
+        quick = None if found is None else self._quick.get(found.operation)
+        if quick is None or head.is_traced or self._is_exporting:
+            return False
+        assert found is not None
+        try:
+            identity = self._admission.recognise(head.bearer, head.scope)
+            exchange = None if identity is None else quick(request, found)
+            if identity is None or exchange is None:
+                return False
+            admitted = self._admission.let_in(identity)
+        except Exception:  # noqa: BLE001 -- the handler proper meets it again, and tells of it
+            return False
+        Errand(self, request, exchange, admitted, started_s).begin()
+        return True
+
+    def answered(
+        self,
+        request: EdgeRequest,
+        response: WholeAnswer,
+        identifier: str,
+        *,
+        seconds: float,
+        upstream_s: float,
+    ) -> None:
+        """Count a request that one exchange with the store has served."""
+        route = request.head.route
+        assert route is not None
+        self._query_counts.answered(
+            route.operation,
+            route.names["namespace"],
+            response.status,
+            request.shape or NO_SHAPE,
+            seconds=seconds,
+            upstream_s=upstream_s,
+        )
+        if self._is_debugging:
+            _log_finished(route.operation, response, None, identifier, seconds)
+
+    async def _answered(self, request: EdgeRequest, found: Route | None) -> web.StreamResponse:
         """Answer a request, whatever happens, and tell metrics and log of it."""
-        started = time.perf_counter()
         head = request.head
         identifier = head.request_id or mint_request_id()
         request_id.set(identifier)
-        reason, tally = None, Tally()
+        tally = Tally(identifier, time.perf_counter())
         response: web.StreamResponse
         try:
             check_head(head)
@@ -126,27 +175,37 @@ class Edge:
                     tally.answered(is_ok=response.status < FIRST_ERROR_STATUS)
                 finally:
                     admitted.give_back()
-        except LayerError as error:
-            reason = error.reason
-            tally.failed(error)
-            response = _refusal(error)
         except (ConnectionError, asyncio.CancelledError):
             raise  # the caller is gone, or we are going
-        except Exception:
-            log.exception("request_crashed", operation=operation, request_id=identifier)
-            reason = "INTERNAL"
-            response = error_answer(
-                InternalError("INTERNAL", "Internal error. Quote the request id when reporting it.")
-            )
+        except Exception as error:  # noqa: BLE001 -- whatever it is, this request alone fails
+            if isinstance(error, LayerError):
+                tally.failed(error)
+            response = self.refusal(error, found, identifier)
         if isinstance(response, WholeAnswer):  # the head of any other is out
             response.request_id = identifier
-        seconds = time.perf_counter() - started
-        self._metrics.finished(operation, response.status, seconds)
-        if found is not None:
-            tally.count(self._data, request, found, response, seconds=seconds)
-        if self._is_debugging:
-            _log_finished(operation, response, reason, identifier, seconds)
+        self.served(request, response, tally)
         return response
+
+    def refusal(self, error: Exception, route: Route | None, identifier: str) -> WholeAnswer:
+        """Return the answer to a request that failed; logs what nobody expected."""
+        if isinstance(error, LayerError):
+            return _refusal(error)
+        operation = _operation(route)
+        log.error("request_crashed", exc_info=error, operation=operation, request_id=identifier)
+        return error_answer(
+            InternalError("INTERNAL", "Internal error. Quote the request id when reporting it.")
+        )
+
+    def served(self, request: EdgeRequest, response: web.StreamResponse, tally: Tally) -> None:
+        """Count a request that was answered."""
+        route = request.head.route
+        operation = _operation(route)
+        seconds = time.perf_counter() - tally.started_s
+        self._metrics.finished(operation, response.status, seconds)
+        if route is not None:
+            tally.count(self._data, request, route, response, seconds=seconds)
+        if self._is_debugging:
+            _log_finished(operation, response, tally.reason, tally.identifier, seconds)
 
     async def _enter(self, request: EdgeRequest) -> Pass:
         """Let in a caller whose key is not in the manifest."""
@@ -220,6 +279,11 @@ async def http_edge(
         yield await bind_site(runner, address, reuse_port=reuse_port)
     finally:
         await runner.cleanup()
+
+
+def _operation(route: Route | None) -> str:
+    """Name what a request asks for, as metrics and traces know it."""
+    return PUBLIC if route is None else route.operation
 
 
 def _refusal(error: LayerError) -> WholeAnswer:

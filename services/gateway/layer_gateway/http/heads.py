@@ -10,7 +10,6 @@ has all others, and reads the same (docs/decisions/0005-http-edge.md).
 from __future__ import annotations
 
 import functools
-import re
 from itertools import chain
 from typing import Final
 
@@ -21,9 +20,11 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from layer_gateway.application.inbound import SENT_ON
 from layer_gateway.domain.access import required_scope
+from layer_gateway.domain.visits import Visit
 from layer_gateway.http.routes import PUBLIC_PATHS, route
 from layer_gateway.ports.stores import Caller
 from layer_kit.rpc.context import REQUEST_ID_HEADER, TRACE_FIELDS, is_request_id
+from layer_upstream import HeadTemplate, template_of
 
 PLAIN_HEAD_BYTES_MAX: Final = 32 * 1024
 """Heads above it, which aiohttp may refuse, are left to it."""
@@ -42,7 +43,6 @@ LEFT_TO_AIOHTTP: Final = frozenset({"transfer-encoding", "upgrade", "expect"})
 JSON_TYPES: Final = frozenset({"application/json", "application/problem+json", "text/json"})
 
 _END: Final = b"\r\n\r\n"
-_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*\r\n", re.IGNORECASE)
 
 
 class Head:
@@ -61,6 +61,8 @@ class Head:
         route: None for what the edge answers itself.
         scope: What a caller needs for it.
         request_id: The caller's own, if it is well formed.
+        session: What it says of the search session, once somebody has asked.
+        kept: What the handler of its requests keeps with it.
         is_json: Whether the body is JSON by its type.
         is_encoded: Whether the body is not what it stands for.
         is_traced: Whether the request belongs to a trace.
@@ -74,6 +76,7 @@ class Head:
         "is_encoded",
         "is_json",
         "is_traced",
+        "kept",
         "method",
         "path",
         "path_only",
@@ -82,6 +85,7 @@ class Head:
         "request_id",
         "route",
         "scope",
+        "session",
         "size_bytes",
         "target",
         "version",
@@ -110,6 +114,8 @@ class Head:
         self.version = version
         self.route = None if path_only in PUBLIC_PATHS else route(method, path_only)
         self.scope = required_scope(method, path_only)
+        self.session: Visit | None = None
+        self.kept: object = None
         self.caller = Caller(
             headers=tuple(
                 (lowered, value)
@@ -126,20 +132,41 @@ class Head:
         self.is_traced = not TRACE_FIELDS.isdisjoint(fields)
 
 
-def read_plain(data: bytes) -> tuple[Head, bytes, int] | None:
-    """Return the head that ``data`` begins with, what came of the body, and how long that is.
+class PlainReader:
+    """Reads the requests of one connection, which mostly begin like the one before."""
 
-    None when it is another kind of request, or no request at all, or not the whole head of one.
-    """
-    start = data.find(_END, 0, PLAIN_HEAD_BYTES_MAX) + len(_END)
-    text, body_bytes = data[:start], 0
-    if (length := _LENGTH.search(text)) is not None:
-        begin, end = length.span(1)
-        text, body_bytes = b"".join((text[:begin], b"0", text[end:])), int(length[1])
-    head = _remembered(text) if start <= REMEMBERED_BYTES_MAX else _read(text)
-    if head is None or len(data) - start > body_bytes:
-        return None
-    return head, data[start:], body_bytes
+    __slots__ = ("_head", "_template")
+
+    def __init__(self) -> None:
+        self._template: HeadTemplate | None = None
+        self._head: Head | None = None
+
+    def read(self, data: bytes) -> tuple[Head, bytes, int] | None:
+        """Return the head that ``data`` begins with, what came of the body, and its length.
+
+        None when it is another kind of request, or no request at all, or not the whole head of one.
+        """
+        template = self._template
+        found = None if template is None else template.match(data)
+        start, body_bytes = found or self._read_head(data)
+        head = self._head
+        if head is None or len(data) - start > body_bytes:
+            return None
+        return head, data[start:], body_bytes
+
+    def _read_head(self, data: bytes) -> tuple[int, int]:
+        """Return where the head ends, and the length of the body."""
+        start = data.find(_END, 0, PLAIN_HEAD_BYTES_MAX) + len(_END)
+        text, body_bytes = data[:start], 0
+        found = template_of(text)
+        self._template = None
+        if found is not None:
+            template, body_bytes = found
+            text = template.zero
+            if start <= REMEMBERED_BYTES_MAX:
+                self._template = template
+        self._head = _remembered(text) if start <= REMEMBERED_BYTES_MAX else _read(text)
+        return start, body_bytes
 
 
 def head_of(message: RawRequestMessage) -> Head:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import structlog
 from aiohttp import web
 
-from layer_gateway.http.answers import relayed, relayed_headers
+from layer_gateway.http.answers import WholeAnswer, relayed, relayed_headers
 from layer_gateway.http.bodies import read_body
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.ports.stores import Forwarder, Headers, StreamedAnswer
@@ -61,23 +61,28 @@ class Passthrough:
             stream=not is_awaited,
         )
         if not answer.is_complete:
-            return await _streamed(answer, request)
-        response = relayed(answer, body=answer.parts)
-        fields = response.fields
-        for name, _ in fields:
-            if name == b"location":
-                fields = [_at_this_origin(field, request) for field in fields]
-                break
-        if request.method == "HEAD":
-            fields = [
-                *fields,
-                *(field for field in answer.headers if field[0] == b"content-length"),
-            ]
-        response.fields = fields
-        return response
+            return await streamed(answer, request)
+        return whole(answer, request)
 
 
-async def _streamed(answer: StreamedAnswer, request: web.BaseRequest) -> web.StreamResponse:
+def whole(answer: StreamedAnswer, request: web.BaseRequest) -> WholeAnswer:
+    """Relay an answer that is at hand."""
+    response = relayed(answer, body=answer.parts)
+    fields = response.fields
+    for name, _ in fields:
+        if name == b"location":
+            fields = [_at_this_origin(field, request) for field in fields]
+            break
+    if request.method == "HEAD":
+        fields = [
+            *fields,
+            *(field for field in answer.headers if field[0] == b"content-length"),
+        ]
+    response.fields = fields
+    return response
+
+
+async def streamed(answer: StreamedAnswer, request: web.BaseRequest) -> web.StreamResponse:
     """Relay an answer while it arrives.
 
     Raises:

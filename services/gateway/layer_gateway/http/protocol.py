@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
@@ -17,11 +17,21 @@ from layer_gateway.http.answers import WholeAnswer, error_answer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.head_errors import unreadable
-from layer_gateway.http.heads import read_plain
+from layer_gateway.http.heads import PlainReader
 from layer_kit.errors import InternalError, LayerError
 from layer_kit.rpc.context import mint_request_id
 
-EdgeHandler = Callable[[EdgeRequest], Awaitable[web.StreamResponse]]
+
+class EdgeHandler(Protocol):
+    """Who serves requests."""
+
+    def __call__(self, request: EdgeRequest, /) -> Awaitable[web.StreamResponse]:
+        """Return the answer to a request."""
+        ...
+
+    def begin(self, request: EdgeRequest, /) -> bool:
+        """Begin an errand, at whose end the request's protocol is told; False where none can."""
+        ...
 
 
 class EdgeServer(web.Server):
@@ -49,7 +59,7 @@ class EdgeServer(web.Server):
 
 
 class EdgeProtocol(web.RequestHandler):
-    """One connection, which serves its requests in its one task.
+    """One connection, which serves its requests by errands, or in its one task.
 
     aiohttp's own loop makes a task for each request, with a copy of the context, and wakes one from
     the other: a tenth of what a request may cost here. Our handlers leave nothing in the context
@@ -67,6 +77,7 @@ class EdgeProtocol(web.RequestHandler):
         self._handler = manager.handler
         self.patience_s = patience_s
         self._budget = budget
+        self._plain_reader = PlainReader()
         self._held_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._has_served = False
@@ -75,6 +86,10 @@ class EdgeProtocol(web.RequestHandler):
         self._body: StreamReader | None = None
         """Of a plain request, as long as a part of it is missing."""
         self._missing_bytes = 0
+        self._is_on_errand = False
+        """Whether the request at hand is served without the task, which waits meanwhile."""
+        self._beside: asyncio.Task[None] | None = None
+        """What an errand has become that took a task after all."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -85,6 +100,13 @@ class EdgeProtocol(web.RequestHandler):
             self._head_timer.cancel()
         super().connection_lost(exc)
 
+    def close(self) -> None:
+        """Close the connection once the request at hand is answered."""
+        if self._is_on_errand:
+            self._close = True  # which its end looks at
+        else:
+            super().close()
+
     def data_received(self, data: bytes) -> None:
         """Take what the caller sends; aiohttp's parser reads on from whatever is not plain."""
         if self._body is not None:
@@ -92,7 +114,7 @@ class EdgeProtocol(web.RequestHandler):
         if not data or not self._is_plain or self._force_close or self._close:
             super().data_received(data)
             return
-        plain = read_plain(data)
+        plain = self._plain_reader.read(data)
         if plain is None:
             self._is_plain = False
             super().data_received(data)
@@ -104,10 +126,64 @@ class EdgeProtocol(web.RequestHandler):
             self._body, self._missing_bytes = payload, length - len(body)
             payload.feed_data(body)
         request = EdgeRequest(head, body if is_whole else None, length, payload, self)
+        if is_whole and self._begin(request):
+            return
         self._messages.append((cast("RawRequestMessage", request), payload))
         if len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
         if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _begin(self, request: EdgeRequest) -> bool:
+        """Serve a request by an errand, if nothing is before it and one will do."""
+        waiter = self._waiter
+        if self._is_on_errand or self._messages or waiter is None or waiter.done():
+            return False
+        was_kept_alive, self._keepalive = self._keepalive, False  # no timer is to end it
+        self._is_on_errand = self._request_in_progress = self._has_served = True
+        if self._handler.begin(request):
+            return True
+        self._is_on_errand = self._request_in_progress = False
+        self._keepalive = was_kept_alive
+        return False
+
+    def go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let an errand take its time; :meth:`end_errand` ends it as any other."""
+        self._beside = self._loop.create_task(self._finish_beside(work))
+
+    async def _finish_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except ConnectionError:
+            self.force_close()  # the caller is gone, or will not get the rest of its answer
+
+    def end_errand(self, request: EdgeRequest, response: web.StreamResponse) -> None:
+        """Send the answer to the request at hand, and go on to what came after it."""
+        try:
+            if isinstance(response, WholeAnswer):
+                response.send(request)
+        except ConnectionError:
+            self.force_close()
+        if self._paused:
+            self.go_on(self._end_when_drained(response))
+        else:
+            self._end_errand(response)
+
+    async def _end_when_drained(self, response: web.StreamResponse) -> None:
+        try:
+            await self._drain_helper()
+        finally:
+            self._end_errand(response)
+
+    def _end_errand(self, response: web.StreamResponse) -> None:
+        self._is_on_errand = self._request_in_progress = False
+        if self._handler_waiter is not None:
+            self._handler_waiter.set_result(None)
+        if self.transport is None:
+            return
+        if self._close or not self._wait_for_more(response):
+            self.force_close()
+        elif self._messages and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _feed_body(self, body: StreamReader, data: bytes) -> bytes:
@@ -140,7 +216,7 @@ class EdgeProtocol(web.RequestHandler):
         """Serve one request after another; aiohttp's own loop has what is not a plain request."""
         try:
             while not self._force_close:
-                if not self._messages:
+                if not self._messages or self._is_on_errand:
                     self._waiter = self._loop.create_future()
                     try:
                         await self._waiter
@@ -202,6 +278,10 @@ class EdgeProtocol(web.RequestHandler):
             and not await self._has_drained(payload)
         ):
             return False
+        return self._wait_for_more(response)
+
+    def _wait_for_more(self, response: web.StreamResponse) -> bool:
+        """Give the caller time for another request; tell whether one may follow."""
         self._keepalive = bool(response.keep_alive)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._keepalive_handle is None and self._keepalive:

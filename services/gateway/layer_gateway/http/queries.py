@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Final
 
 from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.multi_querying import MultiQueryAnswer
+from layer_gateway.application.plain_queries import PlainPage
 from layer_gateway.application.reports import reports
 from layer_gateway.domain.visits import Visit
-from layer_gateway.http.answers import WholeAnswer, json_answer, relayed
+from layer_gateway.http.answers import JSON_FIELDS, WholeAnswer, json_answer, relayed
 from layer_gateway.http.requests import VECTOR_WARNING
 from layer_wire.multi_queries import MultiQuery
+from layer_wire.queries import LayerQuery
 from layer_wire.search_bodies import Query
+
+ROWS: Final = b'{"rows":'
+NO_CURSOR: Final = b',"next_cursor":null}'
+CURSOR: Final = b',"next_cursor":"%b"}'
+"""Around a cursor, which has nothing in it to escape."""
+
+VECTOR_WARNING_LINE: Final = "".join(
+    f"{name}: {value}\r\n" for name, value in VECTOR_WARNING.items()
+)
+STATUS_OK: Final = HTTPStatus.OK.value
+"""To look at a member of an enumeration is felt at every request."""
 
 
 def query_response(visit: Visit, query: Query, answer: QueryAnswer) -> WholeAnswer:
@@ -28,6 +42,20 @@ def query_response(visit: Visit, query: Query, answer: QueryAnswer) -> WholeAnsw
     if not answer.is_deferred:
         body["next_cursor"] = answer.next_cursor
     return json_answer(body, headers=headers)
+
+
+def plain_response(visit: Visit, query: LayerQuery, page: PlainPage) -> WholeAnswer:
+    """Answer a plain query with the rows that the store has sent."""
+    lines, end = f"traceparent: {visit.traceparent}\r\n", NO_CURSOR
+    if query.drops_vector:
+        lines += VECTOR_WARNING_LINE
+    if page.stable_as_of_ms is not None:
+        lines += f"x-layer-stable-as-of: {page.stable_as_of_ms}\r\n"
+    if (cursor := page.next_cursor) is not None:
+        lines += f"x-layer-next-cursor: {cursor}\r\n"
+        end = CURSOR % cursor.encode()
+    body = (ROWS, bytes(page.rows), end)
+    return WholeAnswer(STATUS_OK, JSON_FIELDS, body, lines=lines.encode())
 
 
 def multi_query_response(visit: Visit, query: MultiQuery, answer: MultiQueryAnswer) -> WholeAnswer:

@@ -10,7 +10,7 @@ from typing import Final, cast
 from aiohttp import web
 from msgspec import structs
 
-from layer_gateway.domain.visits import Visit, read_visit
+from layer_gateway.domain.visits import Visit, minted, read_session
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.routes import Route
 from layer_gateway.ports.stores import Caller
@@ -42,11 +42,11 @@ def visit_of(request: web.BaseRequest) -> Visit:
     Raises:
         InvalidRequestError: ``TAG_INVALID`` or ``TOO_MANY_TAGS``.
     """
-    return read_visit(
-        cast("EdgeRequest", request).head.fields.get,
-        epoch_s=lambda: int(time.time()),
-        random_bits=_numbers.getrandbits,
-    )
+    head = cast("EdgeRequest", request).head
+    session = head.session
+    if session is None:
+        session = head.session = read_session(head.fields.get)
+    return minted(session, int(time.time()), _numbers.getrandbits) if session.is_minted else session
 
 
 def without_vector(names: list[str] | None) -> tuple[list[str] | None, dict[str, str]]:

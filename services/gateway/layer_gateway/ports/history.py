@@ -11,6 +11,11 @@ from layer_kit.names import Namespace
 class HistoryRecorder(Protocol):
     """Takes events on their way to the history service."""
 
+    @property
+    def is_recording(self) -> bool:
+        """Tell whether events go anywhere, so that they are worth putting together."""
+        ...
+
     def record(self, event: Queried | Clicked) -> None:
         """Take an event, or drop it when too many wait. Neither waits nor raises."""
         ...

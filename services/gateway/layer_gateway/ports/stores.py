@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 import msgspec
+from msgspec import structs
 
+from layer_kit.errors import LayerError
 from layer_kit.names import Namespace
 from layer_wire.jsontext import Piece
 
@@ -14,7 +16,11 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """On whose behalf a request is sent upstream."""
+    """On whose behalf a request is sent upstream.
+
+    Attributes:
+        authorization: What the caller showed to come in; empty when nothing.
+    """
 
     headers: Headers = ()
     """Headers to send on, ``authorization`` among them where the caller sent one."""
@@ -22,10 +28,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     namespaces: Sequence[str] = ()
     """Patterns of the only namespaces that the caller may name; none is all of them."""
 
-    @property
-    def authorization(self) -> bytes:
-        """What the caller showed to come in; empty when nothing."""
-        return next((value for name, value in self.headers if name == b"authorization"), b"")
+    authorization: bytes = b""
+
+    def __post_init__(self) -> None:
+        found = next((value for name, value in self.headers if name == b"authorization"), b"")
+        structs.force_setattr(self, "authorization", found)
 
 
 class StoreAnswer(Protocol):
@@ -63,6 +70,18 @@ class StreamedAnswer(StoreAnswer, Protocol):
         ...
 
 
+class Receiver(Protocol):
+    """Who is told how an exchange with the store ended, in the turn in which that is known."""
+
+    def answered(self, answer: StreamedAnswer, /) -> None:
+        """Take the answer, whatever its status. Raises nothing."""
+        ...
+
+    def failed(self, error: LayerError, /) -> None:
+        """Take the error that there is instead: one of those of ``Store``. Raises nothing."""
+        ...
+
+
 class Forwarder(Protocol):
     """The way for requests that are the store's alone."""
 
@@ -74,6 +93,32 @@ class Forwarder(Protocol):
         Args:
             stream: Whether a large answer may be handed over before it is complete.
         """
+        ...
+
+
+class StoreCall(Protocol):
+    """A request to the store but for its body, worked out once for as often as it is sent."""
+
+    def begin(self, body: Sequence[Piece], receiver: Receiver) -> None:
+        """Send it, without a task and so at half the cost, for whatever one exchange serves.
+
+        Nobody can give it up.
+
+        Args:
+            body: In pieces, of which none is empty.
+        """
+        ...
+
+
+class StoreCalls(Protocol):
+    """The requests that can be made so. Both raise ``InvalidRequestError``."""
+
+    def query_call(self, namespace: Namespace, caller: Caller) -> StoreCall:
+        """Return a query."""
+        ...
+
+    def forward_call(self, method: bytes, target: bytes, headers: Headers) -> StoreCall:
+        """Return a request that is passed on; a large answer may come before it is complete."""
         ...
 
 

@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser
 
 from layer_gateway.http.head_errors import HEAD_BYTES_MAX
-from layer_gateway.http.heads import PLAIN_HEAD_BYTES_MAX, Head, head_of, read_plain
+from layer_gateway.http.heads import PLAIN_HEAD_BYTES_MAX, Head, PlainReader, head_of
 
 HOST: Final = b"host: gateway\r\n"
 LEFT: Final = {
@@ -71,13 +71,13 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.mark.parametrize("data", LEFT.values(), ids=LEFT.keys())
 def test_what_is_not_plain_is_left_to_aiohttp(data: bytes) -> None:
-    assert read_plain(data) is None
+    assert PlainReader().read(data) is None
 
 
 def test_a_body_may_come_later() -> None:
     head = b"POST /a HTTP/1.1\r\n" + HOST + b"content-length: 5\r\n\r\n"
     for came in (b"", b"ab", b"abcde"):
-        found = read_plain(head + came)
+        found = PlainReader().read(head + came)
         assert found is not None
         assert found[1:] == (came, 5)
 
@@ -86,7 +86,7 @@ def test_requests_that_differ_in_their_length_alone_share_a_head() -> None:
     start = b"POST /a HTTP/1.1\r\n" + HOST
     heads = []
     for rest in (b"Content-Length: 1\r\n\r\na", b"Content-Length: 12\r\n\r\nab", b"\r\n"):
-        found = read_plain(start + rest)
+        found = PlainReader().read(start + rest)
         assert found is not None
         heads.append(found[0])
     assert heads[0] is heads[1]
@@ -94,8 +94,24 @@ def test_requests_that_differ_in_their_length_alone_share_a_head() -> None:
     assert heads[0].raw_headers == heads[2].raw_headers == ((b"host", b"gateway"),)
 
 
+@pytest.mark.parametrize(
+    "length", [b"0", b"7", b"12", b" 3", b"3 ", b"", b"x", b"-1", b"1_0", b"3\rx: 1", b"9" * 16]
+)
+@pytest.mark.parametrize("rest", [b"accept: a\r\n", b"accept: b\r\n", b""])
+def test_a_head_after_another_reads_as_if_it_were_the_first(length: bytes, rest: bytes) -> None:
+    def request(length: bytes, rest: bytes) -> bytes:
+        head = b"POST /a HTTP/1.1\r\n" + HOST + b"content-length: " + length + b"\r\n" + rest
+        return head + b"\r\nabc"
+
+    reader = PlainReader()
+    assert reader.read(request(b"5", b"accept: a\r\n")) is not None
+    for _ in range(2):
+        data = request(length, rest)
+        assert reader.read(data) == PlainReader().read(data)
+
+
 def test_a_connection_that_is_to_close_says_so() -> None:
-    found = read_plain(b"GET /a HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n")
+    found = PlainReader().read(b"GET /a HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n")
     assert found is not None
     assert not found[0].can_keep_alive
 
@@ -105,7 +121,7 @@ def test_plain_requests_read_as_aiohttp_reads_them(loop: asyncio.AbstractEventLo
     plain_count = 0
     for _ in range(REQUESTS_COUNT):
         data = _request(rng)
-        found = read_plain(data)
+        found = PlainReader().read(data)
         if found is None:
             continue
         plain_count += 1

@@ -240,7 +240,7 @@ async def test_the_oldest_jobs_that_have_ended_make_room(
 async def test_jobs_that_come_while_a_namespace_is_looked_at_count_towards_the_next_look() -> None:
     looks_count, seen = 0, asyncio.Event()
 
-    async def keep_latest(namespace: Namespace, count: int) -> int:
+    async def keep_latest(_: Namespace, count: int) -> int:
         nonlocal looks_count
         looks_count += 1
         await seen.wait()

@@ -13,19 +13,24 @@ from aiohttp import web
 from layer_gateway.application.asking import AnswerQuery
 from layer_gateway.application.history import History
 from layer_gateway.application.multi_querying import QueryLegs
+from layer_gateway.application.plain_queries import PlainQueries
 from layer_gateway.application.reports import reports
 from layer_gateway.application.writing import WriteRows
 from layer_gateway.http.answers import relayed
 from layer_gateway.http.bodies import json_at_hand, read_json_body
 from layer_gateway.http.edge_request import EdgeRequest
+from layer_gateway.http.errands import Exchange, QuickHandler
+from layer_gateway.http.exchanges import PassedOn, PlainExchange, QueryCalls
+from layer_gateway.http.heads import Head
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.http.queries import multi_query_response, query_response
 from layer_gateway.http.requests import Handler, caller_of, visit_of
 from layer_gateway.http.routes import Operation, Route
-from layer_gateway.ports.stores import StoreAnswer
+from layer_gateway.ports.stores import StoreAnswer, StoreCalls
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.jsontext import RawObject
 from layer_wire.multi_queries import is_multi_query, parse_multi_query
+from layer_wire.prepared import NATIVE, prepare
 from layer_wire.queries import decode_query, is_native
 from layer_wire.search_bodies import is_search, parse_query
 
@@ -49,7 +54,9 @@ class RowHandlers:
 
     write_rows: WriteRows
     answer_query: AnswerQuery
+    plain_queries: PlainQueries
     query_legs: QueryLegs
+    store: StoreCalls
     passthrough: Passthrough
     history: History
     body_bytes_max: int
@@ -61,6 +68,32 @@ class RowHandlers:
             Operation.QUERY: self.query,
             Operation.QUERY_OLD_PATH: self.query_old_path,
         }
+
+    def quick_table(self) -> Mapping[Operation, QuickHandler]:
+        return {Operation.QUERY: self.begin_query}
+
+    def begin_query(self, request: EdgeRequest, route: Route) -> Exchange | None:
+        """Return the exchange that a query takes, if it takes just one."""
+        body = json_at_hand(request, self.query_body_bytes_max)
+        query = None if body is None else prepare(body)
+        if query is None:
+            return None
+        head, prepared = request.head, query.prepared
+        calls = head.kept
+        if not isinstance(calls, QueryCalls):
+            calls = head.kept = self._calls(head, route)
+        request.shape = prepared.shape
+        if prepared.form is NATIVE:
+            return PassedOn(request, calls.forward, (query.body,))
+        plain = self.plain_queries.begin(calls.namespace, query, head.caller)
+        if plain is None:
+            return None
+        return PlainExchange(self.history, calls, query, plain, visit_of(request))
+
+    def _calls(self, head: Head, route: Route) -> QueryCalls:
+        name = parse_namespace(route.names["namespace"])
+        forward = self.store.forward_call(head.raw_method, head.target, head.raw_headers)
+        return QueryCalls(name, forward, self.store.query_call(name, head.caller))
 
     async def write(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
         body = await read_json_body(request, self.body_bytes_max)

@@ -1,0 +1,177 @@
+"""Errands: requests that one exchange with the store serves, without a task of their own.
+
+Most requests are queries, and most queries are one request to the store and its answer. A task for
+each, the futures it waits for and the coroutines in between would cost more than all that is done
+with them. So such a request is served in two turns: in the one its bytes come in it is asked of the
+store, in the one the answer comes in it is answered. What turns out to need more goes on in a task
+from there (docs/decisions/0035-errands.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from layer_gateway.application.limits import Pass
+from layer_gateway.http.answers import FIRST_ERROR_STATUS, WholeAnswer
+from layer_gateway.http.counting import Tally
+from layer_gateway.http.edge_request import EdgeRequest
+from layer_gateway.http.routes import Route
+from layer_gateway.ports.stores import Receiver, StreamedAnswer
+from layer_gateway.upstream_time import upstream_time
+from layer_kit.errors import LayerError
+from layer_kit.rpc.context import mint_request_id, request_id
+
+
+class Exchange(Protocol):
+    """What a request asks of the store, and what it makes of the answer."""
+
+    def begin(self, receiver: Receiver) -> None:
+        """Ask it; ``receiver`` is told of the end. Errors are those of ``StoreExchanges``."""
+        ...
+
+    def conclude(self, answer: StreamedAnswer) -> WholeAnswer | None:
+        """Return the answer to the request; None where it takes more than this exchange.
+
+        Raises:
+            LayerError: What the request is refused with.
+        """
+        ...
+
+    def go_on(self, answer: StreamedAnswer) -> Coroutine[Any, Any, web.StreamResponse]:
+        """Serve the request from here, where :meth:`conclude` could not; errors as there."""
+        ...
+
+
+QuickHandler = Callable[[EdgeRequest, Route], Exchange | None]
+"""Returns the exchange that serves a request; None where one cannot be enough. It changes nothing,
+and an error that it raises is met again by the handler proper, which serves the request then."""
+
+
+class Accounts(Protocol):
+    """Who renders what goes wrong, and counts what was served."""
+
+    def refusal(self, error: Exception, route: Route | None, identifier: str) -> WholeAnswer:
+        """Return the answer to a request that failed; logs what nobody expected."""
+        ...
+
+    def answered(
+        self,
+        request: EdgeRequest,
+        response: WholeAnswer,
+        identifier: str,
+        *,
+        seconds: float,
+        upstream_s: float,
+    ) -> None:
+        """Count a request that one exchange has served, of ``upstream_s``."""
+        ...
+
+    def served(self, request: EdgeRequest, response: web.StreamResponse, tally: Tally) -> None:
+        """Count a request that was answered in any other way."""
+        ...
+
+
+class Errand:
+    """One such request, from the moment it was let in.
+
+    Args:
+        admitted: Given back when it is answered.
+        started_s: When it came, by ``time.perf_counter``.
+    """
+
+    __slots__ = (
+        "_accounts",
+        "_admitted",
+        "_asked_s",
+        "_exchange",
+        "_identifier",
+        "_request",
+        "_started_s",
+    )
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        request: EdgeRequest,
+        exchange: Exchange,
+        admitted: Pass,
+        started_s: float,
+    ) -> None:
+        self._accounts = accounts
+        self._request = request
+        self._exchange = exchange
+        self._admitted = admitted
+        self._started_s = started_s
+        self._identifier = request.head.request_id or mint_request_id()
+        self._asked_s = time.perf_counter()
+
+    def begin(self) -> None:
+        """Ask the store."""
+        try:
+            self._exchange.begin(self)
+        except LayerError as error:
+            self.failed(error)
+
+    def answered(self, answer: StreamedAnswer, /) -> None:
+        """Answer the request, in this turn if that is possible."""
+        upstream_s = time.perf_counter() - self._asked_s
+        try:
+            response = self._exchange.conclude(answer)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, this request alone fails
+            self._refuse(error, self._tally())
+            return
+        if response is None:
+            self._request.protocol.go_on(self._rest(answer, self._tally()))
+            return
+        request, identifier = self._request, self._identifier
+        response.request_id = identifier
+        self._admitted.give_back()
+        request.protocol.end_errand(request, response)
+        seconds = time.perf_counter() - self._started_s
+        self._accounts.answered(
+            request, response, identifier, seconds=seconds, upstream_s=upstream_s
+        )
+
+    def failed(self, error: LayerError, /) -> None:
+        """Answer the request with what came instead of an answer."""
+        self._refuse(error, self._tally())
+
+    async def _rest(self, answer: StreamedAnswer, tally: Tally) -> None:
+        """Serve what is left of the request as any other is served."""
+        request_id.set(self._identifier)
+        upstream_time.set(tally)
+        try:
+            response = await self._exchange.go_on(answer)
+        except (ConnectionError, asyncio.CancelledError):
+            self._admitted.give_back()
+            raise  # the caller is gone, or we are going
+        except Exception as error:  # noqa: BLE001 -- as above
+            self._refuse(error, tally)
+        else:
+            tally.answered(is_ok=response.status < FIRST_ERROR_STATUS)
+            self._end(response, tally)
+
+    def _refuse(self, error: Exception, tally: Tally) -> None:
+        if isinstance(error, LayerError):
+            tally.failed(error)
+        route = self._request.head.route
+        self._end(self._accounts.refusal(error, route, self._identifier), tally)
+
+    def _end(self, response: web.StreamResponse, tally: Tally) -> None:
+        self._admitted.give_back()
+        if isinstance(response, WholeAnswer):
+            response.request_id = self._identifier
+        self._request.protocol.end_errand(self._request, response)
+        self._accounts.served(self._request, response, tally)
+
+    def _tally(self) -> Tally:
+        """Return the account of the request so far; what an errand serves needs none."""
+        tally = Tally(self._identifier, self._started_s)
+        tally.seconds = time.perf_counter() - self._asked_s
+        tally.admitted()
+        return tally

@@ -1,0 +1,268 @@
+"""Plain queries by errand: asked and answered as the ordinary way asks and answers them."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiohttp import HttpVersion11
+
+from layer_gateway.adapters.no_history import NoHistory
+from layer_gateway.application.cuts import Cut
+from layer_gateway.application.examples import RankByExample
+from layer_gateway.application.history import History
+from layer_gateway.application.plain_queries import PlainQueries
+from layer_gateway.application.querying import QueryRows
+from layer_gateway.application.watermarks import Watermarks
+from layer_gateway.domain.visits import Visit
+from layer_gateway.http.answers import WholeAnswer, error_answer
+from layer_gateway.http.edge_request import EdgeRequest
+from layer_gateway.http.exchanges import PlainExchange, QueryCalls
+from layer_gateway.http.queries import query_response
+from layer_gateway.ports.stores import Caller, Receiver, StoreCall
+from layer_gateway_testing.legs_store import (
+    BEHIND,
+    MARKER,
+    STABLE,
+    STAMPED,
+    TOOLS,
+    Answer,
+    World,
+    rows,
+)
+from layer_kit.errors import LayerError
+from layer_wire.prepared import QueryForm, prepare
+from layer_wire.queries import decode_query, layer_query
+
+VISIT = Visit("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "a" * 32, False, "", ())  # noqa: FBT003
+LONG = [round(random.Random(1).uniform(-1, 1), 6) for _ in range(200)]  # noqa: S311 -- any numbers
+
+QUERIES: dict[str, dict[str, Any]] = {
+    "a short vector": {"vector": [0.1, 0.2], "top_k": 2},
+    "a long vector": {"vector": LONG, "top_k": 2},
+    "as many rows as are usual": {"vector": LONG},
+    "a filter": {"vector": LONG, "top_k": 2, "filters": ["kind", "Eq", "saw"]},
+    "a filter of many numbers": {"vector": [1, 2], "top_k": 2, "filters": ["n", "In", LONG]},
+    "two long lists": {"filters": ["n", "In", LONG], "vector": LONG, "top_k": 2},
+    "a ranking by a long vector": {"rank_by": ["vector", "ANN", LONG], "top_k": 2},
+    "a ranking by text": {"rank_by": ["text", "BM25", "quick fox"], "top_k": 2},
+    "an order": {"rank_by": ["price", "asc"], "top_k": 3},
+    "as of a moment": {"vector": LONG, "top_k": 2, "as_of": 400},
+    "a span": {"vector": LONG, "top_k": 2, "between": [1, 400], "filters": ["a", "Eq", 1]},
+    "attributes": {"vector": LONG, "top_k": 2, "include_attributes": ["title", "vector"]},
+    "all attributes": {"vector": LONG, "top_k": 2, "include_attributes": True},
+    "strong": {"vector": LONG, "top_k": 2, "consistency": {"level": "strong"}},
+}
+SAW, AXE = {"id": "saw", "$dist": 0.25, "title": "a ä"}, {"id": 7, "$dist": 0.5}
+ANSWERS: dict[str, Answer] = {
+    "none": rows(),
+    "one": rows(SAW),
+    "two": rows(SAW, AXE),
+    "three": rows(SAW, AXE, {"id": "c", "$dist": 1}),
+    "vectors": rows({**SAW, "vector": [1, 2]}, AXE),
+    "no vectors": rows({**SAW, "vector": None}, AXE),
+    "no distance": rows({"id": "a"}, {"id": "b"}),
+    "a marker": rows(MARKER, SAW),
+    "a spelt-out vector": Answer(body=rb'{"rows":[{"id":"a","\u0076ector":[1],"$dist":2}]}'),
+    "spaces": Answer(body=b'{ "rows" : [ { "id" : "a" , "$dist" : 1e0 } ] , "performance" : {} }'),
+    "other things": Answer(body=b'{"performance":{"rows":[1]},"rows":[{"id":"a","$dist":3}]}'),
+    "no rows": Answer(body=b"{}"),
+    "no id": rows({"$dist": 1}),
+    "no list": Answer(body=b'{"rows":{}}'),
+    "no JSON": Answer(body=b"{"),
+    "refused": Answer(400, b'{"error":"no"}', ((b"content-type", b"application/json"),)),
+    "refused for layer": Answer(400, b'{"error":"_hevlayer_upserted_at"}'),
+    "gone": Answer(404, b'{"error":"gone"}'),
+    "busy": Answer(429, b'{"error":"busy"}', ((b"retry-after", b"1"),)),
+    "broken": Answer(500, b"oh"),
+}
+CUTS = {"unknown": Cut(), "stable": STABLE, "behind": BEHIND}
+
+
+@dataclass
+class FixedCut:
+    """Watermarks that say what a test wants."""
+
+    at: Cut
+    seen_count: int = 0
+
+    def cut(self, _: str) -> Cut:
+        return self.at
+
+    def seen(self, *_: object) -> None:
+        self.seen_count += 1
+
+
+@dataclass
+class Told:
+    """What became of a query: what the store was asked, and what the caller was sent."""
+
+    asked: list[dict[str, Any]]
+    head: str = ""
+    body: object = None
+    seen_count: int = 0
+
+
+@dataclass
+class Transport:
+    sent: bytes = b""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def writelines(self, parts: list[bytes]) -> None:
+        self.sent += b"".join(parts)
+
+
+@dataclass
+class Way:
+    """One of both ways through the gateway."""
+
+    answer: Answer
+    cut: Cut
+    world: World = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.world = World(script=lambda _: self.answer, schema_types=dict(STAMPED))
+        self.watermarks = FixedCut(self.cut)
+        watermarks = cast("Watermarks", self.watermarks)
+        run_legs = self.world.run_legs
+        object.__setattr__(run_legs, "watermarks", watermarks)
+        by_example = RankByExample(fetch=cast("Any", None))
+        query_rows = QueryRows(run_legs=run_legs, watermarks=watermarks, rank_by_example=by_example)
+        self.query_rows = query_rows
+        self.plain = PlainQueries(
+            plans=self.world.plans, watermarks=watermarks, query_rows=query_rows
+        )
+
+    def told(self, response: WholeAnswer) -> Told:
+        transport = Transport()
+        head = SimpleNamespace(method="POST", can_keep_alive=True, version=HttpVersion11)
+        protocol = SimpleNamespace(transport=transport)
+        response.send(cast("EdgeRequest", SimpleNamespace(protocol=protocol, head=head)))
+        lines, _, body = transport.sent.decode().partition("\r\n\r\n")
+        kept = [line for line in lines.split("\r\n") if not line.startswith(("date:", "content-l"))]
+        parsed = json.loads(body) if response.status != HTTPStatus.INTERNAL_SERVER_ERROR else body
+        return Told(self.world.asked, "\n".join(kept), parsed, self.watermarks.seen_count)
+
+    async def ordinary(self, body: bytes) -> Told:
+        try:
+            query = layer_query(decode_query(body))
+            answer = await self.query_rows(TOOLS, query, Caller())
+        except LayerError as error:
+            return self.told(error_answer(error))
+        return self.told(query_response(VISIT, query, answer))
+
+    async def by_errand(self, body: bytes) -> Told:
+        await self.world.plans(TOOLS, self.cut, Caller())  # so that the facts are known
+        query = prepare(body)
+        assert query is not None
+        assert query.prepared.form is QueryForm.PLAIN
+        plain = self.plain.begin(TOOLS, query, Caller())
+        assert plain is not None
+        call = RecordingCall()
+        calls = QueryCalls(TOOLS, cast("StoreCall", None), call)
+        history = History(recorder=NoHistory(), now_ns=lambda: 0)
+        exchange = PlainExchange(history, calls, query, plain, VISIT)
+        exchange.begin(cast("Receiver", None))
+        try:
+            answer = await self.world.query(TOOLS, call.body, Caller())
+            response = exchange.conclude(answer) or await exchange.go_on(answer)
+        except LayerError as error:
+            return self.told(error_answer(error))
+        return self.told(cast("WholeAnswer", response))
+
+
+class RecordingCall:
+    body = b""
+
+    def begin(self, body: Any, receiver: Receiver) -> None:
+        assert all(body)
+        self.body = b"".join(body)
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS.keys())
+@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES.keys())
+async def test_both_ways_ask_and_answer_alike(query: dict[str, Any], cut: Cut) -> None:
+    body = json.dumps(query).encode()
+    for name, answer in ANSWERS.items():
+        ordinary = await Way(answer, cut).ordinary(body)
+        for _ in range(2):  # the second time it is prepared already
+            assert await Way(answer, cut).by_errand(body) == ordinary, name
+
+
+async def test_the_second_vector_takes_the_place_of_the_first() -> None:
+    first, second = LONG, [-number for number in LONG]
+    for numbers in (first, second, first):
+        way = Way(rows(SAW), STABLE)
+        await way.by_errand(json.dumps({"vector": numbers, "top_k": 2}).encode())
+        assert way.world.asked[0]["rank_by"] == ["vector", "ANN", numbers]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"nearest_to_id": ["a"]},
+        {"vector": LONG, "cursor": "eyJkaXN0IjowLjUsImlkIjoiYSIsIm4iOjJ9"},
+        {"rank_by": ["text", "HybridText", "fox"], "top_k": 2},
+        {"rank_by": ["text", "Auto", "fox"], "top_k": 2},
+        {"queries": [{"vector": [1]}, {"vector": [2]}]},
+        {"vector": LONG, "top_k": 0},
+        {"vector": LONG, "rank_by": ["a", "asc"], "top_k": 1},
+        {"vector": LONG, "between": [2, 1]},
+        {"top_k": 3},
+        {str(LONG): 1},
+        [],
+    ],
+)
+def test_other_queries_are_not_prepared(query: object) -> None:
+    for _ in range(2):
+        assert prepare(json.dumps(query).encode()) is None
+
+
+@pytest.mark.parametrize(
+    "schema", [{"id": "string"}, {"id": "string", "_hevlayer_upserted_at": "int"}]
+)
+async def test_an_index_that_is_behind_is_cut_where_rows_have_stamps(
+    schema: dict[str, str],
+) -> None:
+    way = Way(rows(SAW), BEHIND)
+    way.world.schema_types = schema
+    await way.world.plans(TOOLS, STABLE, Caller())
+    query = prepare(json.dumps({"vector": LONG}).encode())
+    assert query is not None
+    begun = way.plain.begin(TOOLS, query, Caller())
+    if len(schema) == 1:
+        assert begun is None  # another gateway may have written the first stamps
+    else:
+        assert begun is not None
+        assert b"_hevlayer_upserted_at" in b"".join(begun.body)
+
+
+async def test_shards_and_namespaces_that_nobody_knows_are_left_to_the_ordinary_way() -> None:
+    query = prepare(json.dumps({"vector": LONG}).encode())
+    assert query is not None
+    unknown = Way(rows(SAW), STABLE)
+    assert unknown.plain.begin(TOOLS, query, Caller()) is None
+    sharded = Way(rows(SAW), STABLE)
+    sharded.world.marker = MARKER
+    await sharded.world.plans(TOOLS, STABLE, Caller())
+    assert sharded.plain.begin(TOOLS, query, Caller()) is None
+
+
+def test_the_fields_of_a_prepared_query_are_those_of_its_body() -> None:
+    for query in (*QUERIES.values(), {"rank_by": ["v", "ANN", LONG], "limit": 3}):
+        body = json.dumps(query).encode()
+        for _ in range(2):
+            prepared = prepare(body)
+            assert prepared is not None
+            assert prepared.fields == decode_query(body)
+            assert prepared.prepared.shape == ("filters" in query, "rank_by" in query)
