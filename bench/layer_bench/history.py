@@ -135,6 +135,8 @@ async def listed(directory: Path, events_count: int) -> list[Figure]:
 class _Gathered:
     """A recorder that only gathers."""
 
+    is_recording: Final = True
+
     def __init__(self) -> None:
         self.events: list[Queried | Clicked] = []
 
