@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -49,6 +50,9 @@ class Write:
     rows: dict[bytes, Row | None] = field(default_factory=dict)
     """What the rows that it touched became; None is a deleted row."""
 
+    settled: set[bytes] = field(default_factory=set)
+    """Rows that a part of its settlement named."""
+
 
 def keys(ids: list[bytes]) -> list[RowKey]:
     return row_keys(BOOKS, ids, count_max=len(ids))
@@ -56,7 +60,8 @@ def keys(ids: list[bytes]) -> list[RowKey]:
 
 def settlement(write: Write) -> Settlement:
     """Tell the cache what a write did, as upstream's answer says."""
-    by_key = dict(zip(keys(write.ids), write.ids, strict=True))
+    ids = [row_id for row_id in write.ids if row_id not in write.settled]
+    by_key = dict(zip(keys(ids), ids, strict=True))
     touched = {key: write.rows[row_id] for key, row_id in by_key.items() if row_id in write.rows}
     lifts = frozenset(by_key) - frozenset(touched)
     if write.kind == "patch":
@@ -65,3 +70,9 @@ def settlement(write: Write) -> Settlement:
     rows = {key: row for key, row in touched.items() if row is not None}
     puts = {key: (msgspec.json.encode(row), b"") for key, row in rows.items()}
     return Settlement(puts=puts, lifts=lifts)
+
+
+def a_part(outcome: Settlement) -> Settlement:
+    """Return what a settlement says of one of the rows that it changed."""
+    puts, patches = dict(islice(outcome.puts.items(), 1)), dict(islice(outcome.patches.items(), 1))
+    return Settlement(puts=puts, patches=patches, is_outcome_known=True, is_partial=True)

@@ -20,8 +20,17 @@ from layer_cache.bootstrap import build
 from layer_cache.domain.fences import FenceName
 from layer_cache.domain.limits import Limits
 from layer_cache.domain.members import OPENING_NUMBER
+from layer_cache.domain.rows import id_of
 from layer_cache.settings import CacheSettings
-from layer_cache_testing.gateways import BOOKS, Gateway, Row, Write, keys, settlement
+from layer_cache_testing.gateways import (
+    BOOKS,
+    Gateway,
+    Row,
+    Write,
+    a_part,
+    keys,
+    settlement,
+)
 from layer_kit.errors import LayerError
 
 Result = TypeVar("Result")
@@ -239,6 +248,30 @@ class World(RuleBasedStateMachine):
             self._finish(write, fate)
         else:
             self._apply(write)
+
+    @precondition(lambda self: self._settling)
+    @rule(pick=PICK, fate=FATES)
+    def settle_a_part(self, pick: int, fate: str) -> None:
+        """The gateway settles one row of a write, and the others later."""
+        writes = self._settling
+        write = writes[pick % len(writes)]
+        part = a_part(settlement(write))
+        if self._settle(write, part, fate):
+            write.settled.update(id_of(key) for key in part.keys)
+        else:
+            write.is_fenced = False
+            write.gateway.unfenced.append(write)
+
+    @property
+    def _settling(self) -> list[Write]:
+        return [
+            write
+            for write in self.writes
+            if write.is_applied
+            and write.is_fenced
+            and write.kind != "by_filter"
+            and not write.gateway.is_dead
+        ]
 
     def _apply(self, write: Write) -> None:
         self.counter += 1

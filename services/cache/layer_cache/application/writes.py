@@ -41,6 +41,9 @@ class Settlement:
     is_outcome_known: bool = False
     """Whether every other row is known to have been written or deleted."""
 
+    is_partial: bool = False
+    """Whether the fence goes on standing for every other row."""
+
     @property
     def keys(self) -> list[RowKey]:
         return [*self.puts, *self.patches, *self.lifts]
@@ -101,28 +104,56 @@ class Writes:
         Raises:
             UnavailableError: ``STORE_DOWN``.
         """
-        fence, is_standing = self.order.fences.take(name, self.clock())
+        fences = self.order.fences
+        find = fences.find if settlement.is_partial else fences.take
+        fence, is_standing = find(name, self.clock())
         if fence is None or not is_standing:
             if fence is not None:
-                self.order.fences.abandon(fence)
-            await self.warmth.void([name.namespace])
-            await self.drop(settlement.keys)
-            self.ledger.vouch()
-            return Settled(stored_count=0, is_fence_lost=True)
+                fences.abandon(fence)
+            return await self._settle_lost(name, settlement)
+        if settlement.is_partial:
+            return await self._settle_part(fence, settlement)
         if not settlement.is_outcome_known:
             await self.warmth.void([name.namespace])
         stored_count = 0
         try:
-            if strays := [key for key in settlement.keys if key not in fence.hidden]:
-                await self.warmth.void([name.namespace])
-                await self.drop(strays)
+            await self._drop_strays(fence, settlement)
             async for chunk in in_turns(list(fence.hidden)):
                 stored_count += await self._settle_chunk(fence, chunk, settlement)
         finally:
             if fence.hidden:
+                fences.abandon(fence)
+        self.ledger.vouch()
+        return Settled(stored_count=stored_count, is_fence_lost=False)
+
+    async def _settle_part(self, fence: Fence, settlement: Settlement) -> Settled:
+        """Settle some rows of a fence, which may run out between two chunks of them."""
+        is_settled, stored_count = False, 0
+        try:
+            await self._drop_strays(fence, settlement)
+            async for chunk in in_turns([key for key in settlement.keys if key in fence.hidden]):
+                if fence.is_closed:
+                    return await self._settle_lost(fence.name, settlement)
+                stored_count += await self._settle_chunk(fence, chunk, settlement)
+            is_settled = True
+        finally:
+            if not is_settled and not fence.is_closed:  # nobody will settle what is left
+                self.order.fences.take(fence.name, self.clock())
                 self.order.fences.abandon(fence)
         self.ledger.vouch()
         return Settled(stored_count=stored_count, is_fence_lost=False)
+
+    async def _settle_lost(self, name: FenceName, settlement: Settlement) -> Settled:
+        """Drop what a write did under a fence that has not stood until now."""
+        await self.warmth.void([name.namespace])
+        await self.drop(settlement.keys)
+        self.ledger.vouch()
+        return Settled(stored_count=0, is_fence_lost=True)
+
+    async def _drop_strays(self, fence: Fence, settlement: Settlement) -> None:
+        if strays := [key for key in settlement.keys if key not in fence.hidden]:
+            await self.warmth.void([fence.name.namespace])
+            await self.drop(strays)
 
     async def drop(self, keys: Sequence[RowKey]) -> None:
         """Forget rows that were written without a fence that stands.

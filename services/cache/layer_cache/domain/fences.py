@@ -140,6 +140,13 @@ class Fences:
     def is_fenced(self, key: RowKey) -> bool:
         return key in self._by_key
 
+    def find(self, name: FenceName, now_s: float) -> tuple[Fence | None, bool]:
+        """Return the same as :meth:`take`, and leave a fence standing that does."""
+        fence = self._by_name.get(name)
+        if fence is None or fence.expires_s <= now_s:
+            return self.take(name, now_s)
+        return fence, True
+
     def take(self, name: FenceName, now_s: float) -> tuple[Fence | None, bool]:
         """Close the fence called ``name`` for its settlement.
 

@@ -76,6 +76,7 @@ def settlement_of(namespace: Namespace, request: cache_pb2.SettleRowsRequest) ->
         patches=dict(zip(keys(request.patch_ids[:]), request.patch_bodies[:], strict=True)),
         lifts=frozenset(keys(request.lift_ids[:])),
         is_outcome_known=request.is_outcome_known,
+        is_partial=request.is_partial,
     )
 
 

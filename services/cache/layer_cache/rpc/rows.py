@@ -142,7 +142,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     ) -> cache_pb2.SettleRowsResponse:
         name = fence_name_of(request.namespace, request.fence_id)
         settled = await self.writes.settle(name, settlement_of(name.namespace, request))
-        self.metrics.count_settlement(is_fence_lost=settled.is_fence_lost)
+        if settled.is_fence_lost or not request.is_partial:
+            self.metrics.count_settlement(is_fence_lost=settled.is_fence_lost)
         return cache_pb2.SettleRowsResponse(
             stored_count=settled.stored_count, is_fence_lost=settled.is_fence_lost
         )

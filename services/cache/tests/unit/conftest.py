@@ -93,12 +93,14 @@ class Cache:
         patches: dict[bytes, bytes] | None = None,
         lifts: list[bytes] | None = None,
         is_outcome_known: bool = False,
+        is_partial: bool = False,
     ) -> Settled:
         settlement = Settlement(
             puts={key(row_id): (body, b"") for row_id, body in (puts or {}).items()},
             patches={key(row_id): body for row_id, body in (patches or {}).items()},
             lifts=frozenset(keys(*(lifts or []))),
             is_outcome_known=is_outcome_known,
+            is_partial=is_partial,
         )
         return await self.writes.settle(FenceName(BOOKS, fence_id), settlement)
 

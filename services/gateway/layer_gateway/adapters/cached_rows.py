@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,12 @@ from layer_gateway.adapters.cache_metrics import ReplicaMetrics
 from layer_gateway.adapters.joined_lookups import JoinedLookups, LookupKind, Tell
 from layer_gateway.adapters.lookup_stream import LookupStream
 from layer_gateway.adapters.membership import Membership
+from layer_gateway.adapters.settlements import (
+    Outcome,
+    first_bytes,
+    settlement_parts,
+    settlement_request,
+)
 from layer_gateway.ports.rows import CacheConnection, CachedRow, CacheLookup, Fence
 from layer_kit.errors import LayerError
 from layer_kit.names import Namespace
@@ -30,9 +37,6 @@ PATIENT_TIMEOUT_S: Final = 5.0
 """For many rows that nobody waits for; as long as their read token is good."""
 
 FENCE_MARGIN_S: Final = 30.0
-SETTLED_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Rows settled in one message. The rest of a larger write is dropped and comes back by fetch."""
-
 BACKFILL_BYTES_MAX: Final = 32 * 1024 * 1024
 
 
@@ -131,7 +135,7 @@ class CachedRows:
     async def backfill(
         self, namespace: Namespace, read_token: bytes, rows: CacheRows, *, is_patient: bool = False
     ) -> int:
-        kept = _first_bytes(rows, BACKFILL_BYTES_MAX)
+        kept = first_bytes(rows, BACKFILL_BYTES_MAX)
         if not kept.ids or not self.is_available:
             return 0
         request = cache_pb2.BackfillRowsRequest(
@@ -170,27 +174,30 @@ class CachedRows:
         if not standing.is_held:
             await self.drop(standing.namespace, standing.ids, is_outcome_known=are_all_written)
             return
-        kept = _first_bytes(puts, SETTLED_BYTES_MAX)
-        patched = _first_bytes(patches, SETTLED_BYTES_MAX)
-        request = cache_pb2.SettleRowsRequest(
-            namespace=standing.namespace,
-            fence_id=standing.fence_id,
-            put_ids=kept.ids,
-            put_bodies=kept.bodies,
-            put_vectors=kept.vector_objects(),
-            patch_ids=patched.ids,
-            patch_bodies=patched.bodies,
-            lift_ids=lifted,
-            is_outcome_known=is_outcome_known,
+        outcome = Outcome(
+            puts=puts, patches=patches, lifted=lifted, is_outcome_known=is_outcome_known
         )
+        if not await self._settle(standing, outcome):
+            await self.drop(standing.namespace, standing.ids, is_outcome_known=are_all_written)
+
+    async def _settle(self, fence: StandingFence, outcome: Outcome) -> bool:
+        """Settle what the cache fenced; tell whether its fence has stood until now."""
+        *early, last = settlement_parts(outcome)
+        asking: list[asyncio.Task[bool]] = []
+        async with asyncio.TaskGroup() as group:
+            for part in early:
+                asking.append(group.create_task(self._settle_part(fence, part)))
+                await asyncio.sleep(0)  # others have their turn between two messages
+        return all(task.result() for task in asking) and await self._settle_part(fence, last)
+
+    async def _settle_part(self, fence: StandingFence, part: Outcome) -> bool:
+        request = settlement_request(fence.namespace, fence.fence_id, part)
         try:
             answer = await invoke(self._stub.SettleRows, request, timeout_s=ANNOUNCE_TIMEOUT_S)
         except LayerError as error:
             self._membership.lose(error)
-        else:
-            if not answer.is_fence_lost:
-                return
-        await self.drop(standing.namespace, standing.ids, is_outcome_known=are_all_written)
+            return False
+        return not answer.is_fence_lost
 
     async def release(self, fence: Fence) -> None:
         await self._end(fence, lifted=fence.ids)
@@ -282,13 +289,3 @@ def _standing(fence: Fence) -> StandingFence:
     if not isinstance(fence, StandingFence):
         raise TypeError("a fence ends at the adapter that made it")
     return fence
-
-
-def _first_bytes(rows: CacheRows, bytes_max: int) -> CacheRows:
-    """Return the rows that come first, up to ``bytes_max`` in all."""
-    total = 0
-    for at, (body, vectors) in enumerate(zip(rows.bodies, rows.vectors, strict=True)):
-        total += len(body) + len(vectors)
-        if total > bytes_max:
-            return CacheRows(ids=rows.ids[:at], bodies=rows.bodies[:at], vectors=rows.vectors[:at])
-    return rows

@@ -1,7 +1,7 @@
 """Giving back to the system what large requests took.
 
-The C library keeps the memory of what was freed, in one arena for each thread that stamped rows: a
-process would show for the rest of its life what its largest write took.
+The C library keeps the memory of what was freed: a process would show for the rest of its life what
+its largest write took.
 """
 
 from __future__ import annotations
