@@ -21,6 +21,7 @@ from layer_gateway.ports.stores import StoreAnswer
 from layer_kit.errors import DeadlineError, LayerError, UnavailableError, UnsupportedError
 from layer_kit.names import Namespace
 from layer_kit.rpc.client import invoke
+from layer_kit.turns import in_turns
 
 log = structlog.get_logger(__name__)
 
@@ -32,9 +33,6 @@ IDS_PER_CALL_MAX: Final = 10_000
 CALL_S_MAX: Final = 10.0
 CLOSE_RETRY_S: Final = 0.2
 PAGE_SIZE: Final = 1000
-INLINE_BYTES_MAX: Final = 256 * 1024
-"""A longer body is read in a thread."""
-
 _WRITE: Final = runtime_pb2.FUNCTION_TRIGGER_WRITE
 
 
@@ -150,10 +148,7 @@ class TriggerQueue:
             for _ in range(min(len(self._queue), WRITES_AT_ONCE_MAX)):
                 namespace, body, answer = self._queue[0]
                 try:
-                    if len(body) > INLINE_BYTES_MAX:
-                        found += await asyncio.to_thread(written_rows, namespace, body, answer)
-                    else:
-                        found += written_rows(namespace, body, answer)
+                    found += await in_turns(written_rows(namespace, body, answer))
                 except LayerError as error:  # the store took what we cannot read
                     log.warning("trigger_unreadable", reason=error.reason)
                     self._metrics.count("refused", 1)

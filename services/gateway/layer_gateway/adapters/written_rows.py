@@ -10,11 +10,12 @@ import msgspec
 from layer.common.v1 import common_pb2
 from layer.runtime.v1 import runtime_pb2
 from layer_kit.names import Namespace
+from layer_kit.turns import Steps
 from layer_messages.ids import id_message
 from layer_wire.ids import JsonId, decode_ids
 from layer_wire.jsontext import RawObject, decode_object
 from layer_wire.rows import WriteAnswer, row_ids, write_answer
-from layer_wire.writes import WriteBody, decode_write, not_null
+from layer_wire.writes import WriteBody, decoding, not_null
 
 ID: Final = "id"
 PATCH_BY_FILTER: Final = "patch_by_filter"
@@ -22,7 +23,7 @@ PATCH_BY_FILTER: Final = "patch_by_filter"
 
 def written_rows(
     namespace: Namespace, body: bytes, answer_body: bytes
-) -> list[runtime_pb2.WrittenRows]:
+) -> Steps[list[runtime_pb2.WrittenRows]]:
     """Return the rows that were upserted and those that were patched, with what was patched.
 
     Of a conditional write they are those that its answer names.
@@ -30,7 +31,7 @@ def written_rows(
     Raises:
         LayerError: Body or answer cannot be read.
     """
-    write = decode_write(body)
+    write = yield from decoding(body)
     if write is None:
         return []
     answer = _answer(answer_body) if write.is_conditional or write.is_by_filter else WriteAnswer()

@@ -21,6 +21,7 @@ from layer_gateway.metrics import TriggerMetrics
 from layer_kit.errors import LayerError
 from layer_kit.names import Namespace
 from layer_kit.rpc.client import open_channel
+from layer_kit.turns import Steps
 from layer_upstream import UpstreamResponse
 from layer_wire.jsontext import encode
 
@@ -135,10 +136,12 @@ async def test_writes_stay_while_the_runtime_is_away(world: World, code: grpc.St
 async def test_a_write_that_cannot_be_read_holds_up_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read(namespace: Namespace, body: bytes, answer: bytes) -> list[runtime_pb2.WrittenRows]:
+    def read(
+        namespace: Namespace, body: bytes, answer: bytes
+    ) -> Steps[list[runtime_pb2.WrittenRows]]:
         if b"odd" in body:
             raise ValueError(body)
-        return written_rows(namespace, body, answer)
+        return (yield from written_rows(namespace, body, answer))
 
     monkeypatch.setattr("layer_gateway.adapters.write_triggers.written_rows", read)
     world.write("odd", "a")

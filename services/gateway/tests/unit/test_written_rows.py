@@ -9,13 +9,14 @@ import pytest
 from layer.runtime.v1 import runtime_pb2
 from layer_gateway.adapters.written_rows import in_parts, written_rows
 from layer_kit.names import Namespace
+from layer_kit.turns import at_once
 from layer_wire.jsontext import encode
 
 BOOKS = Namespace("books")
 
 
 def told(body: dict[str, Any], answer: dict[str, Any]) -> list[tuple[list[str], bool, list[str]]]:
-    found = written_rows(BOOKS, encode(body), encode(answer))
+    found = at_once(written_rows(BOOKS, encode(body), encode(answer)))
     return [
         ([id_.text for id_ in write.ids], write.is_partial, list(write.attribute_names))
         for write in found
@@ -57,7 +58,7 @@ def test_a_write_tells_its_rows(
 
 def test_long_writes_are_told_in_parts_that_lose_nothing() -> None:
     body = encode({"upsert_rows": [{"id": at} for at in range(25)]})
-    writes = written_rows(BOOKS, body, b"{}") * 2
+    writes = at_once(written_rows(BOOKS, body, b"{}")) * 2
     parts = list(in_parts(writes, 10))
     counts = [sum(len(write.ids) for write in part.writes) for part in parts]
     assert counts == [10, 10, 10, 10, 10]
