@@ -28,7 +28,8 @@ async def run(round_count: int, count: int, only: str) -> None:
         upstream = stub.addresses["http"]
         _keep_off(PROXY_CORE, stub.pid)
         ours = await stack.enter_async_context(gateway(upstream, with_cache=True))
-        peers = [ours, await stack.enter_async_context(starlette(upstream))]
+        direct = Peer(name=proxies.DIRECT, address=upstream, pids=(stub.pid,))
+        peers = [ours, direct, await stack.enter_async_context(starlette(upstream))]
         if nginx_binary() is None:
             say(MISSING_NGINX)
         else:
@@ -42,7 +43,6 @@ async def run(round_count: int, count: int, only: str) -> None:
                     table.add_row(*cells)
         if table.row_count:
             show(table)
-        direct = Peer(name="upstream", address=upstream, pids=(stub.pid,))
         if only in fetches.TITLE:
             show(await fetches.measured(ours, direct, round_count))
         if only in searches.TITLE:

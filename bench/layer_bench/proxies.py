@@ -23,17 +23,24 @@ HEADINGS: Final = (
     "CPU µs",
     "req/s ÷",
     "p50 ÷",
+    "added ÷",
     "tail ÷",
     "CPU ÷",
 )
 
+ADDED: Final = 2
+DIRECT: Final = "direct"
+"""The upstream itself, asked without a proxy."""
+
 Samples = dict[str, list[Sample]]
-_RATIOS: Final[tuple[Callable[[Sample, Sample], float], ...]] = (
-    lambda ours, peer: ours.requests_per_s / peer.requests_per_s,
-    lambda ours, peer: ours.p50_us / peer.p50_us,
-    lambda ours, peer: ours.tail / peer.tail,
-    lambda ours, peer: ours.cpu_us / peer.cpu_us,
+_RATIOS: Final[tuple[Callable[[Sample, Sample, Sample], float], ...]] = (
+    lambda ours, peer, _: ours.requests_per_s / peer.requests_per_s,
+    lambda ours, peer, _: ours.p50_us / peer.p50_us,
+    lambda ours, peer, direct: (ours.p50_us - direct.p50_us) / (peer.p50_us - direct.p50_us),
+    lambda ours, peer, _: ours.tail / peer.tail,
+    lambda ours, peer, _: ours.cpu_us / peer.cpu_us,
 )
+"""Of the gateway to a peer; the one at ``ADDED`` is of what each adds to the upstream itself."""
 
 
 def new_table() -> Table:
@@ -67,7 +74,7 @@ async def rounds(scenario: Scenario, peers: Sequence[Peer], count: int) -> Sampl
 
 def lines(scenario: Scenario, samples: Samples) -> Iterable[list[str]]:
     """Yield a line for each peer; ratios are the gateway's figures over the peer's."""
-    ours = samples["gateway"]
+    ours, direct = samples["gateway"], samples.pop(DIRECT)
     for name, taken in samples.items():
         figures = [
             f"{statistics.median(sample.requests_per_s for sample in taken):,.0f}",
@@ -78,8 +85,10 @@ def lines(scenario: Scenario, samples: Samples) -> Iterable[list[str]]:
         if taken is ours:
             yield [scenario.title, name, *figures]
         else:
-            pairs = list(zip(ours, taken, strict=True))
-            ratios = [f"{statistics.median(of(*pair) for pair in pairs):.2f}" for of in _RATIOS]
+            rounds_ = list(zip(ours, taken, direct, strict=True))
+            ratios = [f"{statistics.median(of(*one) for one in rounds_):.2f}" for of in _RATIOS]
+            if scenario.connections > 1:
+                ratios[ADDED] = ""  # they wait for each other, not for a proxy
             yield [scenario.title, name, *figures, *ratios]
 
 
