@@ -114,8 +114,8 @@ class Errand:
         """Ask the store."""
         try:
             self._exchange.begin(self)
-        except LayerError as error:
-            self.failed(error)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, this request alone fails
+            self._refuse(error, self._tally())
 
     def answered(self, answer: StreamedAnswer, /) -> None:
         """Answer the request, in this turn if that is possible."""

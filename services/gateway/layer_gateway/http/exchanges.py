@@ -16,7 +16,7 @@ from layer_gateway.http.answers import WholeAnswer
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.passthrough import streamed, whole
 from layer_gateway.http.queries import plain_response, query_response
-from layer_gateway.ports.stores import Receiver, StoreAnswer, StoreCall, StreamedAnswer
+from layer_gateway.ports.stores import Receiver, StoreAnswer, StoreCall, StoreCalls, StreamedAnswer
 from layer_kit.names import Namespace
 from layer_wire.prepared import QueryAtHand
 
@@ -24,6 +24,8 @@ from layer_wire.prepared import QueryAtHand
 class QueryCalls(NamedTuple):
     """What the queries with one head have in common."""
 
+    store: StoreCalls
+    """Whose calls they are: gateways in one process share the heads that they remember."""
     namespace: Namespace
     forward: StoreCall
     """The caller's request, passed on."""

@@ -24,7 +24,7 @@ from layer_gateway.http.answers import WholeAnswer, error_answer
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.exchanges import PlainExchange, QueryCalls
 from layer_gateway.http.queries import query_response
-from layer_gateway.ports.stores import Caller, Receiver, StoreCall
+from layer_gateway.ports.stores import Caller, Receiver, StoreCall, StoreCalls
 from layer_gateway_testing.legs_store import (
     BEHIND,
     MARKER,
@@ -169,7 +169,7 @@ class Way:
         plain = self.plain.begin(TOOLS, query, Caller())
         assert plain is not None
         call = RecordingCall()
-        calls = QueryCalls(TOOLS, cast("StoreCall", None), call)
+        calls = QueryCalls(cast("StoreCalls", None), TOOLS, cast("StoreCall", None), call)
         history = History(recorder=NoHistory(), now_ns=lambda: 0)
         exchange = PlainExchange(history, calls, query, plain, VISIT)
         exchange.begin(cast("Receiver", None))

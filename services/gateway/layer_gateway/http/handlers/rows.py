@@ -80,7 +80,7 @@ class RowHandlers:
             return None
         head, prepared = request.head, query.prepared
         calls = head.kept
-        if not isinstance(calls, QueryCalls):
+        if not isinstance(calls, QueryCalls) or calls.store is not self.store:
             calls = head.kept = self._calls(head, route)
         request.shape = prepared.shape
         if prepared.form is NATIVE:
@@ -93,7 +93,7 @@ class RowHandlers:
     def _calls(self, head: Head, route: Route) -> QueryCalls:
         name = parse_namespace(route.names["namespace"])
         forward = self.store.forward_call(head.raw_method, head.target, head.raw_headers)
-        return QueryCalls(name, forward, self.store.query_call(name, head.caller))
+        return QueryCalls(self.store, name, forward, self.store.query_call(name, head.caller))
 
     async def write(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
         body = await read_json_body(request, self.body_bytes_max)
