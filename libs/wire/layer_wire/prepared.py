@@ -15,7 +15,7 @@ from layer_wire.jsontext import (
     without_numbers,
 )
 from layer_wire.multi_queries import is_multi_query
-from layer_wire.queries import LayerQuery, is_native, layer_query
+from layer_wire.queries import CHECKED_FIELDS, LayerQuery, is_native, layer_query
 from layer_wire.search_bodies import is_search
 
 PREPARED_MAX: Final = 1024
@@ -43,14 +43,23 @@ class Prepared:
         query: Of a plain one; the stand-in is in the place of the list.
         fields: Likewise.
         place: The field in which the stand-in is.
+        is_remembered: Whether the same object stands for the query when it comes once more, so that
+            what follows from it may be kept with it.
     """
 
-    __slots__ = ("fields", "form", "place", "query", "shape")
+    __slots__ = ("fields", "form", "is_remembered", "place", "query", "shape")
 
     def __init__(
-        self, form: QueryForm, fields: RawObject, place: str | None, query: LayerQuery | None
+        self,
+        form: QueryForm,
+        fields: RawObject,
+        place: str | None,
+        query: LayerQuery | None,
+        *,
+        is_remembered: bool,
     ) -> None:
         self.form = form
+        self.is_remembered = is_remembered
         self.shape = "filters" in fields, "rank_by" in fields
         self.query = query
         self.fields = fields
@@ -89,19 +98,22 @@ def prepare(body: bytes) -> QueryAtHand | None:
 
 
 def _read(rest: bytes, has_numbers: bool) -> Prepared | None:  # noqa: FBT001 -- of a cached call
+    is_remembered = len(rest) <= REMEMBERED_BYTES_MAX
     try:
         fields = decode_object(rest)
         place = field_of_stand_in(fields) if has_numbers else None
         if (has_numbers and place is None) or is_search(fields) or is_multi_query(fields):
             return None
         if is_native(fields):
-            return Prepared(QueryForm.NATIVE, fields, place, None)
+            return Prepared(QueryForm.NATIVE, fields, place, None, is_remembered=is_remembered)
+        if place in CHECKED_FIELDS:
+            return None  # what is read of it is the list, not what stands in for it
         query = layer_query(fields)
     except LayerError:
         return None
     if query.cursor is not None or query.nearest_to_id is not None:
         return None
-    return Prepared(QueryForm.PLAIN, fields, place, query)
+    return Prepared(QueryForm.PLAIN, fields, place, query, is_remembered=is_remembered)
 
 
 _remembered: Final = functools.lru_cache(PREPARED_MAX)(_read)

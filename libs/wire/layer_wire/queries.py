@@ -69,7 +69,7 @@ class _LayerBody(msgspec.Struct):
 
 
 _LAYER_BODY: Final[msgspec.json.Decoder[_LayerBody]] = msgspec.json.Decoder(_LayerBody)
-_CHECKED_FIELDS: Final = frozenset(_LayerBody.__struct_fields__)
+CHECKED_FIELDS: Final = frozenset(_LayerBody.__struct_fields__)
 """What is read of a query; vector, rank_by and filters go to the store as they are."""
 
 
@@ -151,7 +151,7 @@ def parse_layer_query(body: bytes) -> LayerQuery:
 
 def layer_query(fields: RawObject) -> LayerQuery:
     """Check the fields of a Layer query; errors as for :func:`parse_layer_query`."""
-    checked = {name: value for name, value in fields.items() if name in _CHECKED_FIELDS}
+    checked = {name: value for name, value in fields.items() if name in CHECKED_FIELDS}
     found = decode(_LAYER_BODY, encode(checked))
     vector = _value(fields.get("vector", ABSENT))
     rank_by = _value(fields.get("rank_by", ABSENT))

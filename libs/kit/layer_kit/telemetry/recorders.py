@@ -61,11 +61,11 @@ class SplitTime:
     """A time that is counted as a whole and in its two parts, in one step.
 
     Args:
-        wholes: Where all of the time goes.
+        wholes: Where all of the time goes; the first may be that of many others, too.
         part: Where the first part of it goes; ``rest`` is for the other.
     """
 
-    __slots__ = ("_add_part", "_add_rest", "_all", "_pending", "_wholes")
+    __slots__ = ("_add_part", "_add_rest", "_all", "_pending", "_shared", "_wholes")
 
     def __init__(
         self, wholes: Sequence[Distribution], part: Distribution, rest: Distribution
@@ -74,6 +74,7 @@ class SplitTime:
         self._add_part = part.pending.append
         self._add_rest = rest.pending.append
         self._pending = part.pending
+        self._shared = wholes[0].pending
         self._all = (*wholes, part, rest)
 
     def observe(self, seconds: float, part_s: float) -> None:
@@ -82,7 +83,7 @@ class SplitTime:
             add(seconds)
         self._add_part(part_s)
         self._add_rest(seconds - part_s)
-        if len(self._pending) >= PENDING_MAX:
+        if len(self._pending) >= PENDING_MAX or len(self._shared) >= PENDING_MAX:
             for one in self._all:
                 one.settle()
 

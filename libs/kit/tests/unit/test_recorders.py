@@ -7,7 +7,7 @@ import re
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from layer_kit.telemetry.recorders import Counts, Histograms
+from layer_kit.telemetry.recorders import PENDING_MAX, Counts, Distribution, Histograms, SplitTime
 
 BOUNDS = (0.001, 0.5, 1.0)
 VALUES = (0.0, 0.001, 0.0011, 0.5, 0.75, 1.0, 1.0001, 40.0)
@@ -40,6 +40,18 @@ def test_a_counter_reads_like_the_librarys() -> None:
     recorder.of("b").add()
     library.labels("b").inc()
     assert _text(ours) == _text(theirs)
+
+
+def test_what_waits_to_be_sorted_is_bounded_however_many_times_share_a_whole() -> None:
+    shared = Distribution(BOUNDS)
+    own = [[Distribution(BOUNDS) for _ in range(3)] for _ in range(3)]
+    times = [SplitTime((shared, whole), part, rest) for whole, part, rest in own]
+    count = 3 * PENDING_MAX
+    for at in range(count):
+        times[at % 3].observe(0.75, 0.5)
+        assert max(len(one.pending) for one in (shared, *sum(own, []))) < PENDING_MAX
+    assert shared.settle() == ([0, 0, count, 0], 0.75 * count)
+    assert [rest.settle()[1] for _, _, rest in own] == [0.25 * PENDING_MAX] * 3
 
 
 def test_a_name_is_taken_once() -> None:

@@ -90,7 +90,8 @@ class PlainQueries:
         if plan is None or plan.scatter_count > 1 or prepared.query is None:
             return None
         cut_ms = cut.stable_as_of_ms if cut.is_updating else None
-        before, after = _around_numbers(prepared, plan, cut_ms)
+        around = _remembered_around if prepared.is_remembered else _around_numbers
+        before, after = around(prepared, plan, cut_ms)
         numbers = query.numbers
         body = (before,) if after is None or numbers is None else (before, numbers, after)
         return PlainQuery(self, namespace, query, body, cut=cut, plan=plan, caller=caller)
@@ -161,7 +162,6 @@ class PlainQuery:
         )
 
 
-@functools.lru_cache(BODIES_MAX)
 def _around_numbers(
     prepared: Prepared, plan: Plan, cut_ms: int | None
 ) -> tuple[bytes, bytes | None]:
@@ -177,6 +177,10 @@ def _around_numbers(
     body = leg_body(leg_of(query, own_rank_by(query)), plan, first_cut, plan.unmarked)
     before, found, after = body.partition(STAND_IN)
     return before, after if found else None
+
+
+_remembered_around: Final = functools.lru_cache(BODIES_MAX)(_around_numbers)
+"""For what is remembered already; any other query would be kept for nothing, however long."""
 
 
 def _with_numbers(query: LayerQuery, numbers: memoryview) -> LayerQuery:

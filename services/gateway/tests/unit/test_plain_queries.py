@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ from layer_gateway_testing.legs_store import (
     rows,
 )
 from layer_kit.errors import LayerError
-from layer_wire.prepared import QueryForm, prepare
+from layer_wire.prepared import Prepared, QueryForm, prepare
 from layer_wire.queries import decode_query, layer_query
 
 VISIT = Visit("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "a" * 32, False, "", ())  # noqa: FBT003
@@ -220,12 +221,28 @@ async def test_the_second_vector_takes_the_place_of_the_first() -> None:
         {"vector": LONG, "between": [2, 1]},
         {"top_k": 3},
         {str(LONG): 1},
+        {"vector": [1], "include_attributes": [str(LONG)]},
         [],
     ],
 )
 def test_other_queries_are_not_prepared(query: object) -> None:
     for _ in range(2):
         assert prepare(json.dumps(query).encode()) is None
+
+
+async def test_long_queries_that_are_not_remembered_are_not_kept() -> None:
+    way = Way(rows(SAW), STABLE)
+    await way.world.plans(TOOLS, STABLE, Caller())
+    for number in range(20):
+        words = [f"{number}-{at}" for at in range(1000)]
+        query = prepare(json.dumps({"vector": LONG, "filters": ["word", "In", words]}).encode())
+        assert query is not None
+        begun = way.plain.begin(TOOLS, query, Caller())
+        assert begun is not None
+        assert json.loads(b"".join(begun.body))["filters"] == ["word", "In", words]
+    del query, begun
+    prepared = [one for one in gc.get_objects() if isinstance(one, Prepared)]
+    assert [one for one in prepared if not one.is_remembered] == []
 
 
 @pytest.mark.parametrize(
