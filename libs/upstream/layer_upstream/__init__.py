@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from layer_upstream.client import Call, Receiver, UpstreamClient
+from layer_upstream.calls import Call, Receiver
+from layer_upstream.client import UpstreamClient
 from layer_upstream.limits import UpstreamLimits
 from layer_upstream.response import UpstreamResponse
 from layer_upstream.templates import HeadTemplate, template_of

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from layer_kit.clock import Monotonic
 from layer_kit.errors import DeadlineError, LayerError, UpstreamError
 from layer_kit.lost_errors import report_lost
+from layer_upstream.calls import Begun, Call, Receiver
 from layer_upstream.connection import Connection
 from layer_upstream.faults import client_closed
 from layer_upstream.headers import Header
@@ -23,18 +24,6 @@ from layer_upstream.request import OutgoingRequest, Piece, RequestHead, is_lengt
 from layer_upstream.response import UpstreamResponse
 
 IDEMPOTENT_METHODS: Final = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"})
-
-
-class Receiver(Protocol):
-    """Who is told how a request ended, in the turn in which that is known. Raises nothing."""
-
-    def answered(self, answer: UpstreamResponse, /) -> None:
-        """Take the answer, whatever its status."""
-        ...
-
-    def failed(self, error: LayerError, /) -> None:
-        """Take what :meth:`UpstreamClient.request` would have raised."""
-        ...
 
 
 class Watcher(Protocol):
@@ -167,7 +156,7 @@ class UpstreamClient:
             self._finish_in_task(work, receiver)
         else:
             may_be_replayed = is_idempotent and connection.requests_count > 0
-            begun = _Begun(self, connection, receiver, request if may_be_replayed else None)
+            begun = Begun(self, connection, receiver, request if may_be_replayed else None)
             connection.ask(request, now_s, begun)
 
     def answered(self, answer: UpstreamResponse, receiver: Receiver) -> None:
@@ -294,94 +283,3 @@ async def _give_up(connection: Connection, answer: asyncio.Future[UpstreamRespon
     elif answer.exception() is None:
         # It came in the same turn; the connection may already be somebody else's.
         await answer.result().aclose()
-
-
-class Call:
-    """A request but for its body, worked out once for as often as it is sent."""
-
-    __slots__ = (
-        "_begin",
-        "_client",
-        "_is_head",
-        "_is_idempotent",
-        "_is_length_told",
-        "_is_streaming_allowed",
-    )
-
-    def __init__(
-        self,
-        client: UpstreamClient,
-        begin: bytes,
-        *,
-        is_length_told: bool,
-        is_head: bool,
-        is_streaming_allowed: bool,
-        is_idempotent: bool,
-    ) -> None:
-        self._client = client
-        self._begin = begin
-        self._is_length_told = is_length_told
-        self._is_head = is_head
-        self._is_streaming_allowed = is_streaming_allowed
-        self._is_idempotent = is_idempotent
-
-    def begin(self, body: Sequence[Piece], receiver: Receiver) -> None:
-        """Send the request with ``body``, in pieces of which none is empty.
-
-        There is no task, which makes it cost half of what :meth:`UpstreamClient.request` costs;
-        nobody can give it up.
-
-        Args:
-            receiver: Told how it ended.
-        """
-        client = self._client
-        now_s = client.monotonic()
-        body_bytes = len(body[0]) if len(body) == 1 else sum(map(len, body))
-        if body_bytes or self._is_length_told:
-            head = b"%b\r\ncontent-length: %d\r\n\r\n" % (self._begin, body_bytes)
-        else:
-            head = self._begin + b"\r\n\r\n"
-        request = OutgoingRequest(
-            head, body, self._is_head, self._is_streaming_allowed, now_s + client.total_timeout_s
-        )
-        client.begin(request, now_s, receiver, is_idempotent=self._is_idempotent)
-
-
-class _Begun:
-    """Waits for the answer to a request that was begun.
-
-    Args:
-        replayed: What to send once more when the connection turns out to be gone; None for what
-            may not be.
-    """
-
-    __slots__ = ("_client", "_connection", "_receiver", "_replayed")
-
-    def __init__(
-        self,
-        client: UpstreamClient,
-        connection: Connection,
-        receiver: Receiver,
-        replayed: OutgoingRequest | None,
-    ) -> None:
-        self._client = client
-        self._connection = connection
-        self._receiver = receiver
-        self._replayed = replayed
-
-    def done(self) -> bool:
-        return False  # the connection forgets whom it has told
-
-    def cancelled(self) -> bool:
-        return False
-
-    def set_result(self, answer: UpstreamResponse, /) -> None:
-        self._client.answered(answer, self._receiver)
-
-    def set_exception(self, error: LayerError, /) -> None:
-        request = self._replayed
-        is_gone = isinstance(error, UpstreamError) and self._connection.was_unanswered
-        if request is not None and is_gone:
-            self._client.begin_replay(request, self._receiver)
-        else:
-            self._client.failed(error, self._receiver)

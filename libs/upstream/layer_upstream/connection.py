@@ -11,7 +11,7 @@ from layer_upstream.limits import BODY_BYTES_MAX, FIRST_READ_BYTES, UpstreamLimi
 from layer_upstream.plain import PlainHead, PlainReader
 from layer_upstream.reader import ResponseReader
 from layer_upstream.request import OutgoingRequest
-from layer_upstream.response import BodyStream, UpstreamResponse
+from layer_upstream.response import BodyStream, UpstreamResponse, Waiter
 
 SINGLE_WRITE_BYTES_MAX: Final = 16 * 1024
 """Up to here joining head and body is cheaper than a second TLS record."""
@@ -25,15 +25,6 @@ class Owner(Protocol):
 
     def released(self, connection: Connection) -> None: ...
     def discarded(self, connection: Connection) -> None: ...
-
-
-class Waiter(Protocol):
-    """Who waits for an answer: a future, or somebody who acts in the turn in which it comes."""
-
-    def done(self) -> bool: ...
-    def cancelled(self) -> bool: ...
-    def set_result(self, result: UpstreamResponse, /) -> None: ...
-    def set_exception(self, exception: LayerError, /) -> None: ...
 
 
 class Connection(asyncio.BufferedProtocol):

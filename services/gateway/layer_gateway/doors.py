@@ -13,7 +13,7 @@ from layer_gateway.adapters.draining import Draining
 from layer_gateway.application.admission import Admission
 from layer_gateway.data_metrics import DataMetrics
 from layer_gateway.http.budget import BodyBudget
-from layer_gateway.http.edge import Edge, http_edge
+from layer_gateway.http.edge import Edge
 from layer_gateway.http.errands import QuickHandler
 from layer_gateway.http.handlers.blobs import BlobHandlers
 from layer_gateway.http.handlers.documents import DocumentHandlers
@@ -33,6 +33,7 @@ from layer_gateway.http.memory import MemoryRelease
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import Operation
+from layer_gateway.http.server import http_edge
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.pool.worker import this_worker
 from layer_gateway.rim import Rim, open_metrics_backend

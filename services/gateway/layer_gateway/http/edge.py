@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -24,18 +23,15 @@ from layer_gateway.application.limits import Pass
 from layer_gateway.data_metrics import DataMetrics
 from layer_gateway.domain.access import is_about_many, named_namespace
 from layer_gateway.http.answers import FIRST_ERROR_STATUS, WholeAnswer, error_answer, json_answer
-from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.counting import Tally
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.errands import Errand, QuickHandler
-from layer_gateway.http.head_errors import HEAD_BYTES_MAX, check_head
-from layer_gateway.http.protocol import EdgeServer
+from layer_gateway.http.head_errors import check_head
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import PUBLIC_OPERATIONS, Operation, Route
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.query_counts import QueryCounts
 from layer_gateway.version import VERSION
-from layer_kit.addresses import bind_site
 from layer_kit.errors import (
     DrainingError,
     InternalError,
@@ -49,7 +45,6 @@ from layer_kit.telemetry.traces import is_exporting, server_span
 
 log = structlog.get_logger(__name__)
 
-KEEPALIVE_TIMEOUT_S: Final = 75.0
 PUBLIC: Final = "public"
 METRICS_FIELDS: Final = ((b"content-type", CONTENT_TYPE.encode()),)
 NO_SHAPE: Final = (False, False)
@@ -247,38 +242,6 @@ class Edge:
                 state["warmed_through"] = through_ms
             states.append({"namespace": namespace, **state})
         return {"aerospike": aerospike, "cache_state": states}
-
-
-@asynccontextmanager
-async def http_edge(
-    edge: Edge,
-    address: str,
-    *,
-    patience_s: float,
-    budget: BodyBudget,
-    shutdown_grace_s: float,
-    reuse_port: bool = False,
-) -> AsyncIterator[str]:
-    """Serve ``edge`` for the length of the block; yield the bound address.
-
-    On exit no new connection is taken and running requests get ``shutdown_grace_s``.
-    """
-    server = EdgeServer(
-        edge,
-        access_log=None,
-        patience_s=patience_s,
-        budget=budget,
-        keepalive_timeout=KEEPALIVE_TIMEOUT_S,
-        max_field_size=HEAD_BYTES_MAX,
-        max_line_size=HEAD_BYTES_MAX,
-        auto_decompress=False,
-    )
-    runner = web.ServerRunner(server, shutdown_timeout=shutdown_grace_s)
-    await runner.setup()
-    try:
-        yield await bind_site(runner, address, reuse_port=reuse_port)
-    finally:
-        await runner.cleanup()
 
 
 def _operation(route: Route | None) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from http import HTTPStatus
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from aiohttp import StreamReader, web
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
@@ -18,44 +17,9 @@ from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.head_errors import unreadable
 from layer_gateway.http.heads import PlainReader
+from layer_gateway.http.requests import EdgeHandler
 from layer_kit.errors import InternalError, LayerError
 from layer_kit.rpc.context import mint_request_id
-
-
-class EdgeHandler(Protocol):
-    """Who serves requests."""
-
-    def __call__(self, request: EdgeRequest, /) -> Awaitable[web.StreamResponse]:
-        """Return the answer to a request."""
-        ...
-
-    def begin(self, request: EdgeRequest, /) -> bool:
-        """Begin an errand, at whose end the request's protocol is told; False where none can."""
-        ...
-
-
-class EdgeServer(web.Server):
-    """Serves connections that fail in the words of the contract.
-
-    Args:
-        patience_s: See :class:`EdgeProtocol`.
-        budget: What all connections together may hold of bodies.
-    """
-
-    def __init__(
-        self, handler: EdgeHandler, *, patience_s: float, budget: BodyBudget, **kwargs: Any
-    ) -> None:
-        super().__init__(
-            cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", handler),
-            request_factory=cast("Any", _request),
-            **kwargs,
-        )
-        self.handler = handler
-        self._patience_s = patience_s
-        self._budget = budget
-
-    def __call__(self) -> web.RequestHandler:
-        return EdgeProtocol(self, self._patience_s, self._budget, loop=self._loop, **self._kwargs)
 
 
 class EdgeProtocol(web.RequestHandler):
@@ -71,10 +35,16 @@ class EdgeProtocol(web.RequestHandler):
     """
 
     def __init__(
-        self, manager: EdgeServer, patience_s: float, budget: BodyBudget, **kwargs: Any
+        self,
+        manager: web.Server,
+        handler: EdgeHandler,
+        *,
+        patience_s: float,
+        budget: BodyBudget,
+        **kwargs: Any,
     ) -> None:
         super().__init__(manager, **kwargs)
-        self._handler = manager.handler
+        self._handler = handler
         self.patience_s = patience_s
         self._budget = budget
         self._plain_reader = PlainReader()
@@ -342,19 +312,3 @@ class EdgeProtocol(web.RequestHandler):
         response.request_id = mint_request_id()
         response.force_close()
         return response
-
-
-def _request(
-    message: RawRequestMessage,
-    payload: StreamReader,
-    protocol: EdgeProtocol,
-    writer: AbstractStreamWriter,
-    _task: asyncio.Task[None],
-) -> EdgeRequest:
-    """Make a request as aiohttp's own loop asks for one."""
-    if isinstance(message, EdgeRequest):  # a plain one that waited before it
-        request = message
-    else:
-        request = EdgeRequest.of(message, payload, protocol)
-    request.open_writer(writer)
-    return request

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from aiohttp import web
 from msgspec import structs
@@ -17,6 +17,19 @@ from layer_gateway.ports.stores import Caller
 from layer_wire.queries import VECTOR_ATTRIBUTE
 
 Handler = Callable[[EdgeRequest, Route], Awaitable[web.StreamResponse]]
+
+
+class EdgeHandler(Protocol):
+    """Who serves requests."""
+
+    def __call__(self, request: EdgeRequest, /) -> Awaitable[web.StreamResponse]:
+        """Return the answer to a request."""
+        ...
+
+    def begin(self, request: EdgeRequest, /) -> bool:
+        """Begin an errand, at whose end the request's protocol is told; False where none can."""
+        ...
+
 
 VECTOR_WARNING: Final = {"x-layer-warning": "vector_attribute_dropped"}
 _numbers: Final = random.Random()  # noqa: S311 -- unlike, not secret; the system's cost more
