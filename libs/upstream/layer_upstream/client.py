@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from layer_kit.clock import Monotonic
-from layer_kit.errors import DeadlineError, LayerError, UpstreamError
+from layer_kit.errors import DeadlineError, InternalError, LayerError, UpstreamError
 from layer_kit.lost_errors import report_lost
 from layer_upstream.calls import Begun, Call, Receiver
 from layer_upstream.connection import Connection
@@ -247,6 +247,9 @@ class UpstreamClient:
         except asyncio.CancelledError:
             self.failed(client_closed(self._origin), receiver)
             raise
+        except Exception:
+            self.failed(InternalError("INTERNAL", "Internal error."), receiver)
+            raise  # to be told of as any error that nobody expected
         else:
             self.answered(answer, receiver)
 

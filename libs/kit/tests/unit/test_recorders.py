@@ -45,11 +45,12 @@ def test_a_counter_reads_like_the_librarys() -> None:
 def test_what_waits_to_be_sorted_is_bounded_however_many_times_share_a_whole() -> None:
     shared = Distribution(BOUNDS)
     own = [[Distribution(BOUNDS) for _ in range(3)] for _ in range(3)]
+    every = [shared, *(one for three in own for one in three)]
     times = [SplitTime((shared, whole), part, rest) for whole, part, rest in own]
     count = 3 * PENDING_MAX
     for at in range(count):
         times[at % 3].observe(0.75, 0.5)
-        assert max(len(one.pending) for one in (shared, *sum(own, []))) < PENDING_MAX
+        assert max(len(one.pending) for one in every) < PENDING_MAX
     assert shared.settle() == ([0, 0, count, 0], 0.75 * count)
     assert [rest.settle()[1] for _, _, rest in own] == [0.25 * PENDING_MAX] * 3
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from layer_kit.errors import InvalidRequestError, LayerError
-from layer_upstream import UpstreamResponse
+from layer_upstream import UpstreamClient, UpstreamLimits, UpstreamResponse
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -109,6 +109,22 @@ async def test_what_would_break_the_framing_is_refused_before_anything_is_sent(
     client = connect(await serve(lambda dialogue: dialogue.answer_all()))
     with pytest.raises(InvalidRequestError):
         client.call(b"POST", b"/", [(b"a", b"b\r\nc: d")], idempotent=False)
+
+
+async def test_whatever_prevents_a_call_is_told_to_its_receiver() -> None:
+    lost: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    client = UpstreamClient("http://no..name", UpstreamLimits())  # which is no name to look up
+    receiver = Noting()
+    client.call(b"POST", b"/", [], idempotent=True).begin((b"x",), receiver)
+    async with asyncio.timeout(10):
+        await receiver.told.wait()
+    (error,) = receiver.ends
+    assert isinstance(error, LayerError)
+    assert error.reason == "INTERNAL"
+    await asyncio.sleep(0)
+    assert [type(context["exception"]) for context in lost] == [UnicodeError]
+    await client.aclose()
 
 
 async def test_closing_the_client_tells_everybody_once(serve: Any, connect: Any) -> None:

@@ -124,32 +124,38 @@ class EdgeProtocol(web.RequestHandler):
     async def _finish_beside(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except ConnectionError:
-            self.force_close()  # the caller is gone, or will not get the rest of its answer
+        except Exception as error:  # noqa: BLE001 -- one connection's fault is not another's
+            self._break_off(error)
+            self._end_errand(None)
 
     def end_errand(self, request: EdgeRequest, response: web.StreamResponse) -> None:
         """Send the answer to the request at hand, and go on to what came after it."""
         try:
             if isinstance(response, WholeAnswer):
                 response.send(request)
-        except ConnectionError:
-            self.force_close()
+        except Exception as error:  # noqa: BLE001 -- who called has other connections to serve
+            self._break_off(error)
         if self._paused:
             self.go_on(self._end_when_drained(response))
         else:
             self._end_errand(response)
 
     async def _end_when_drained(self, response: web.StreamResponse) -> None:
-        try:
-            await self._drain_helper()
-        finally:
-            self._end_errand(response)
+        await self._drain_helper()
+        self._end_errand(response)
 
-    def _end_errand(self, response: web.StreamResponse) -> None:
+    def _break_off(self, error: Exception) -> None:
+        """Close the connection of a caller who does not get an answer, or not all of it."""
+        if not isinstance(error, ConnectionError):  # of the others the caller is gone
+            self.log_exception("connection_crashed", exc_info=error)
+        self.force_close()
+
+    def _end_errand(self, response: web.StreamResponse | None) -> None:
+        """Go on to what came after a request; None for one that was broken off."""
         self._is_on_errand = self._request_in_progress = False
-        if self._handler_waiter is not None:
+        if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
-        if self.transport is None:
+        if self.transport is None or response is None:
             return
         if self._close or not self._wait_for_more(response):
             self.force_close()

@@ -1,0 +1,247 @@
+"""How a connection takes turns: errands, its own task, and what its caller does meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from layer_gateway.http.answers import WholeAnswer
+from layer_gateway.http.budget import BodyBudget
+from layer_gateway.http.edge_request import EdgeRequest
+from layer_gateway.http.protocol import EdgeProtocol
+from layer_gateway.http.server import EdgeServer
+from layer_testing.edge_calls import eventually
+
+KEEPALIVE_S = 0.2
+WAIT_S_MAX = 10.0
+
+
+def request(path: str, *more: str, version: str = "1.1", body: str = "x") -> bytes:
+    fields = ["host: edge.test", f"content-length: {len(body)}", *more]
+    lines = (f"POST {path} HTTP/{version}", *fields, "", body)
+    return "\r\n".join(lines).encode()
+
+
+@dataclass
+class Server:
+    """Begins errands for paths under ``/errand``, and ends them when a test says so."""
+
+    address: tuple[str, int] = ("", 0)
+    begun: list[EdgeRequest] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+    callers: list[Caller] = field(default_factory=list)
+
+    def begin(self, request: EdgeRequest, /) -> bool:
+        if not request.head.path.startswith("/errand"):
+            return False
+        self.begun.append(request)
+        self.came.set()
+        return True
+
+    async def __call__(self, request: EdgeRequest, /) -> web.StreamResponse:
+        self.paths.append(request.head.path)
+        return said(request)
+
+    async def errand(self) -> EdgeRequest:
+        """Return the errand that was begun first and is not ended."""
+        async with asyncio.timeout(WAIT_S_MAX):
+            while not self.begun:
+                self.came.clear()
+                await self.came.wait()
+        return self.begun.pop(0)
+
+    async def end(self) -> None:
+        one = await self.errand()
+        one.protocol.end_errand(one, said(one))
+
+    async def connect(self) -> Caller:
+        caller = Caller(*await asyncio.open_connection(*self.address))
+        self.callers.append(caller)
+        return caller
+
+
+def said(request: EdgeRequest) -> WholeAnswer:
+    return WholeAnswer(200, (), request.head.path.encode())
+
+
+@dataclass
+class Caller:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def told(self) -> str:
+        """Return what the next answer says."""
+        async with asyncio.timeout(WAIT_S_MAX):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+            length = int(head.split("content-length: ")[1].split("\r\n")[0])
+            return (await self.reader.readexactly(length)).decode()
+
+    async def rest(self) -> bytes:
+        """Return what comes until the other side closes the connection."""
+        async with asyncio.timeout(WAIT_S_MAX):
+            return await self.reader.read(-1)
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[Server]:
+    server = Server()
+    edge = EdgeServer(
+        server,
+        patience_s=2 * KEEPALIVE_S,
+        budget=BodyBudget(1024 * 1024),
+        access_log=None,
+        keepalive_timeout=KEEPALIVE_S,
+    )
+    listening = await asyncio.get_running_loop().create_server(edge, "127.0.0.1", 0)
+    server.address = listening.sockets[0].getsockname()
+    yield server
+    for caller in server.callers:
+        caller.writer.close()
+    listening.close()
+    edge.pre_shutdown()
+    await edge.shutdown(WAIT_S_MAX)
+
+
+async def test_an_errand_may_take_longer_than_a_connection_is_kept(server: Server) -> None:
+    caller = await server.connect()
+    for path in ("/errand/1", "/errand/2"):
+        caller.send(request(path))
+        one = await server.errand()
+        await asyncio.sleep(3 * KEEPALIVE_S)  # beyond the patience with heads, too
+        one.protocol.end_errand(one, said(one))
+        assert await caller.told() == path
+    assert await caller.rest() == b""  # once nothing comes for long enough
+    idle = await server.connect()
+    assert await idle.rest() == b""
+
+
+@pytest.mark.parametrize(("lines", "version"), [(("connection: close",), "1.1"), ((), "1.0")])
+async def test_a_connection_that_is_not_to_be_kept_is_closed(
+    server: Server, lines: tuple[str, ...], version: str
+) -> None:
+    caller = await server.connect()
+    caller.send(request("/errand", *lines, version=version))
+    if version == "1.1":
+        await server.end()
+    assert await caller.told() == "/errand"
+    assert await caller.rest() == b""
+    assert server.paths == ([] if version == "1.1" else ["/errand"])
+
+
+async def test_what_comes_during_an_errand_is_served_after_it(server: Server) -> None:
+    caller = await server.connect()
+    caller.send(request("/errand/1"))
+    first = await server.errand()
+    caller.send(request("/errand/2"))
+    await asyncio.sleep(0.02)
+    caller.send(request("/3") + request("/errand/4"))
+    await asyncio.sleep(0.02)
+    assert server.paths == []
+    first.protocol.end_errand(first, said(first))
+    told = [await caller.told() for _ in range(4)]
+    assert told == ["/errand/1", "/errand/2", "/3", "/errand/4"]
+    assert server.paths == told[1:]  # those that waited take the ordinary way
+    assert not server.begun
+
+
+async def is_lost(protocol: weakref.ref[EdgeProtocol]) -> bool:
+    """Tell whether a connection has noticed that its caller is gone."""
+    found = protocol()
+    return found is None or found.transport is None
+
+
+@pytest.mark.parametrize("way", ["reset", "half-close"])
+async def test_a_caller_that_goes_away_during_an_errand_leaves_nothing(
+    server: Server, way: str
+) -> None:
+    caller = await server.connect()
+    caller.send(request("/errand"))
+    one = await server.errand()
+    protocol = weakref.ref(one.protocol)
+    if way == "reset":
+        sock = caller.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        caller.writer.transport.abort()
+    else:
+        caller.writer.write_eof()
+        assert await caller.rest() == b""
+
+    assert await eventually(lambda: is_lost(protocol))
+    one.protocol.end_errand(one, said(one))
+    del one
+    await asyncio.sleep(0.02)
+    gc.collect()
+    assert protocol() is None
+
+
+async def test_an_errand_can_be_forgotten_once_it_is_ended(server: Server) -> None:
+    caller = await server.connect()
+    caller.send(request("/errand"))
+    one = await server.errand()
+    gone = weakref.ref(one)
+    one.protocol.end_errand(one, said(one))
+    assert await caller.told() == "/errand"
+    del one
+    assert gone() is None
+
+
+async def test_an_answer_that_cannot_be_sent_closes_the_connection(server: Server) -> None:
+    caller = await server.connect()
+    caller.send(request("/errand"))
+    one = await server.errand()
+    one.protocol.end_errand(one, WholeAnswer(200, ((b"x", b"a\r\nb: c"),), b""))
+    assert await caller.rest() == b""
+
+
+async def lost() -> None:
+    raise ConnectionAbortedError
+
+
+async def failed() -> None:
+    raise KeyError
+
+
+@pytest.mark.parametrize("work", [lost, failed])
+async def test_a_server_does_not_wait_for_an_errand_that_was_broken_off(
+    server: Server, work: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    caller = await server.connect()
+    caller.send(request("/errand"))
+    one = await server.errand()
+    end = asyncio.create_task(one.protocol.shutdown(60))
+    await asyncio.sleep(0.01)
+    one.protocol.go_on(work())
+    assert await caller.rest() == b""
+    async with asyncio.timeout(WAIT_S_MAX):
+        await end
+
+
+async def test_no_more_is_served_to_a_caller_that_does_not_read(server: Server) -> None:
+    caller = await server.connect()
+    body = bytes(32 * 1024 * 1024)
+    caller.send(request("/errand/1"))
+    one = await server.errand()
+    one.protocol.end_errand(one, WholeAnswer(200, (), body))
+    caller.send(request("/errand/2"))
+    await asyncio.sleep(0.05)
+    caller.send(request("/3"))
+    await asyncio.sleep(0.05)
+    assert (server.begun, server.paths) == ([], [])
+    assert await caller.told() == body.decode()
+    assert [await caller.told() for _ in range(2)] == ["/errand/2", "/3"]
+    caller.send(request("/errand/4"))
+    await server.end()
+    assert await caller.told() == "/errand/4"
