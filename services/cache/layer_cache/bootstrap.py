@@ -81,7 +81,7 @@ async def serving(settings: CacheSettings) -> AsyncIterator[Mapping[str, str]]:
         def register(server: grpc.aio.Server) -> None:
             cache_pb2_grpc.add_CacheServiceServicer_to_server(servicer, server)
             cache_pb2_grpc.add_WarmthServiceServicer_to_server(
-                WarmthServicer(warmth=writes.warmth), server
+                WarmthServicer(warmth=writes.warmth, writes=writes), server
             )
             cache_pb2_grpc.add_RecordServiceServicer_to_server(
                 RecordServicer(records=records), server

@@ -12,12 +12,16 @@ a deletion leave a namespace warm, and these do not:
 - the store lost entries put since the warming began, to its bound or to a failure;
 - the first of its entries comes of age;
 - the process crashed, since what was lost then is not known.
+
+A row under a fence is in no scan, whatever becomes of its write. So a row that is lifted leaves the
+namespace warm under another number, and while a fence hides rows nobody knows yet which number it
+will be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -51,7 +55,8 @@ class NamespaceWarmth:
     warmed_through_ms: int | None
     """Set while it is warm, also while it is being warmed anew."""
     warm_number: int
-    """Another one each time that the namespace became warm; 0 while it is not."""
+    """Another one each time that the namespace became warm, or that rows were back which scans may
+    have missed; 0 while it is not warm."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -183,6 +188,12 @@ class Warmth:
         """
         await self.void([*self._warm, *self._warming])
 
+    def renumber(self, namespace: Namespace) -> None:
+        """Note that scans may have missed rows which upstream holds as they were."""
+        if (warm := self._warm.get(namespace)) is not None:
+            self._warm[namespace] = replace(warm, number=self._new_number())
+            self._changes += 1
+
     async def check(self) -> None:
         """Void what the store lost entries of and what has come of age; give up the silent.
 
@@ -201,7 +212,10 @@ class Warmth:
         )
 
     async def states(self, namespaces: Iterable[Namespace] = ()) -> list[NamespaceWarmth]:
-        """Return the state of each namespace, or with none named of all that are not cold."""
+        """Return the state of each namespace, or with none named of all that are not cold.
+
+        See :meth:`Writes.settled` before numbers are compared.
+        """
         await self.check()
         named = list(namespaces) or sorted({*self._warm, *self._warming})
         return [self._state(namespace) for namespace in named]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 import structlog
@@ -22,6 +24,10 @@ from layer_kit.clock import EpochMilliseconds, Monotonic
 from layer_kit.names import Namespace
 
 log = structlog.get_logger(__name__)
+
+SETTLING_CHECKS: Final = 100
+SETTLING_CHECK_S: Final = 0.01
+"""How often, and with which pauses, writes under way are looked at: a second, and mostly less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +97,10 @@ class Writes:
                     return
                 fences.cover(fence, chunk)
                 self.order.touch(chunk, self.clock())
-                for key, entry in zip(chunk, await self.store.take(chunk), strict=True):
+                taken = await self.store.take(chunk)
+                if fence.is_closed and any(taken):
+                    await self.warmth.void([name.namespace])
+                for key, entry in zip(chunk, taken, strict=True):
                     if entry is not None:
                         fences.hide(fence, key, entry)
         finally:
@@ -142,6 +151,19 @@ class Writes:
                 self.order.fences.abandon(fence)
         self.ledger.vouch()
         return Settled(stored_count=stored_count, is_fence_lost=False)
+
+    async def settled(self, namespaces: Iterable[Namespace]) -> None:
+        """Wait until every write has ended that hides rows now, so that numbers of warmth may be
+        compared. Namespaces where some do not end in time get another number.
+        """
+        hiding = [(one, self.order.fences.hiding(one)) for one in namespaces]
+        for _ in range(SETTLING_CHECKS):
+            hiding = [(one, fences) for one, fences in hiding if any(f.hidden for f in fences)]
+            if not hiding:
+                return
+            await asyncio.sleep(SETTLING_CHECK_S)
+        for namespace, _ in hiding:
+            self.warmth.renumber(namespace)
 
     async def _settle_lost(self, name: FenceName, settlement: Settlement) -> Settled:
         """Drop what a write did under a fence that has not stood until now."""
@@ -202,16 +224,22 @@ class Writes:
         epoch = self.order.eras.epoch(fence.name.namespace)
         written_ms = self.wall_ms()
         kept: list[tuple[RowKey, Entry]] = []
+        is_back = False
         for key in keys:
             hidden, is_alone = self.order.fences.release(fence, key)
             if not is_alone or fence.era < epoch:
                 continue
             if hidden is not None and hidden.era < epoch:
                 hidden = None
+            is_back |= hidden is not None and key in settlement.lifts
             entry = _outcome(key, hidden, settlement, era=era, written_ms=written_ms)
             if entry is not None and len(entry.body) + len(entry.vectors) <= ROW_BYTES_MAX:
                 kept.append((key, entry))
+        if is_back:
+            self.warmth.renumber(fence.name.namespace)
         stored_count = await self.store.put(kept)
+        if is_back:  # again, for scans that began before a store that is far had them
+            self.warmth.renumber(fence.name.namespace)
         is_any_lost = fence.has_lost or stored_count < len(kept)
         if is_any_lost and not settlement.lifts.isdisjoint(keys):
             await self.warmth.void([fence.name.namespace])

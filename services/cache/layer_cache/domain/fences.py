@@ -62,6 +62,7 @@ class Fences:
         self._by_name: dict[FenceName, Fence] = {}
         self._by_key: dict[RowKey, tuple[Fence, ...]] = {}
         self._closing: list[Fence] = []
+        self._hiding: dict[Namespace, set[Fence]] = {}
         self._hidden_bytes = 0
         self.expired_count = 0
         self.overlap_count = 0
@@ -116,6 +117,8 @@ class Fences:
     def hide(self, fence: Fence, key: RowKey, entry: Entry) -> None:
         """Keep the entry that ``fence`` took away, if there is room and it may come back."""
         size = _size(entry)
+        if key in fence.hidden:
+            self._hiding.setdefault(fence.name.namespace, set()).add(fence)
         if (
             key in fence.hidden
             and key not in fence.overlapped
@@ -126,6 +129,10 @@ class Fences:
             self._hidden_bytes += size
         else:
             fence.has_lost = True
+
+    def hiding(self, namespace: Namespace) -> frozenset[Fence]:
+        """Return those that keep entries of ``namespace`` out of sight."""
+        return frozenset(self._hiding.get(namespace, ()))
 
     def arm(self, fence: Fence, expires_s: float) -> None:
         """Let ``fence`` run out at ``expires_s``, unless it was armed before."""
@@ -167,6 +174,8 @@ class Fences:
         hidden = fence.hidden[key]
         self._forget_hidden(fence, key)
         del fence.hidden[key]
+        if not fence.hidden:
+            self._forget_hiding(fence)
         remaining = tuple(other for other in self._by_key[key] if other is not fence)
         if not remaining:
             del self._by_key[key]
@@ -206,6 +215,13 @@ class Fences:
         fence.has_lost |= fence.hidden[key] is not None
         self._forget_hidden(fence, key)
         fence.hidden[key] = None
+
+    def _forget_hiding(self, fence: Fence) -> None:
+        namespace = fence.name.namespace
+        if (hiding := self._hiding.get(namespace)) is not None:
+            hiding.discard(fence)
+            if not hiding:
+                del self._hiding[namespace]
 
     def _forget_hidden(self, fence: Fence, key: RowKey) -> None:
         if (entry := fence.hidden[key]) is not None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_cache.application.warmth import NamespaceWarmth, WarmState, Warmth
+from layer_cache.application.writes import Writes
 from layer_cache.domain.limits import NAMESPACES_PER_CALL_MAX
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import parse_namespace
@@ -26,6 +27,7 @@ class WarmthServicer(cache_pb2_grpc.WarmthServiceServicer):
     """Serves ``layer.cache.v1.WarmthService``."""
 
     warmth: Warmth
+    writes: Writes
 
     async def BeginWarming(
         self, request: cache_pb2.BeginWarmingRequest, context: object
@@ -59,7 +61,9 @@ class WarmthServicer(cache_pb2_grpc.WarmthServiceServicer):
                 count_max=NAMESPACES_PER_CALL_MAX,
             )
         if request.namespaces:
-            found = await self.warmth.states(map(parse_namespace, request.namespaces))
+            namespaces = list(map(parse_namespace, request.namespaces))
+            await self.writes.settled(namespaces)
+            found = await self.warmth.states(namespaces)
             return cache_pb2.GetWarmthResponse(namespaces=map(_message, found))
         await self.warmth.check()
         revision = self.warmth.revision

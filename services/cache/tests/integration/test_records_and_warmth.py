@@ -216,6 +216,45 @@ async def test_warmth_survives_a_clean_restart_and_no_crash(start_client: Start)
         assert (await client.state()).state == cache_pb2.WARM_STATE_COLD
 
 
+async def test_the_state_of_a_namespace_waits_for_the_writes_under_way_to_its_rows(
+    start_client: Start,
+) -> None:
+    async with start_client() as client:
+        rows = client.rows
+        looked_up = await rows.LookupRows(
+            cache_pb2.LookupRowsRequest(namespace="books", ids=[b"u1"])
+        )
+        await rows.BackfillRows(
+            cache_pb2.BackfillRowsRequest(
+                namespace="books", read_token=looked_up.read_token, ids=[b"u1"], bodies=[b"{}"]
+            )
+        )
+        session = await rows.OpenSession(cache_pb2.OpenSessionRequest(member_id="gateway"))
+        await client.make_warm()
+        before = await client.state()
+        fence = cache_pb2.FenceRowsRequest(
+            session_id=session.session_id,
+            namespace="books",
+            fence_id=b"refused",
+            ids=[b"u1"],
+            ttl_ms=60_000,
+        )
+        await rows.FenceRows(fence)
+        assert not (await rows.CountRows(cache_pb2.CountRowsRequest(namespace="books"))).row_count
+
+        telling = asyncio.create_task(client.state())
+        await rows.SettleRows(
+            cache_pb2.SettleRowsRequest(
+                namespace="books", fence_id=b"refused", lift_ids=[b"u1"], is_outcome_known=True
+            )
+        )
+
+        after = await telling
+        assert after.warmed_through_ms == before.warmed_through_ms
+        assert after.warm_number not in {before.warm_number, 0}
+        assert (await rows.CountRows(cache_pb2.CountRowsRequest(namespace="books"))).row_count == 1
+
+
 async def test_a_warming_is_begun_once_reported_and_given_up(start_client: Start) -> None:
     async with start_client() as client:
         begin = cache_pb2.BeginWarmingRequest(namespace="books")

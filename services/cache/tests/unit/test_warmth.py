@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
+from layer_cache.adapters.memory import MemoryStore
+from layer_cache.application import writes
 from layer_cache.application.sessions import DirtySet
 from layer_cache.application.warmth import SILENCE_S_MAX, NamespaceWarmth, WarmState
-from layer_cache.domain.rows import RowKey, row_keys
+from layer_cache.domain.rows import Entry, RowKey, row_keys
 from layer_kit.errors import NotFoundError
 from layer_kit.names import Namespace
 
@@ -126,14 +129,103 @@ async def test_a_namespace_stays_warm_while_it_is_warmed_anew(cache: Cache) -> N
         {"puts": {b"u1": b"{}", b"u2": b"{}"}},
         {"patches": {b"u1": b'{"a":2}', b"u2": b"{}"}},
         {"puts": {b"u1": b"{}"}},
-        {"lifts": [b"u1", b"u2"]},
     ],
-    ids=["puts", "patches", "a deletion", "lifts"],
+    ids=["puts", "patches", "a deletion"],
 )
 async def test_writes_of_known_outcome_leave_it_warm(cache: Cache, outcome: dict[str, Any]) -> None:
     await make_warm(cache, b"u1", b"u2", b"u3")
     before = await state(cache)
     await settle(cache, **outcome)
+    assert (await state(cache)) == before
+
+
+async def test_a_row_that_is_lifted_leaves_it_warm_under_another_number(cache: Cache) -> None:
+    await make_warm(cache, b"u1", b"u2", b"u3")
+    before = await state(cache)
+    await settle(cache, puts={b"u1": b"{}"}, lifts=[b"u2"])
+    after = await state(cache)
+    assert after == dataclasses.replace(before, warm_number=after.warm_number)
+    assert after.warm_number != before.warm_number
+
+
+async def is_same_number_after(cache: Cache, **outcome: Any) -> bool:
+    """Tell whether numbers say that a scan beside a write of u1 saw everything."""
+    await make_warm(cache, b"u1", b"u2")
+    before = await state(cache)
+    await cache.fence(await cache.join(), b"f", b"u1")
+    assert await cache.reads.count(BOOKS) == 1
+    telling = asyncio.create_task(cache.writes.settled([BOOKS]))
+    await asyncio.sleep(0)
+    assert not telling.done()
+    await cache.settle(b"f", **outcome)
+    await telling
+    return (await state(cache)).warm_number == before.warm_number
+
+
+async def test_a_scan_misses_nothing_in_a_row_that_is_written_meanwhile(cache: Cache) -> None:
+    assert await is_same_number_after(cache, puts={b"u1": b"{}"}, is_outcome_known=True)
+
+
+@pytest.mark.parametrize(
+    "outcome", [{"lifts": [b"u1"], "is_outcome_known": True}, {}], ids=["refused", "unknown"]
+)
+async def test_a_scan_misses_a_row_whose_write_is_under_way_and_does_not_happen(
+    cache: Cache, outcome: dict[str, Any]
+) -> None:
+    assert not await is_same_number_after(cache, **outcome)
+
+
+class FarStore(MemoryStore):
+    """A store that answers a ``take`` when it is told to."""
+
+    def __init__(self, near: MemoryStore) -> None:
+        self.__dict__ = near.__dict__
+        self.answers = asyncio.Event()
+
+    async def take(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+        found = await super().take(keys)
+        await self.answers.wait()
+        return found
+
+
+async def test_a_row_that_a_fence_took_after_its_settlement_cools_it(cache: Cache) -> None:
+    cache.store = far = FarStore(cache.store)
+    cache.restart()
+    await make_warm(cache, b"u1")
+    session = await cache.join()
+    fencing = asyncio.create_task(cache.fence(session, b"f", b"u1"))
+    await asyncio.sleep(0)
+
+    await cache.settle(b"f", is_outcome_known=True, lifts=[b"u1"])  # by a gateway that gave up
+    far.answers.set()
+    await fencing
+
+    assert await cache.holds(b"u1") is None
+    assert (await state(cache)).state is WarmState.COLD
+
+
+async def test_a_write_that_does_not_end_in_time_leaves_scans_in_doubt(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writes, "SETTLING_CHECKS", 1)
+    await make_warm(cache, b"u1")
+    before = await state(cache)
+    await cache.fence(await cache.join(), b"f", b"u1")
+
+    await cache.writes.settled([BOOKS])
+
+    assert (await state(cache)).warm_number not in {before.warm_number, 0}
+
+
+async def test_nobody_waits_for_writes_of_rows_that_are_not_held(cache: Cache) -> None:
+    await make_warm(cache, b"u1")
+    before = await state(cache)
+    await cache.fence(await cache.join(), b"f", b"u7")
+
+    async with asyncio.timeout(0):
+        await cache.writes.settled([BOOKS, Namespace("films")])
+
+    await cache.settle(b"f", is_outcome_known=True, lifts=[b"u7"])
     assert (await state(cache)) == before
 
 
