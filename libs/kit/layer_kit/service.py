@@ -19,6 +19,7 @@ from layer_kit.health import Health
 from layer_kit.loops import Loops, background_loops
 from layer_kit.lost_errors import lost_errors_counted
 from layer_kit.ops import ops_server
+from layer_kit.rpc.calls import CallMetrics
 from layer_kit.rpc.server import grpc_server
 from layer_kit.settings import ServiceSettings
 from layer_kit.telemetry.metrics import exposition_of, new_registry
@@ -41,6 +42,8 @@ class ServiceFrame:
         self._settings = settings
         self.health = health
         self.registry = registry
+        self.calls = CallMetrics(registry)
+        """Of every server of the process."""
         self.loops = loops
         self.resources = resources
         """Closed after gRPC has drained, last in first out."""
@@ -64,7 +67,7 @@ class ServiceFrame:
                 services=services,
                 register=register,
                 health=self.health,
-                registry=self.registry,
+                calls=self.calls,
                 shutdown_grace_s=self._settings.shutdown_grace_s,
                 reuse_port=reuse_port,
                 further_address=further_address,

@@ -12,6 +12,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from prometheus_client import CollectorRegistry
 
 from layer_kit.health import Health
+from layer_kit.rpc.calls import CallMetrics
 from layer_kit.rpc.errors import from_rpc_error
 from layer_kit.rpc.server import grpc_server
 from layer_testing.echo import NAME, SERVICE, Echo, EchoStub, register
@@ -62,7 +63,7 @@ async def _serve(
         services=[SERVICE],
         register=methods,
         health=health,
-        registry=registry,
+        calls=CallMetrics(registry),
         shutdown_grace_s=shutdown_grace_s,
     ) as bound:
         yield EchoServer(bound, registry, health)

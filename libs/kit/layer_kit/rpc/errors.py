@@ -86,6 +86,18 @@ def from_status(serialised: bytes) -> LayerError:
     return _rebuilt(code, status.message, iter(status.details))
 
 
+def from_trailers(number: int, message: str, serialised: bytes) -> LayerError:
+    """Rebuild the error in the trailers of a call, as :func:`from_rpc_error` does.
+
+    Args:
+        serialised: The status with its details; empty where there is none.
+    """
+    status = status_pb2.Status()
+    with contextlib.suppress(DecodeError):  # what cannot be read says nothing
+        status.ParseFromString(serialised)
+    return _rebuilt(_STATUS.get(number, grpc.StatusCode.UNKNOWN), message, iter(status.details))
+
+
 def _rebuilt(
     code: grpc.StatusCode, message: str | None, details: Iterator[any_pb2.Any]
 ) -> LayerError:

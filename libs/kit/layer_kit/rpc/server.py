@@ -12,11 +12,11 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry
 
 from layer_kit.addresses import UnixAddress, bind_fault, parse_address, remove_stale_socket
 from layer_kit.configuration import ConfigurationError
 from layer_kit.health import Health
+from layer_kit.rpc.calls import CallMetrics
 from layer_kit.rpc.interceptor import CallInterceptor
 from layer_kit.rpc.limits import CONCURRENT_CALLS_MAX, SERVER_OPTIONS
 
@@ -28,7 +28,7 @@ async def grpc_server(
     services: Sequence[ServiceDescriptor],
     register: Callable[[grpc.aio.Server], None],
     health: Health,
-    registry: CollectorRegistry,
+    calls: CallMetrics,
     shutdown_grace_s: float,
     reuse_port: bool = False,
     further_address: str = "",
@@ -45,7 +45,7 @@ async def grpc_server(
     Raises:
         ConfigurationError: When the address cannot be bound.
     """
-    interceptor = CallInterceptor(domain=services[0].file.package, registry=registry)
+    interceptor = CallInterceptor(domain=services[0].file.package, calls=calls)
     server = grpc.aio.server(
         interceptors=[interceptor],
         options=(*SERVER_OPTIONS, ("grpc.so_reuseport", int(reuse_port))),
