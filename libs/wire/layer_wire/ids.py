@@ -129,6 +129,13 @@ def from_text(text: str, kind: IdKind) -> JsonId | None:
             return number if number <= UNSIGNED_MAX else None
 
 
+def from_texts(texts: Sequence[str], kind: IdKind) -> list[JsonId | None]:
+    """Read ids as :func:`from_text` does."""
+    if kind is IdKind.STRING and max(map(len, texts), default=0) <= STRING_BYTES_MAX // 4:
+        return list(texts)  # as nearly all are: no call for each
+    return [from_text(text, kind) for text in texts]
+
+
 def shards(ids: Sequence[JsonId], shard_count: int) -> list[int]:
     """Return the shard of each id: xxh64 with seed 0 over its decimal or UTF-8 text."""
     digest = xxhash.xxh64_intdigest

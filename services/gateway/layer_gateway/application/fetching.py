@@ -136,12 +136,12 @@ class FetchRows:
     ) -> tuple[IdKind, list[JsonId | None]]:
         """Return the kind of the namespace's ids and each text as one, None where it cannot be."""
         kind = await self._id_kind(namespace, caller)
-        parsed = [wire_ids.from_text(text, kind) for text in texts]
+        parsed = wire_ids.from_texts(texts, kind)
         if None in parsed:
             # Another gateway may have made the namespace anew, with ids of another kind.
             self.facts.forget(namespace)
             kind = await self._id_kind(namespace, caller)
-            parsed = [wire_ids.from_text(text, kind) for text in texts]
+            parsed = wire_ids.from_texts(texts, kind)
         return kind, parsed
 
     async def _id_kind(self, namespace: Namespace, caller: Caller) -> IdKind:

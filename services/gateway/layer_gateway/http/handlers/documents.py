@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -12,7 +13,7 @@ from aiohttp import web
 
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.history import History
-from layer_gateway.http.answers import json_answer
+from layer_gateway.http.answers import JSON_FIELDS, WholeAnswer
 from layer_gateway.http.bodies import read_json_body
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.requests import (
@@ -26,7 +27,7 @@ from layer_gateway.http.routes import Operation, Route
 from layer_gateway.ports.rows import CachedRow
 from layer_kit.errors import InvalidRequestError, NotFoundError
 from layer_kit.names import parse_namespace
-from layer_wire.jsontext import Raw, decode
+from layer_wire.jsontext import decode, encode
 
 
 class _FetchBody(msgspec.Struct):
@@ -64,7 +65,8 @@ class DocumentHandlers:
             )
         self.history.clicked(name, [document_id], visit, found, is_batch=False)
         headers["x-layer-cache"] = found.result.value
-        return json_answer(_document(document_id, found.rows[0]), headers=headers)
+        body = _documents([document_id], found.rows)
+        return WholeAnswer(HTTPStatus.OK, JSON_FIELDS, body, headers=headers)
 
     async def fetch_many(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
         body = await read_json_body(request, self.body_bytes_max)
@@ -79,13 +81,19 @@ class DocumentHandlers:
         found = await self.fetch_rows.by_text(name, ids, caller_of(request), names=names)
         self.history.clicked(name, ids, visit, found, is_batch=True)
         headers["x-layer-cache"] = found.result.value
-        documents = [_document(ids[at], found.rows[at]) for at in sorted(found.rows)]
         missing = [id_ for at, id_ in enumerate(ids) if at not in found.rows]
-        return json_answer({"documents": documents, "missing": missing}, headers=headers)
+        body = _DOCUMENTS % (_documents(ids, found.rows), encode(missing))
+        return WholeAnswer(HTTPStatus.OK, JSON_FIELDS, body, headers=headers)
 
 
-def _document(document_id: str, row: CachedRow) -> dict[str, object]:
-    return {"id": document_id, "attributes": Raw(row.body)}
+_DOCUMENTS: Final = b'{"documents":[%b],"missing":%b}'
+
+
+def _documents(ids: Sequence[str], rows: Mapping[int, CachedRow]) -> bytes:
+    """Return documents as JSON, around that of their attributes, which is as it was stored."""
+    return b",".join(
+        [b'{"id":%b,"attributes":%b}' % (encode(ids[at]), rows[at].body) for at in sorted(rows)]
+    )
 
 
 def _wanted(listed: str | None) -> tuple[list[str] | None, dict[str, str]]:
