@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import grpc.aio
 import uvloop
+from prometheus_client import CollectorRegistry
 from rich.table import Table
 from rocksdict import AccessType, Options, Rdict
 
@@ -31,6 +32,8 @@ from layer_bench.echo import METHOD
 from layer_bench.load import cpu_ns
 from layer_bench.printing import show
 from layer_cache.adapters.embedded import EmbeddedStore
+from layer_gateway.adapters.cache_metrics import CacheMetrics
+from layer_gateway.adapters.direct_lookups import DirectWay, LookupOffer
 from layer_gateway.adapters.lookup_stream import LookupStream
 from layer_kit.clock import epoch_milliseconds
 from layer_kit.rpc.client import open_channel
@@ -133,7 +136,16 @@ async def _gets(cache: Service, echo: Service, rounds: int, count: int) -> list[
         namespace=NAMESPACE, ids=[row_id(number * 37) for number in range(100)]
     )
     assert len((await cache.cache.LookupRows(hundred)).bodies) == 100  # noqa: PLR2004
-    stream = LookupStream(cache.cache, timeout_s=LOOKUP_TIMEOUT_S)
+    session = await cache.cache.OpenSession(cache_pb2.OpenSessionRequest(member_id="bench"))
+    # Nobody is a member: a lease that runs out would suspend hits.
+    await cache.cache.CloseSession(cache_pb2.CloseSessionRequest(session_id=session.session_id))
+    direct = DirectWay(
+        cache.process.addresses["grpc"],
+        partial(LookupOffer, session.lookup_address, session.incarnation),
+        timeout_s=LOOKUP_TIMEOUT_S,
+        is_open=CacheMetrics(CollectorRegistry()).of(0).direct,
+    )
+    stream = LookupStream(cache.cache, timeout_s=LOOKUP_TIMEOUT_S, direct=direct)
 
     async def streamed(request: cache_pb2.LookupRowsRequest) -> None:
         told: asyncio.Future[object] = asyncio.get_running_loop().create_future()

@@ -70,6 +70,7 @@ async def _joined_and_apart(cache_address: str, round_count: int) -> list[tuple[
         lookup_timeout_s=LOOKUP_TIMEOUT_S,
         write_timeout_s=5.0,
         metrics=metrics,
+        replica=cache_address,
     )
     ids = [b"sdoc-%d" % at for at in range(LOOKUP_COUNT)]
 

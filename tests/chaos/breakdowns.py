@@ -73,7 +73,8 @@ class Breakdowns:
             self.tell(f"fault over: {name}")
 
     def _some_link(self) -> Link:
-        return self.random.choice(self.random.choice(self.replicas).links)
+        replica = self.random.choice(self.replicas)
+        return self.random.choice((*replica.links, *replica.lookup_links))
 
     def _some_s(self) -> float:
         """Return a span that is shorter than a lease, or now and then longer."""

@@ -134,6 +134,10 @@ class CacheProcess:
         """Return where it listens; None while it does not run."""
         return None if self._process is None else self._process.addresses["grpc"]
 
+    def lookups_address(self) -> str | None:
+        """Return where it serves lookups alone; None while it does not run."""
+        return None if self._process is None else self._process.addresses["lookups"]
+
     async def start(self) -> None:
         """Start it over what its store holds."""
         self._process = await self._stack.enter_async_context(

@@ -309,12 +309,14 @@ class Program:
     async def _join(self) -> None:
         self._replica_number += 1
         links = [Link(cache.address) for cache in self.caches]
-        for link in links:
+        lookup_links = [Link(cache.lookups_address) for cache in self.caches]
+        for link in (*links, *lookup_links):
             await link.open()
         replica = Replica(
             f"gateway-{self._replica_number}",
             upstream_url=self.upstream.url,
             links=links,
+            lookup_links=lookup_links,
             parts=self.parts,
         )
         await replica.start()

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from layer.cache.v1 import cache_pb2_grpc
 from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
+from layer_gateway.adapters.direct_lookups import LookupOffer
 from layer_gateway.adapters.index_manifests import NoLabels
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.adapters.no_history import NoHistory
@@ -69,14 +70,39 @@ class Parts:
         )
 
 
+def _linked(membership: type[Membership], link: Link) -> type[Membership]:
+    """Return the class with what the cache offers led through ``link``."""
+
+    class Linked(membership):  # type: ignore[misc, valid-type]
+        @property
+        def lookup_offer(self) -> LookupOffer:
+            return LookupOffer(
+                f":{link.address.rpartition(':')[2]}", super().lookup_offer.incarnation
+            )
+
+    return Linked
+
+
 class Replica:
-    """One gateway with links of its own to the replicas of the cache."""
+    """One gateway with links of its own to the replicas of the cache.
+
+    Args:
+        lookup_links: Those to the ports of lookups, which fail by themselves: what is sent over
+            one link may arrive before or after what is sent over another.
+    """
 
     def __init__(
-        self, name: str, *, upstream_url: str, links: Sequence[Link], parts: Parts
+        self,
+        name: str,
+        *,
+        upstream_url: str,
+        links: Sequence[Link],
+        lookup_links: Sequence[Link],
+        parts: Parts,
     ) -> None:
         self.name = name
         self.links = links
+        self.lookup_links = lookup_links
         limits = UpstreamLimits(
             read_timeout_s=UPSTREAM_TIMEOUT_S, total_timeout_s=UPSTREAM_TIMEOUT_S
         )
@@ -90,7 +116,9 @@ class Replica:
         for number, link in enumerate(links):
             channel = open_channel(link.address, retries=False)
             stub = cache_pb2_grpc.CacheServiceStub(channel)
-            membership = parts.membership(stub, monotonic=monotonic, metrics=metrics.of(number))
+            membership = _linked(parts.membership, lookup_links[number])(
+                stub, monotonic=monotonic, metrics=metrics.of(number)
+            )
             # By its number: each gateway has links of its own, and all must agree on the owners.
             rows[f"cache-{number}"] = parts.cached_rows(
                 stub,
@@ -98,6 +126,7 @@ class Replica:
                 lookup_timeout_s=LOOKUP_TIMEOUT_S,
                 write_timeout_s=UPSTREAM_TIMEOUT_S,
                 metrics=metrics.of(number),
+                replica=link.address,
             )
             self._channels.append(channel)
             self._memberships.append(membership)
@@ -162,7 +191,7 @@ class Replica:
                 await keeping
         for task in list(self._running):
             task.cancel()
-        for link in self.links:
+        for link in (*self.links, *self.lookup_links):
             await link.close()
         await self._client.aclose()
         for channel in self._channels:

@@ -18,8 +18,9 @@ import pytest
 import structlog
 
 from layer_gateway.adapters import cached_rows, membership
-from layer_gateway.adapters.cached_rows import CachedRows, StandingFence
+from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.membership import Membership
+from layer_gateway.adapters.standing_fences import StandingFence
 from layer_gateway.application.joined_reads import JoinedReads, ReadRows
 from layer_gateway.ports.rows import Fence
 from layer_gateway.ports.stores import Caller

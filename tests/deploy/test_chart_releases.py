@@ -25,7 +25,7 @@ from tests.deploy.releases import (  # noqa: E402
 
 PORTS = {
     "gateway": {"http": 8080, "grpc": 7100},
-    "cache": {"grpc": 7101},
+    "cache": {"grpc": 7101, "lookups": 7106},
     "snapshots": {"grpc": 7102},
     "history": {"grpc": 7103},
     "runtime": {"grpc": 7104},

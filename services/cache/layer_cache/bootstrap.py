@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import grpc.aio
@@ -28,18 +29,22 @@ from layer_cache.domain.order import Order
 from layer_cache.domain.tokens import INCARNATION_BYTES
 from layer_cache.metrics import CacheMetrics, FiguresCollector
 from layer_cache.ports import LedgerStore, RowStore
+from layer_cache.rpc.direct_lookups import METHOD, DirectLookups, address_beside, told_address
 from layer_cache.rpc.records import RecordServicer
 from layer_cache.rpc.rows import CacheServicer
 from layer_cache.rpc.warmth import WarmthServicer
 from layer_cache.settings import CacheSettings
 from layer_kit.clock import EpochMilliseconds, Monotonic, epoch_milliseconds
-from layer_kit.service import service_frame
+from layer_kit.configuration import ConfigurationError
+from layer_kit.service import ServiceFrame, service_frame
+from layer_streams.server import stream_server
 
 log = structlog.get_logger(__name__)
 
 ADVANCE_INTERVAL_S: Final = 0.1
 RECOVER_INTERVAL_S: Final = 10.0
 WARMTH_INTERVAL_S: Final = 1.0
+NOWHERE: Final = "off"
 
 
 @asynccontextmanager
@@ -63,6 +68,7 @@ async def serving(settings: CacheSettings) -> AsyncIterator[Mapping[str, str]]:
             limits=Limits(),
             draining=frame.draining,
         )
+        servicer = await _with_direct_lookups(servicer, settings, frame)
         writes = servicer.writes
         # After the rows are closed: the last flush may have pushed some out.
         frame.resources.push_async_callback(writes.warmth.check)
@@ -99,6 +105,35 @@ async def serving(settings: CacheSettings) -> AsyncIterator[Mapping[str, str]]:
         )
         frame.started()
         yield frame.addresses
+
+
+async def _with_direct_lookups(
+    servicer: CacheServicer, settings: CacheSettings, frame: ServiceFrame
+) -> CacheServicer:
+    """Serve lookups without grpc as well; return the servicer that tells where."""
+    if settings.lookups_address == NOWHERE:
+        return servicer
+    lookups = DirectLookups(
+        look_up=servicer.look_up,
+        incarnation=servicer.reads.order.incarnation.hex(),
+        draining=frame.draining,
+    )
+    server = stream_server(
+        address=settings.lookups_address or address_beside(settings.grpc_address),
+        methods={METHOD: lookups},
+        domain=cache_pb2.DESCRIPTOR.package,
+        calls=frame.calls,
+        shutdown_grace_s=settings.shutdown_grace_s,
+    )
+    try:
+        bound = await frame.resources.enter_async_context(server)
+    except ConfigurationError as error:
+        if settings.lookups_address:
+            raise
+        log.warning("lookups_not_direct", cause=str(error))  # gateways go on asking over grpc
+        return servicer
+    frame.addresses["lookups"] = bound
+    return replace(servicer, lookup_address=told_address(bound))
 
 
 def build(

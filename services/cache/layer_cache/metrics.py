@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from layer_cache.application.statistics import Figures
 from layer_kit.names import Namespace
 from layer_kit.telemetry.metrics import SECONDS_BUCKETS, BoundedLabel
+from layer_kit.telemetry.recorders import Count, Counts, Histograms
 
 PAYLOAD_BUCKETS: Final = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 LINES_REMEMBERED_MAX: Final = 10_000
 
-LookupResult = Literal["hit", "partial", "miss", "bypass"]
-"""All rows found, some, none, or none because hits are suspended."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lines:
+    """What is counted of one namespace: finding a line by its labels takes longer than counting.
+
+    A lookup found all rows, some, none, or none because hits are suspended.
+    """
+
+    hit: Count
+    partial: Count
+    miss: Count
+    bypass: Count
+    rows_hit: Count
+    rows_missed: Count
 
 
 class CacheMetrics:
@@ -26,19 +40,20 @@ class CacheMetrics:
 
     def __init__(self, registry: CollectorRegistry, *, namespace_count_max: int) -> None:
         self._namespace = BoundedLabel(namespace_count_max)
-        self._lookups = Counter(
+        self._lookups = Counts(
             "layer_cache_lookups_total",
             "Lookups, by how much of what was asked they found.",
             ["namespace", "result"],
             registry=registry,
         )
-        self._seconds = Histogram(
+        self._seconds = Histograms(
             "layer_cache_lookup_seconds",
             "Time to serve a lookup, over a stream or in a call.",
-            buckets=(0.0001, *SECONDS_BUCKETS),
+            (),
+            bounds=(0.0001, *SECONDS_BUCKETS),
             registry=registry,
-        )
-        self._rows = Counter(
+        ).of()
+        self._rows = Counts(
             "layer_cache_rows_total",
             "Rows asked for, found or not.",
             ["namespace", "result"],
@@ -56,51 +71,53 @@ class CacheMetrics:
             ["status"],
             registry=registry,
         )
-        self._lines: dict[tuple[Counter, Namespace, str], Counter] = {}
-        self._payload = Histogram(
+        self._lines: dict[Namespace, _Lines] = {}
+        self._payload = Histograms(
             "layer_cache_payload_bytes",
             "Bodies and vectors of one lookup's hits.",
-            buckets=PAYLOAD_BUCKETS,
+            (),
+            bounds=PAYLOAD_BUCKETS,
             registry=registry,
-        )
+        ).of()
 
     def count_lookup(
         self,
         namespace: Namespace,
         *,
         asked: int,
-        payload: Sequence[bytes],
+        found: int,
+        payload_bytes: int,
         is_suspended: bool,
         seconds: float,
     ) -> None:
-        """Count one lookup of ``asked`` rows that found ``payload``."""
+        """Count one lookup of ``asked`` rows."""
         self._seconds.observe(seconds)
-        found = len(payload)
-        result: LookupResult = (
-            "bypass"
-            if is_suspended
-            else "miss"
-            if not found
-            else "hit"
-            if found == asked
-            else "partial"
-        )
-        self._line(self._lookups, namespace, result).inc()
-        if found:
-            self._line(self._rows, namespace, "hit").inc(found)
-            self._payload.observe(sum(map(len, payload)))
+        lines = self._lines.get(namespace) or self._new_lines(namespace)
+        if is_suspended:
+            lines.bypass.add()
+        elif not found:
+            lines.miss.add()
+        else:
+            (lines.hit if found == asked else lines.partial).add()
+            lines.rows_hit.add(found)
+            self._payload.observe(payload_bytes)
         if asked > found:
-            self._line(self._rows, namespace, "miss").inc(asked - found)
+            lines.rows_missed.add(asked - found)
 
-    def _line(self, counter: Counter, namespace: Namespace, result: str) -> Counter:
-        """Return one line of ``counter``: finding it by its labels takes longer than counting."""
-        key = counter, namespace, result
-        line = self._lines.get(key)
-        if line is None:
-            line = counter.labels(self._namespace(namespace), result)
-            if len(self._lines) < LINES_REMEMBERED_MAX:
-                self._lines[key] = line
-        return line
+    def _new_lines(self, namespace: Namespace) -> _Lines:
+        label = self._namespace(namespace)
+        lookups, rows = self._lookups, self._rows
+        lines = _Lines(
+            hit=lookups.of(label, "hit"),
+            partial=lookups.of(label, "partial"),
+            miss=lookups.of(label, "miss"),
+            bypass=lookups.of(label, "bypass"),
+            rows_hit=rows.of(label, "hit"),
+            rows_missed=rows.of(label, "miss"),
+        )
+        if len(self._lines) < LINES_REMEMBERED_MAX:
+            self._lines[namespace] = lines
+        return lines
 
     def count_backfill(self, *, stored: int, refused: int) -> None:
         self._backfills.labels("stored").inc(stored)

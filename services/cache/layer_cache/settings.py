@@ -18,6 +18,12 @@ class CacheSettings(ServiceSettings):
     grpc_address: str = Field(
         "127.0.0.1:7101", description="Where gRPC listens: host:port or unix:/path."
     )
+    lookups_address: str = Field(
+        "",
+        description="Where lookups listen for gateways, without the threads of gRPC. Empty: beside "
+        "gRPC, its socket's path with `.lookups` added, or a port that the system chooses; off: "
+        "nowhere.",
+    )
     backend: Literal["embedded", "sqlite", "aerospike", "memory"] = Field(
         "embedded",
         description="Where entries live: embedded = on disk in RocksDB, sqlite = on disk, slower, "

@@ -3,7 +3,7 @@
 name: {{ .name }}
 port: {{ .port }}
 targetPort: {{ .name }}
-appProtocol: {{ eq .name "grpc" | ternary "grpc" "http" }}
+appProtocol: {{ has .name (list "grpc" "lookups") | ternary "grpc" "http" }}
 {{- end }}
 
 {{/*

@@ -21,7 +21,7 @@ from rocksdict import WriteBatch, WriteOptions
 from layer_cache.adapters.passages import Passages
 from layer_cache.adapters.rocksdb import WRITE_BUFFERS_MAX, open_rows, write_buffer_bytes
 from layer_cache.adapters.tables import Tables
-from layer_cache.adapters.values import alive_of, decode, encode
+from layer_cache.adapters.values import alive_of, decode_all, encode
 from layer_cache.domain.rows import Entry, RowKey, Rows
 from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
@@ -221,8 +221,7 @@ class EmbeddedStore:
         return values
 
     def _entries(self, values: Sequence[bytes | None]) -> list[Entry | None]:
-        oldest_ms = self._now_ms() - self._ttl_ms
-        return [decode(value, oldest_ms) for value in values]
+        return decode_all(values, self._now_ms() - self._ttl_ms)
 
     def _see_tables(self) -> None:
         """Ask the database, since it removes the file of a table that is gone later."""

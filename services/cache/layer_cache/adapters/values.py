@@ -25,15 +25,20 @@ def encode(entry: Entry) -> bytes:
     return b"".join((header, entry.body, entry.vectors))
 
 
-def decode(value: bytes | None, oldest_ms: int) -> Entry | None:
-    """Return the entry out of what is stored; None when there is none or it is over age."""
-    if value is None:
-        return None
-    era, written_ms, body_bytes = _HEADER.unpack_from(value)
-    if written_ms <= oldest_ms:
-        return None
-    body_end = _HEADER.size + body_bytes
-    return Entry(era, written_ms, value[_HEADER.size : body_end], value[body_end:])
+def decode_all(values: Sequence[bytes | None], oldest_ms: int) -> list[Entry | None]:
+    """Return the entries out of what is stored; None where there is none or it is over age."""
+    unpack, head_bytes = _HEADER.unpack_from, _HEADER.size
+    return [
+        None
+        if value is None or (head := unpack(value))[1] <= oldest_ms
+        else Entry(
+            head[0],
+            head[1],
+            value[head_bytes : (body_end := head_bytes + head[2])],
+            value[body_end:],
+        )
+        for value in values
+    ]
 
 
 def alive_of(

@@ -82,6 +82,7 @@ class Selection:
         return rows.chosen(self.filter.matches(rows.keys, rows.bodies(), id_starts_at=len(prefix)))
 
 
+WHOLE_BODY: Final = Projection()
 EVERY_ROW: Final = Selection()
 
 
@@ -119,12 +120,7 @@ class Reads:
                 await give_way()
             entries = await self.store.get(keys[start : start + CHUNK_ROWS])
             epoch = self.order.eras.epoch(namespace)
-            alive = [
-                (position, entry)
-                for position, entry in enumerate(entries, start)
-                if entry is not None and entry.era >= epoch
-            ]
-            if not _collect(found, alive, projection):
+            if not _collect(found, start, entries, epoch, projection):
                 break
         return found
 
@@ -253,17 +249,36 @@ def _longest(texts: Sequence[bytes]) -> int:
     return max(map(len, texts), default=0)
 
 
-def _collect(found: Found, rows: Sequence[tuple[int, Entry]], projection: Projection) -> bool:
-    """Add rows to what was found; tell whether there was room for all of them."""
-    for position, entry in rows:
-        body = projection.of(entry.body)
-        if body is None:
+def _collect(
+    found: Found,
+    start: int,
+    entries: Sequence[Entry | None],
+    epoch: int,
+    projection: Projection,
+) -> bool:
+    """Add what is alive to what was found; tell whether there was room for all of it."""
+    alive = [
+        (position, entry)
+        for position, entry in enumerate(entries, start)
+        if entry is not None and entry.era >= epoch
+    ]
+    payload_bytes = found.payload_bytes + sum([len(entry.body) for _, entry in alive])
+    if projection is WHOLE_BODY and payload_bytes <= LOOKUP_BYTES_MAX:
+        # As most lookups are. A turn of the loop below for each row takes thrice as long.
+        found.payload_bytes = payload_bytes
+        found.positions += [position for position, _ in alive]
+        found.bodies += [entry.body for _, entry in alive]
+        found.vectors += [b""] * len(alive)
+        return True
+    for position, entry in alive:
+        part = projection.of(entry.body)
+        if part is None:
             continue
         vectors = entry.vectors if projection.with_vectors else b""
-        found.payload_bytes += len(body) + len(vectors)
+        found.payload_bytes += len(part) + len(vectors)
         if found.payload_bytes > LOOKUP_BYTES_MAX:
             return False
         found.positions.append(position)
-        found.bodies.append(body)
+        found.bodies.append(part)
         found.vectors.append(vectors)
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from layer.cache.v1 import cache_pb2
-from layer_cache.application.reads import Selection
+from layer_cache.application.reads import WHOLE_BODY, Projection, Selection
 from layer_cache.application.sessions import DirtySet
 from layer_cache.application.writes import Settlement
 from layer_cache.domain.fences import FenceName
@@ -107,6 +107,22 @@ def selection_of(asked: cache_pb2.RowSelection) -> Selection:
         kept = both(kept, upserted_until(asked.upserted_until_ms))
         types[UPSERTED_AT] = "int"
     return Selection(filter=None if kept is None else compile_filter(kept, types))
+
+
+def projection_of(asked: cache_pb2.LookupRowsRequest) -> Projection:
+    """Return which part of each row is wanted.
+
+    Raises:
+        InvalidRequestError: ``TOO_MANY_ATTRIBUTES``, ``ATTRIBUTE_NAME_INVALID``.
+    """
+    names = asked.attribute_names
+    if not (names or asked.with_vectors or asked.ids_only):
+        return WHOLE_BODY  # made anew it would cost as much as finding a row
+    return Projection(
+        with_vectors=asked.with_vectors,
+        attribute_names=attribute_names_of(names),
+        ids_only=asked.ids_only,
+    )
 
 
 def attribute_names_of(names: Sequence[str]) -> Sequence[str]:

@@ -23,11 +23,13 @@ from layer_cache.domain.limits import (
 from layer_cache.domain.rows import row_keys
 from layer_cache.metrics import CacheMetrics
 from layer_cache.rpc.columns import check_columns
-from layer_cache.rpc.lookups import LookupStream, render
+from layer_cache.rpc.lookups import LookupStream
+from layer_cache.rpc.lookups_in_hand import render
 from layer_cache.rpc.parsing import (
     attribute_names_of,
     dirty_set_of,
     fence_name_of,
+    projection_of,
     selection_of,
     settlement_of,
     vector_column,
@@ -42,6 +44,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
     Args:
         draining: Set when the process is about to stop; streams of lookups end then.
+        lookup_address: Where lookups are served directly; empty for nowhere.
     """
 
     reads: Reads
@@ -50,6 +53,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     statistics: Statistics
     metrics: CacheMetrics
     draining: asyncio.Event
+    lookup_address: str = ""
 
     async def OpenSession(
         self, request: cache_pb2.OpenSessionRequest, context: object
@@ -70,6 +74,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             incarnation=self.reads.order.incarnation.hex(),
             declared_gone_ms=int(self.sessions.members.declared_gone_s * 1000),
             is_ring_mixed=self.sessions.members.is_ring_mixed,
+            lookup_address=self.lookup_address,
         )
 
     async def RenewSession(
@@ -101,13 +106,13 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self, request: cache_pb2.LookupRowsRequest, context: object
     ) -> cache_pb2.LookupRowsResponse:
         response = cache_pb2.LookupRowsResponse()
-        render(await self._look_up(request), response)
+        render(await self.look_up(request), response)
         return response
 
     async def StreamLookups(
         self, requests: AsyncIterator[cache_pb2.StreamLookupsRequest], context: object
     ) -> AsyncIterator[cache_pb2.StreamLookupsResponse]:
-        async for response in LookupStream(self._look_up, self.draining).answers(requests):
+        async for response in LookupStream(self.look_up, self.draining).answers(requests):
             yield response
 
     async def BackfillRows(
@@ -201,22 +206,16 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             warm_namespace_count=figures.warm_count,
         )
 
-    async def _look_up(self, request: cache_pb2.LookupRowsRequest) -> Found:
+    async def look_up(self, request: cache_pb2.LookupRowsRequest) -> Found:
+        """Look rows up, however they were asked for."""
         started_s = time.perf_counter()
         namespace, ids = parse_namespace(request.namespace), request.ids[:]
-        found = await self.reads.lookup(
-            namespace,
-            ids,
-            Projection(
-                with_vectors=request.with_vectors,
-                attribute_names=attribute_names_of(request.attribute_names),
-                ids_only=request.ids_only,
-            ),
-        )
+        found = await self.reads.lookup(namespace, ids, projection_of(request))
         self.metrics.count_lookup(
             namespace,
             asked=len(ids),
-            payload=found.bodies,
+            found=len(found.positions),
+            payload_bytes=found.payload_bytes,
             is_suspended=found.is_suspended,
             seconds=time.perf_counter() - started_s,
         )

@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from layer.cache.v1 import cache_pb2
+from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_cache_testing.calls import BODY, Start, fill, lookup, open_session
 from layer_kit.rpc.client import open_channel
 from layer_testing.grpc_calls import reflected_services
@@ -69,10 +69,16 @@ async def test_a_member_that_vanishes_is_given_up_after_the_set_time(start: Star
         assert not found.hit_positions
 
 
-async def test_a_stream_looks_up_as_calls_do_and_ends_when_the_process_stops(start: Start) -> None:
-    async with start(LAYER_CACHE_SHUTDOWN_GRACE_S="60") as (cache, process):
+@pytest.mark.parametrize("port", ["grpc", "lookups"])
+async def test_a_stream_looks_up_as_calls_do_and_ends_when_the_process_stops(
+    start: Start, port: str
+) -> None:
+    async with (
+        start(LAYER_CACHE_SHUTDOWN_GRACE_S="60") as (cache, process),
+        open_channel(process.addresses[port]) as channel,
+    ):
         await fill(cache, b"u1", b"u2")
-        stream: Any = cache.StreamLookups()
+        stream: Any = cache_pb2_grpc.CacheServiceStub(channel).StreamLookups()
         requests = [
             cache_pb2.LookupRowsRequest(namespace="books", ids=[b"u2", b"u3"], with_vectors=True),
             cache_pb2.LookupRowsRequest(namespace="books", ids=[b"u1"], attribute_names=["year"]),
@@ -92,6 +98,23 @@ async def test_a_stream_looks_up_as_calls_do_and_ends_when_the_process_stops(sta
             assert answered[number] == called
         assert await process.terminate() == 0
         assert await stream.code() is grpc.StatusCode.OK
+
+
+async def test_a_session_tells_where_lookups_are_served(start: Start) -> None:
+    async with start(LAYER_CACHE_LOOKUPS_ADDRESS="127.0.0.1:0") as (cache, process):
+        answer = await cache.OpenSession(cache_pb2.OpenSessionRequest(member_id="one"))
+        assert process.addresses["lookups"] == f"127.0.0.1{answer.lookup_address}"
+
+
+async def test_a_place_beside_grpc_that_is_taken_costs_the_port_of_lookups_alone(
+    start: Start, tmp_path: Path
+) -> None:
+    grpc_address = f"unix:{tmp_path}/cache.sock"
+    (tmp_path / "cache.sock.lookups").touch()
+    async with start(LAYER_CACHE_GRPC_ADDRESS=grpc_address) as (cache, process):
+        answer = await cache.OpenSession(cache_pb2.OpenSessionRequest(member_id="one"))
+        assert not answer.lookup_address
+        assert "lookups_not_direct" in process.stderr
 
 
 async def test_health_reflection_and_metrics_answer(start: Start) -> None:

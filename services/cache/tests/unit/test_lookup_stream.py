@@ -11,7 +11,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from layer.cache.v1 import cache_pb2
 from layer_cache.application.reads import Found
-from layer_cache.rpc.lookups import IN_HAND_MAX, LookupStream
+from layer_cache.rpc.lookups import LookupStream
+from layer_cache.rpc.lookups_in_hand import IN_HAND_MAX
 from layer_kit.errors import Code, InvalidRequestError
 
 LookUp = Callable[[cache_pb2.LookupRowsRequest], Awaitable[Found]]

@@ -14,6 +14,7 @@ class ReplicaMetrics:
     connected: Gauge
     losses: Counter
     unannounced: Counter
+    direct: Gauge
 
 
 class CacheMetrics:
@@ -38,6 +39,12 @@ class CacheMetrics:
             ["replica"],
             registry=registry,
         )
+        self._direct = Gauge(
+            "layer_cache_lookups_direct",
+            "1 while lookups have a stream of their own, and 0 while they go over gRPC.",
+            ["replica"],
+            registry=registry,
+        )
 
     def of(self, replica: int) -> ReplicaMetrics:
         """Return those of one replica."""
@@ -46,4 +53,5 @@ class CacheMetrics:
             connected=self._connected.labels(label),
             losses=self._losses.labels(label),
             unannounced=self._unannounced.labels(label),
+            direct=self._direct.labels(label),
         )

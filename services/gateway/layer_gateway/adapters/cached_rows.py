@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -13,6 +12,7 @@ import structlog
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_gateway.adapters.cache_metrics import ReplicaMetrics
+from layer_gateway.adapters.direct_lookups import DirectWay
 from layer_gateway.adapters.joined_lookups import JoinedLookups, LookupKind, Tell
 from layer_gateway.adapters.lookup_stream import LookupStream
 from layer_gateway.adapters.membership import Membership
@@ -22,6 +22,7 @@ from layer_gateway.adapters.settlements import (
     settlement_parts,
     settlement_request,
 )
+from layer_gateway.adapters.standing_fences import StandingFence, standing
 from layer_gateway.ports.rows import CacheConnection, CachedRow, CacheLookup, Fence
 from layer_kit.errors import LayerError
 from layer_kit.names import Namespace
@@ -39,16 +40,8 @@ PATIENT_TIMEOUT_S: Final = 5.0
 FENCE_MARGIN_S: Final = 30.0
 BACKFILL_BYTES_MAX: Final = 32 * 1024 * 1024
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StandingFence:
-    """A fence as this adapter made it."""
-
-    namespace: Namespace
-    ids: Sequence[bytes]
-    fence_id: bytes
-    is_held: bool
-    """Whether the cache knows of it."""
+_ROW: Final[Callable[[tuple[bytes, bytes]], CachedRow]] = partial(tuple.__new__, CachedRow)
+"""Makes a row of its fields, without the call in Python that its constructor is."""
 
 
 class CachedRows:
@@ -57,6 +50,7 @@ class CachedRows:
     Args:
         lookup_timeout_s: A read waits no longer than this before it goes upstream.
         write_timeout_s: The deadline of an upstream write, which a fence must outlive.
+        replica: The address of the cache.
     """
 
     def __init__(
@@ -67,12 +61,19 @@ class CachedRows:
         lookup_timeout_s: float,
         write_timeout_s: float,
         metrics: ReplicaMetrics,
+        replica: str = "",
     ) -> None:
         self._stub = stub
         self._membership = membership
         self._lookup_timeout_s = lookup_timeout_s
         self._fence_ttl_ms = int((write_timeout_s + FENCE_MARGIN_S) * 1000)
-        self._look_up = LookupStream(stub, timeout_s=lookup_timeout_s)
+        direct = DirectWay(
+            replica,
+            lambda: membership.lookup_offer,
+            timeout_s=lookup_timeout_s,
+            is_open=metrics.direct,
+        )
+        self._look_up = LookupStream(stub, timeout_s=lookup_timeout_s, direct=direct)
         self._joined_lookups = JoinedLookups(self.ask)
         self._unannounced = metrics.unannounced
 
@@ -121,8 +122,9 @@ class CachedRows:
         elif isinstance(outcome, BaseException):
             tell(outcome)
         else:
-            rows = map(CachedRow, outcome.bodies, outcome.vectors)
-            hits = dict(zip(outcome.hit_positions, rows, strict=False))
+            # A slice of a column costs a third of going through it.
+            rows = map(_ROW, zip(outcome.bodies[:], outcome.vectors[:], strict=False))
+            hits = dict(zip(outcome.hit_positions[:], rows, strict=False))
             tell(CacheLookup(hits=hits, read_token=outcome.read_token))
 
     async def close(self) -> None:
@@ -167,18 +169,18 @@ class CachedRows:
         lifted: Sequence[bytes],
         is_outcome_known: bool = True,
     ) -> None:
-        standing = _standing(fence)
-        if not standing.ids:
+        stood = standing(fence)
+        if not stood.ids:
             return
         are_all_written = is_outcome_known and not lifted
-        if not standing.is_held:
-            await self.drop(standing.namespace, standing.ids, is_outcome_known=are_all_written)
+        if not stood.is_held:
+            await self.drop(stood.namespace, stood.ids, is_outcome_known=are_all_written)
             return
         outcome = Outcome(
             puts=puts, patches=patches, lifted=lifted, is_outcome_known=is_outcome_known
         )
-        if not await self._settle(standing, outcome):
-            await self.drop(standing.namespace, standing.ids, is_outcome_known=are_all_written)
+        if not await self._settle(stood, outcome):
+            await self.drop(stood.namespace, stood.ids, is_outcome_known=are_all_written)
 
     async def _settle(self, fence: StandingFence, outcome: Outcome) -> bool:
         """Settle what the cache fenced; tell whether its fence has stood until now."""
@@ -270,22 +272,16 @@ class CachedRows:
 
         The fence runs out by itself and drops what it hid.
         """
-        standing = _standing(fence)
-        if not standing.is_held:
+        stood = standing(fence)
+        if not stood.is_held:
             return
         request = cache_pb2.SettleRowsRequest(
-            namespace=standing.namespace,
-            fence_id=standing.fence_id,
+            namespace=stood.namespace,
+            fence_id=stood.fence_id,
             lift_ids=lifted,
-            is_outcome_known=len(lifted) == len(standing.ids),
+            is_outcome_known=len(lifted) == len(stood.ids),
         )
         try:
             await invoke(self._stub.SettleRows, request, timeout_s=ANNOUNCE_TIMEOUT_S)
         except LayerError as error:
             self._membership.lose(error)
-
-
-def _standing(fence: Fence) -> StandingFence:
-    if not isinstance(fence, StandingFence):
-        raise TypeError("a fence ends at the adapter that made it")
-    return fence

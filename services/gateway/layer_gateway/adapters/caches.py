@@ -78,6 +78,7 @@ async def open_caches(
             lookup_timeout_s=lookup_timeout_s,
             write_timeout_s=write_timeout_s,
             metrics=metrics.of(number),
+            replica=address,
         )
     await asyncio.gather(*(membership.keep() for membership in memberships))
     caches = Caches(

@@ -19,6 +19,7 @@ import structlog
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_gateway.adapters.cache_metrics import ReplicaMetrics
+from layer_gateway.adapters.direct_lookups import NO_OFFER, LookupOffer
 from layer_gateway.ports.rows import CacheConnection
 from layer_kit.clock import Monotonic
 from layer_kit.errors import InvalidRequestError, LayerError, NotFoundError
@@ -95,6 +96,7 @@ class Membership:
         self._has_been_member = False
         self._generation = 0
         self._last_error = ""
+        self._lookup_offer = NO_OFFER
         self._dirty = DirtyRows()
         self._open_count = 0
         self._sent_at = 0.0
@@ -119,6 +121,11 @@ class Membership:
     def is_ring_mixed(self) -> bool:
         """Whether another gateway divides rows among replicas in another way."""
         return self._is_ring_mixed
+
+    @property
+    def lookup_offer(self) -> LookupOffer:
+        """Where the cache that was last joined serves lookups directly."""
+        return self._lookup_offer
 
     @property
     def connection(self) -> CacheConnection:
@@ -216,6 +223,7 @@ class Membership:
         self._answered(self._sent_at, OPENING_NUMBER, answer.lease_ms)
         self._lease_until = max(self._lease_until, self._counted_on(self._sent_at))
         self._session_id = answer.session_id
+        self._lookup_offer = LookupOffer(answer.lookup_address, answer.incarnation)
         self._has_been_member = True
         self._notice_ring(is_mixed=answer.is_ring_mixed)
 

@@ -16,7 +16,8 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
-from layer_gateway.adapters.lookup_stream import STREAMED_IDS_MAX, WAITING_MAX, LookupStream
+from layer_gateway.adapters.lookup_stream import STREAMED_IDS_MAX, LookupStream
+from layer_gateway.adapters.open_lookups import WAITING_MAX
 from layer_kit.errors import DeadlineError, InvalidRequestError, UnavailableError
 from layer_kit.rpc.errors import to_status
 

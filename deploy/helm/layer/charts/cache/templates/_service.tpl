@@ -1,5 +1,6 @@
 {{- define "cache.ports" -}}
 - {name: grpc, port: 7101}
+- {name: lookups, port: 7106}
 {{- end }}
 
 {{- define "cache.environment" -}}
