@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain, repeat
 
-from layer_wire.jsontext import NULL_VALUE, Piece, Raw, RawObject, encode, encode_lines
+from layer_wire.jsontext import (
+    NULL_VALUE,
+    Piece,
+    Raw,
+    RawObject,
+    encode,
+    encode_lines,
+    is_null,
+)
 
 
 def object_parts(sections: Sequence[Sequence[Piece]]) -> list[Piece]:
@@ -26,6 +34,16 @@ def encoded_rows(rows: Sequence[RawObject]) -> tuple[list[bytes], bool]:
     return encoded, lines.find(NULL_VALUE) >= 0
 
 
+def without_nulls(encoded: list[bytes], rows: Sequence[RawObject]) -> list[bytes]:
+    """Return attributes as a read would: upstream omits nulls. The search is a filter."""
+    return [
+        encode({key: value for key, value in row.items() if not is_null(value)})
+        if text.find(NULL_VALUE) >= 0
+        else text
+        for text, row in zip(encoded, rows, strict=True)
+    ]
+
+
 def row_parts(
     id_texts: Sequence[Raw], vectors: Sequence[Piece], encoded: Sequence[bytes]
 ) -> list[Piece]:
@@ -40,3 +58,13 @@ def row_parts(
     if separators.count(b"") > 1:
         pieces = [piece for piece in pieces if piece]
     return [*pieces, separators[-1] + befores[-1]]
+
+
+def column_parts(name: str, sent: RawObject, stamps: RawObject) -> list[Piece]:
+    """Return ``"name":{…}`` in pieces: each column is one, from where it came in."""
+    pieces: list[Piece] = [b"%b:" % encode(name)]
+    before = b"{"
+    for key, value in (sent | stamps).items():
+        pieces += (b"%b%b:" % (before, encode(key)), memoryview(value))
+        before = b","
+    return [*pieces, b"}"]

@@ -17,16 +17,20 @@ from layer_kit.turns import Steps
 from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind, JsonId
 from layer_wire.jsontext import (
-    NULL_VALUE,
     Piece,
     Raw,
     RawObject,
     decode_object,
     encode,
-    is_null,
     raw,
 )
-from layer_wire.pieces import encoded_rows, object_parts, row_parts
+from layer_wire.pieces import (
+    column_parts,
+    encoded_rows,
+    object_parts,
+    row_parts,
+    without_nulls,
+)
 from layer_wire.reserved import OVERWRITTEN, SHARD, UPSERTED_AT, VECTOR_KEYS, Author
 from layer_wire.row_checks import check_keys, decode_row_ids
 from layer_wire.vectors import check_vector, joined_vectors, taken_vectors
@@ -109,7 +113,7 @@ def stamp(
         sections.append((yield from stamper.rows(name, rows, set_aside, target)))
     for name, columns in write.columns.items():
         target = puts if name == "upsert_columns" else patches
-        sections.append([stamper.columns(name, columns, target)])
+        sections.append((yield from stamper.columns(name, columns, target)))
     for name, value in write.rest.items():
         sent = value
         if name == "deletes" and not_null(write.rest, name):
@@ -191,7 +195,7 @@ class _Stamper:
             row[SHARD] = shard
         id_texts = [row.pop("id") for row in rows]
         encoded, has_nulls = encoded_rows(rows)
-        bodies = _without_nulls(encoded, rows) if has_nulls and not is_patch else encoded
+        bodies = without_nulls(encoded, rows) if has_nulls and not is_patch else encoded
         self._offer(target, CacheRows(ids=canonical_ids, bodies=bodies, vectors=vectors), rows)
         return row_parts(id_texts, vectors, encoded)
 
@@ -208,8 +212,8 @@ class _Stamper:
             raise
         return keys
 
-    def columns(self, name: str, columns: RawObject, target: CacheRows) -> bytes:
-        """Return ``"name":{…}`` with stamp columns; add the rows to ``target``."""
+    def columns(self, name: str, columns: RawObject, target: CacheRows) -> Steps[list[Piece]]:
+        """Return ``"name":{…}`` with stamp columns, in pieces; add the rows to ``target``."""
         is_patch = name == "patch_columns"
         if "id" not in columns:
             raise InvalidRequestError("ID_MISSING", f"{name}.id is missing.", field=f"{name}.id")
@@ -217,15 +221,20 @@ class _Stamper:
         ids = wire_ids.decode_ids(columns["id"], where=f"{name}.id")
         if not ids:
             raise InvalidRequestError("ID_MISSING", f"{name}.id is empty.", field=f"{name}.id")
-        lists = {
-            key: decode_column(value, f"{name}.{key}", len(ids))
-            for key, value in columns.items()
-            if key != "id" and key not in OVERWRITTEN
-        }
+        lists: dict[str, list[Raw]] = {}
+        for key, value in columns.items():
+            if key != "id" and key not in OVERWRITTEN:
+                lists[key] = decode_column(value, f"{name}.{key}", len(ids))
+                yield
         stamps = {UPSERTED_AT: [self._at] * len(ids), SHARD: self._shards(ids)}
-        self._transpose(ids, lists | stamps, target, is_patch=is_patch)
+        lists |= stamps
+        for first in range(0, len(ids), ROWS_AT_ONCE):
+            some = slice(first, first + ROWS_AT_ONCE)
+            rows = {key: values[some] for key, values in lists.items()}
+            self._transpose(first, ids[some], rows, target, is_patch=is_patch)
+            yield
         sent = {key: value for key, value in columns.items() if key not in OVERWRITTEN}
-        return encode(name) + b":" + encode(sent | {key: raw(v) for key, v in stamps.items()})
+        return column_parts(name, sent, {key: raw(values) for key, values in stamps.items()})
 
     def patch_by_filter(self, value: Raw) -> Raw:
         """Stamp the patch; its rows, and so their shards, are not known here."""
@@ -245,12 +254,18 @@ class _Stamper:
         return [texts[shard] for shard in wire_ids.shards(ids, self._shard_count)]
 
     def _transpose(
-        self, ids: list[JsonId], lists: dict[str, list[Raw]], target: CacheRows, *, is_patch: bool
+        self,
+        first: int,
+        ids: list[JsonId],
+        lists: dict[str, list[Raw]],
+        target: CacheRows,
+        *,
+        is_patch: bool,
     ) -> None:
         attribute_names = [name for name in lists if name not in VECTOR_KEYS]
         vector_names = [name for name in lists if name in VECTOR_KEYS]
         for name in vector_names:
-            for at, value in enumerate(lists[name]):
+            for at, value in enumerate(lists[name], first):
                 check_vector(name, value, f"row {at}")
         columns = [lists[name] for name in attribute_names]
         canonical_ids = wire_ids.canonical_all(ids, self._id_kind)
@@ -260,7 +275,7 @@ class _Stamper:
         encoded, has_nulls = encoded_rows(rows)
         offered = CacheRows(
             ids=canonical_ids,
-            bodies=_without_nulls(encoded, rows) if has_nulls and not is_patch else encoded,
+            bodies=without_nulls(encoded, rows) if has_nulls and not is_patch else encoded,
             vectors=[
                 joined_vectors({name: lists[name][at] for name in vector_names})
                 for at in range(len(rows))
@@ -282,13 +297,3 @@ class _Stamper:
         self.uncached += [
             id_ for id_, is_kept in zip(offered.ids, kept, strict=True) if not is_kept
         ]
-
-
-def _without_nulls(encoded: list[bytes], rows: Sequence[RawObject]) -> list[bytes]:
-    """Return attributes as a read would: upstream omits nulls. The search is a filter."""
-    return [
-        encode({key: value for key, value in row.items() if not is_null(value)})
-        if text.find(NULL_VALUE) >= 0
-        else text
-        for text, row in zip(encoded, rows, strict=True)
-    ]

@@ -377,6 +377,10 @@ def test_many_rows_are_stamped_like_few_and_a_fault_names_its_row() -> None:
         for row, shard in zip(rows, shard_of, strict=True)
     ]
     assert write.puts.ids == [b"u%d" % at for at in range(len(rows))]
+    columns = {key: [row[key] for row in rows] for key in rows[0]}
+    by_columns = stamped({"upsert_columns": columns})
+    assert by_columns.puts == write.puts
+    assert sent(by_columns)["upsert_columns"]["_hevlayer_shard"] == shard_of
     for key, value in (("id", None), ("_hevlayer_x", 1), ("vector", "x")):
         body = {"upsert_rows": [*rows[:-1], rows[-1] | {key: value}]}
         with pytest.raises(InvalidRequestError) as caught:

@@ -2,7 +2,7 @@
 
 It spares both processes the threads of grpc, which take four times as much as all the rest of a
 lookup. Nothing depends on it: until it is open, and whenever it is not, lookups go over grpc
-(docs/decisions/0035-lookups-without-grpc.md).
+(docs/decisions/0036-lookups-without-grpc.md).
 """
 
 from __future__ import annotations
