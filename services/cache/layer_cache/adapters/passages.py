@@ -1,6 +1,6 @@
 """Passing the rows of a namespace in order of key, by iterators of RocksDB that stay open a while.
 
-Opening one looks into every table, and takes as long as passing some hundred rows. So the next step
+Opening one looks into every table, and takes as long as passing dozens of rows. So the next step
 of a scan goes on with the iterator of the last one, as long as nothing of the namespace was written
 meanwhile: until then, what the iterator sees is what there is.
 """
