@@ -18,23 +18,23 @@ TURN_S: Final = 0.002
 
 def at_once(steps: Steps[T]) -> T:
     """Do all ``steps`` and return their result."""
-    while True:
-        try:
+    try:
+        while True:
             next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+    except StopIteration as end:
+        result: T = end.value
+    return result
 
 
 async def in_turns(steps: Steps[T]) -> T:
     """Do ``steps`` and return their result; whenever they took a turn, others have theirs."""
     turn_ends_s = time.perf_counter() + TURN_S
-    while True:
-        try:
+    try:
+        while True:
             next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        if time.perf_counter() >= turn_ends_s:
-            await asyncio.sleep(0)
-            turn_ends_s = time.perf_counter() + TURN_S
+            if time.perf_counter() >= turn_ends_s:
+                await asyncio.sleep(0)
+                turn_ends_s = time.perf_counter() + TURN_S
+    except StopIteration as end:
+        result: T = end.value
+    return result

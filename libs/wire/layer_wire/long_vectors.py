@@ -117,7 +117,7 @@ def _texts(body: bytes, at: int, start: int) -> Steps[tuple[list[bytes], list[me
     between: list[bytes] = []
     vectors: list[memoryview] = []
     end = find(b'"', start)
-    if not _is_base64(body, start, end):
+    if end < 0 or not _is_base64(body, start, end):
         return [body], vectors
     opening, text_bytes, field_bytes = body[at:start], end - start, end + 1 - at
     closing = _TEXT_ENDS[body.count(_PAD, end - 2, end)]
