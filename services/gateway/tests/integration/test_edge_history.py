@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any
@@ -83,6 +84,28 @@ async def test_a_query_is_told_with_its_text_tags_and_best_rows(
         "top_result_ids": ["7", "8"],
         "tags": ["a", "b", "c"],
     }
+
+
+async def test_a_query_is_told_alike_whichever_way_it_goes(
+    told_edge: EdgeCaller, name: str
+) -> None:
+    path = f"/v2/namespaces/{name}/query"
+    body = {"filters": ["n", "In", [1, 2]], "vector": [at / 512 for at in range(256)], "top_k": 2}
+    told_by_caller = {"x-hevlayer-search-query": "red", "x-hevlayer-tags": "b,a"}
+    await told_edge("POST", path, body)  # after which the namespace is known
+    by_errand = await told_edge("POST", path, body, told_by_caller)
+    text = json.dumps(body).encode()
+    fields = {"content-type": "application/json", "transfer-encoding": "chunked"} | told_by_caller
+    head = told_edge.request("POST", path, headers=fields)
+    ordinary = await told_edge.send(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(text), text))
+    entries = await told(told_edge, 3, history_path(name))
+    for entry, answer in zip(entries, (ordinary, by_errand), strict=False):
+        assert entry.pop("trace_id") == answer["traceparent"].split("-")[1]
+        assert entry.pop("timestamp")
+        assert entry.pop("timestamp_nanos") > 0
+    assert entries[0] == entries[1]
+    assert entries[0]["query"] == {"vector_len": 256, "top_k": 2, "filters": body["filters"]}
+    assert (entries[0]["raw_query"], entries[0]["tags"]) == ("red", ["a", "b"])
 
 
 async def test_a_row_that_several_legs_find_is_told_once(
