@@ -55,7 +55,7 @@ class ServerStream(MessageStream):
 
     @property
     def is_writable(self) -> bool:
-        return super().is_writable and not self._is_ending
+        return super().is_writable and self._is_answered and not self._is_ending
 
     def begin(self, accept: Accept, metadata: Mapping[str, str], timeout_s: float | None) -> None:
         """Let the call be taken, or refused."""
@@ -70,6 +70,7 @@ class ServerStream(MessageStream):
         if not (self.has_ended or self._is_ending):
             self._is_answered = True
             self._write_headers(frames.END_HEADERS, ANSWERED)
+            self.go_on()
 
     def end(self, error: LayerError | None = None) -> None:
         """End the call once all that was sent is on its way; no further message may be sent."""

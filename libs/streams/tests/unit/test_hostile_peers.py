@@ -281,6 +281,24 @@ async def test_an_end_within_a_message_ends_the_call_with_an_error() -> None:
     assert [error.reason for error in heard.outcomes if error] == ["STREAM_MALFORMED"]
 
 
+async def test_a_service_that_speaks_first_is_heard_after_the_headers() -> None:
+    class Greeter(Heard):
+        def __call__(self, stream: ServerStream, metadata: Mapping[str, str]) -> Heard:
+            assert not stream.is_writable
+            return super().__call__(stream, metadata)
+
+        def writable(self) -> None:
+            assert self.stream is not None
+            self.stream.send(b"hello")
+            self.stream.end()
+
+    connection, wire = server(Greeter())
+    connection.data_received(HELLO + call())
+
+    kinds = [one.kind for one in wire.frames() if one.stream_id == 1]
+    assert kinds == [frames.HEADERS, frames.DATA, frames.HEADERS, frames.RST_STREAM]
+
+
 async def test_streams_beyond_the_bound_are_refused() -> None:
     connection, wire = server(Heard())
     ids = range(1, 2 * STREAMS_MAX + 3, 2)
