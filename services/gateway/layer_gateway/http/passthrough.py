@@ -101,7 +101,12 @@ async def streamed(answer: StreamedAnswer, request: web.BaseRequest) -> web.Stre
             await stream.write(part)
         await stream.write_eof()
     except LayerError as error:
-        log.warning("relay_broken", reason=error.reason, message=error.message)
+        log.warning(
+            "relay_broken",
+            reason=error.reason,
+            message=error.message,
+            request_id=request_id.get(),
+        )
         raise ConnectionAbortedError(error.message) from error
     finally:
         await answer.aclose()

@@ -424,7 +424,7 @@ async def test_errands_end_before_the_process_does(store: ScriptedStore, tmp_pat
 
         store.answers[f"POST {QUERY}"] = half_of_it
         reader, writer = await edge.connect()
-        writer.write(query(edge, "errand", NATIVE))
+        writer.write(query(edge, "errand", NATIVE, x_request_id="broken-off"))
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
         gate = Gate(store, compact({"rows": ROWS}))
         held = [
@@ -456,3 +456,5 @@ async def test_errands_end_before_the_process_does(store: ScriptedStore, tmp_pat
         assert len(await reader.read(-1)) < len(LARGE)
         writer.close()
         assert await end == 0
+        (line,) = [one for one in process.stderr.splitlines() if "relay_broken" in one]
+        assert "broken-off" in line
