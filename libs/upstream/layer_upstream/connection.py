@@ -8,6 +8,7 @@ from typing import Final, Protocol, cast
 from layer_kit.errors import LayerError
 from layer_upstream.faults import closed, timed_out, too_large
 from layer_upstream.limits import BODY_BYTES_MAX, FIRST_READ_BYTES, UpstreamLimits
+from layer_upstream.outbox import PART_BYTES_MAX, Outbox
 from layer_upstream.plain import PlainHead, PlainReader
 from layer_upstream.reader import ResponseReader
 from layer_upstream.request import OutgoingRequest
@@ -68,6 +69,8 @@ class Connection(asyncio.BufferedProtocol):
         self._quiet_since_s = 0.0
         self._has_progressed = True
         self._unsent_bytes = 0
+        self._outbox: Outbox | None = None
+        """Of the large body that was sent last."""
         self.requests_count = 0
         self.was_unanswered = False
         self.is_closed = False
@@ -103,8 +106,11 @@ class Connection(asyncio.BufferedProtocol):
             transport.write(head)
         elif len(body) == 1 and len(body[0]) <= SINGLE_WRITE_BYTES_MAX:
             transport.write(b"".join((head, *body)))
-        else:
+        elif sum(map(len, body)) <= PART_BYTES_MAX:
             transport.writelines([head, *body])
+        else:
+            self._outbox = Outbox(transport, [head, *body], self._loop)
+            self._outbox.send_next()
 
     def check_deadlines(self, now_s: float) -> None:
         """Fail the request, or close the idle connection, whose time is over."""
@@ -120,7 +126,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._waiter is not None and self._waiter.cancelled():
             self.discard()
             return
-        unsent_bytes = self._transport.get_write_buffer_size()
+        unsent_bytes = self._left_bytes(self._transport)
         if self._has_progressed or unsent_bytes != self._unsent_bytes:
             self._has_progressed = False
             self._unsent_bytes = unsent_bytes
@@ -137,6 +143,8 @@ class Connection(asyncio.BufferedProtocol):
         if self.is_closed:
             return
         self.is_closed = True
+        if self._outbox is not None:
+            self._outbox.abandon()
         self._waiter = None
         self._rest = None
         if self._transport is not None:
@@ -160,6 +168,14 @@ class Connection(asyncio.BufferedProtocol):
         self._has_progressed = True
         if self._transport is not None and not self.is_closed:
             self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        if self._outbox is not None:
+            self._outbox.pause()
+
+    def resume_writing(self) -> None:
+        if self._outbox is not None:
+            self._outbox.resume()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are ones by duck type only.
@@ -284,11 +300,16 @@ class Connection(asyncio.BufferedProtocol):
         rest.end()
         self._retire(self._reader.can_keep_alive)
 
+    def _left_bytes(self, transport: asyncio.Transport) -> int:
+        """Return how much of the request has not left for the upstream."""
+        waiting_bytes = 0 if self._outbox is None else self._outbox.left_bytes
+        return transport.get_write_buffer_size() + waiting_bytes
+
     def _retire(self, can_keep_alive: bool) -> None:  # noqa: FBT001 -- all it is asked
         """Return to the pool if another request may follow on this socket."""
         assert self._transport is not None
         # An answer that came before the whole request was sent leaves its tail in the way.
-        if can_keep_alive and not self._transport.get_write_buffer_size():
+        if can_keep_alive and not self._left_bytes(self._transport):
             self._owner.released(self)
         else:
             self.discard()

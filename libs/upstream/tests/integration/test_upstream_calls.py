@@ -63,6 +63,28 @@ async def test_a_call_is_sent_as_often_as_it_is_begun(serve: Any, connect: Any) 
     assert b"content-length: 0\r\n" in heads[2]
 
 
+async def test_a_large_body_arrives_whole_at_a_server_that_takes_its_time(
+    serve: Any, connect: Any
+) -> None:
+    body = [bytes([at]) * 1_500_000 for at in range(6)]
+    bodies: list[bytes] = []
+
+    async def script(dialogue: Any) -> None:
+        dialogue.writer.transport.pause_reading()
+        await asyncio.sleep(0.1)
+        dialogue.writer.transport.resume_reading()
+        for _ in range(2):
+            bodies.append((await dialogue.request())[1])
+            await dialogue.say(OK)
+
+    server = await serve(script)
+    client = connect(server, connections_max=1)
+    for sent in (body, [b"small"]):
+        assert (await client.request(b"POST", b"/", [], sent, idempotent=False)).body == b"ok"
+    assert bodies == [b"".join(body), b"small"]
+    assert len(server.dialogues) == 1
+
+
 async def test_whoever_is_told_may_begin_the_next_on_the_same_connection(
     serve: Any, connect: Any
 ) -> None:
