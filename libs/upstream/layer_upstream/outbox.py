@@ -48,7 +48,9 @@ class Outbox:
             return
         self.left_bytes -= sum(map(len, part))
         self._transport.writelines(part)
-        if self.left_bytes and not self._is_full:
+        if not self.left_bytes:
+            self.abandon()  # or the body would be held for as long as the connection is idle
+        elif not self._is_full:
             self._loop.call_soon(self._send_unless_full)
 
     def _send_unless_full(self) -> None:

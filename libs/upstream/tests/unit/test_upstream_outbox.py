@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Sequence
 from typing import cast
 
@@ -52,6 +53,21 @@ async def test_all_of_a_body_is_sent_in_order_and_in_parts(sizes: list[int]) -> 
     assert b"".join(transport.parts) == b"".join(body)
     assert max(map(len, transport.parts)) <= PART_BYTES_MAX
     assert outbox.left_bytes == 0
+
+
+async def test_a_body_that_was_sent_is_not_held() -> None:
+    class Body(bytearray):
+        """One that can be watched."""
+
+    body = Body(3 * PART_BYTES_MAX)
+    watched = weakref.ref(body)
+    outbox, transport = outbox_of([memoryview(body)])
+    del body
+    outbox.send_next()
+    await turns(5)
+    assert outbox.left_bytes == 0
+    transport.parts.clear()
+    assert watched() is None
 
 
 async def test_nothing_is_sent_while_the_transport_is_full() -> None:
