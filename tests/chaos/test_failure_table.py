@@ -56,13 +56,20 @@ class Plane:
 
 
 @asynccontextmanager
-async def plane_over(folder: Path, **environment: str) -> AsyncIterator[Plane]:
-    """Run the embedded store, a cache on disk and a gateway; write two rows that are cached."""
+async def plane_over(
+    folder: Path, *, lookups_address: str = "", **environment: str
+) -> AsyncIterator[Plane]:
+    """Run the embedded store, a cache on disk and a gateway; write two rows that are cached.
+
+    Args:
+        lookups_address: The cache's; with ``off`` all that it is asked goes over the link.
+    """
     async with (
         embedded_store(folder / "store") as store_url,
         running(
             "layer_cache",
             LAYER_CACHE_GRPC_ADDRESS="127.0.0.1:0",
+            LAYER_CACHE_LOOKUPS_ADDRESS=lookups_address,
             LAYER_CACHE_DATA_DIRECTORY=str(folder / "cache"),
         ) as cache,
         open_link(lambda: cache.addresses["grpc"]) as link,
@@ -137,7 +144,7 @@ async def test_cache_that_hangs_delays_and_refuses_nothing(tmp_path: Path) -> No
 async def test_a_link_to_the_cache_that_swallows_everything_costs_time_alone(
     tmp_path: Path,
 ) -> None:
-    async with plane_over(tmp_path) as plane:
+    async with plane_over(tmp_path, lookups_address="off") as plane:
         plane.link.requests.hold()
         plane.link.answers.hold()
         assert await plane.fetch("a") == (1, "miss-on-error")
