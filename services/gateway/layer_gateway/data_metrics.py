@@ -52,6 +52,9 @@ class DataMetrics:
         # many namespaces as are told apart.
         self._finished_found: dict[tuple[str, str, str], Sequence[Distribution]] = {}
         self._shapes_found: dict[tuple[str, str, bool, bool], Count] = {}
+        self._fetches_found: dict[
+            tuple[str, str, str | None], tuple[Count, Distribution, Distribution]
+        ] = {}
 
     def finished(
         self,
@@ -121,11 +124,30 @@ class DataMetrics:
         Args:
             result: As ``x-layer-cache`` tells it; None where it did not come to a lookup.
         """
-        self._demand.of(self._label(namespace), STORE_KIND).add()
-        kind = _FETCHES[operation]
-        found = "bypass" if result is None else _CACHE_RESULTS[result]
-        self._fetch.of(kind, self._label(namespace), found).observe(seconds)
-        self._fetched.of(kind).observe(ids_count)
+        key = (operation, namespace, result)
+        found = self._fetches_found.get(key)
+        if found is None:
+            found = self._find_fetches(key)
+        demand, times, sizes = found
+        demand.value += 1
+        times.observe(seconds)
+        sizes.observe(ids_count)
+
+    def _find_fetches(
+        self, key: tuple[str, str, str | None]
+    ) -> tuple[Count, Distribution, Distribution]:
+        """Return where fetches are counted: how many there are, their times, their sizes."""
+        operation, namespace, result = key
+        label, kind = self._label(namespace), _FETCHES[operation]
+        outcome = "bypass" if result is None else _CACHE_RESULTS[result]
+        found = (
+            self._demand.of(label, STORE_KIND),
+            self._fetch.of(kind, label, outcome),
+            self._fetched.of(kind),
+        )
+        if label == namespace:
+            self._fetches_found[key] = found
+        return found
 
     def refused_cold(self, namespace: str) -> None:
         """Count a request that only the cache could have served, and that it could not."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-
 from layer_gateway.data_metrics import DataMetrics
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.routes import Route
@@ -26,13 +24,7 @@ class Tally(Outcome):
         self.started_s = started_s
 
     def count(
-        self,
-        data: DataMetrics,
-        request: EdgeRequest,
-        route: Route,
-        response: web.StreamResponse,
-        *,
-        seconds: float,
+        self, data: DataMetrics, request: EdgeRequest, route: Route, *, seconds: float
     ) -> None:
         """Count the request, with what its handler has noted on it."""
         outcome = self.status
@@ -47,12 +39,6 @@ class Tally(Outcome):
             data.queried(namespace, outcome, has_filter=has_filter, has_rank_by=has_rank_by)
         elif request.written is not None:
             data.written(namespace, *request.written)
-        elif request.fetched_count is not None:
-            result = response.headers.get("x-layer-cache")
-            data.fetched(
-                route.operation,
-                namespace,
-                result,
-                ids_count=request.fetched_count,
-                seconds=seconds,
-            )
+        elif request.fetched is not None:
+            ids_count, result = request.fetched
+            data.fetched(route.operation, namespace, result, ids_count=ids_count, seconds=seconds)

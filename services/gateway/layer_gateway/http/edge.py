@@ -198,7 +198,7 @@ class Edge:
         seconds = time.perf_counter() - tally.started_s
         self._metrics.finished(operation, response.status, seconds)
         if route is not None:
-            tally.count(self._data, request, route, response, seconds=seconds)
+            tally.count(self._data, request, route, seconds=seconds)
         if self._is_debugging:
             _log_finished(operation, response, tally.reason, tally.identifier, seconds)
 

@@ -31,13 +31,13 @@ class EdgeRequest(web.BaseRequest):
         content_length: How long the body is; None where that was not told.
         shape: Noted of a query: whether it filters, and whether it ranks by an expression.
         written: Noted of a write: its rows and billed bytes.
-        fetched_count: Noted of a fetch: its ids.
+        fetched: Noted of a fetch: how many ids it names, and what the cache had of them, if known.
     """
 
     __slots__ = (
         "body_at_hand",
         "content_length",
-        "fetched_count",
+        "fetched",
         "head",
         "protocol",
         "shape",
@@ -65,7 +65,7 @@ class EdgeRequest(web.BaseRequest):
         self._cache: dict[str, Any] = {}
         self.shape: tuple[bool, bool] | None = None
         self.written: tuple[int, int] | None = None
-        self.fetched_count: int | None = None
+        self.fetched: tuple[int, str | None] | None = None
 
     @classmethod
     def of(

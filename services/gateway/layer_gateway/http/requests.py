@@ -55,11 +55,17 @@ def visit_of(request: web.BaseRequest) -> Visit:
     Raises:
         InvalidRequestError: ``TAG_INVALID`` or ``TOO_MANY_TAGS``.
     """
+    session = session_of(request)
+    return minted(session, int(time.time()), _numbers.getrandbits) if session.is_minted else session
+
+
+def session_of(request: web.BaseRequest) -> Visit:
+    """Return the same, without a trace where the request has none."""
     head = cast("EdgeRequest", request).head
     session = head.session
     if session is None:
         session = head.session = read_session(head.fields.get)
-    return minted(session, int(time.time()), _numbers.getrandbits) if session.is_minted else session
+    return session
 
 
 def without_vector(names: list[str] | None) -> tuple[list[str] | None, dict[str, str]]:

@@ -20,7 +20,7 @@ from layer_gateway.http.requests import (
     Handler,
     caller_of,
     query_string,
-    visit_of,
+    session_of,
     without_vector,
 )
 from layer_gateway.http.routes import Operation, Route
@@ -51,8 +51,8 @@ class DocumentHandlers:
 
     async def fetch_one(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
         name, document_id = parse_namespace(route.namespace), route.names["id"]
-        request.fetched_count = 1
-        visit = visit_of(request)
+        request.fetched = 1, None
+        visit = session_of(request)
         listed = dict(parse_qsl(query_string(request), keep_blank_values=True))
         names, headers = _wanted(listed.get("include_attributes"))
         found = await self.fetch_rows.by_text(name, [document_id], caller_of(request), names=names)
@@ -64,24 +64,28 @@ class DocumentHandlers:
                 id=document_id,
             )
         self.history.clicked(name, [document_id], visit, found, is_batch=False)
-        headers["x-layer-cache"] = found.result.value
+        headers["x-layer-cache"] = result = found.result.value
+        request.fetched = 1, result
         body = _documents([document_id], found.rows)
         return WholeAnswer(HTTPStatus.OK, JSON_FIELDS, body, headers=headers)
 
     async def fetch_many(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
         body = await read_json_body(request, self.body_bytes_max)
         name = parse_namespace(route.namespace)
-        visit = visit_of(request)
+        visit = session_of(request)
         asked = decode(_FETCH_BODY, body)
         if not asked.ids:
             raise InvalidRequestError("NO_IDS", "ids is empty; name at least one.", field="ids")
-        ids = list(dict.fromkeys(str(id_) for id_ in asked.ids))
-        request.fetched_count = len(ids)
+        ids = list(dict.fromkeys(map(str, asked.ids)))
+        request.fetched = len(ids), None
         names, headers = without_vector(asked.include_attributes)
         found = await self.fetch_rows.by_text(name, ids, caller_of(request), names=names)
         self.history.clicked(name, ids, visit, found, is_batch=True)
-        headers["x-layer-cache"] = found.result.value
-        missing = [id_ for at, id_ in enumerate(ids) if at not in found.rows]
+        headers["x-layer-cache"] = result = found.result.value
+        request.fetched = len(ids), result
+        missing: list[str] = []
+        if len(found.rows) < len(ids):
+            missing = [id_ for at, id_ in enumerate(ids) if at not in found.rows]
         body = _DOCUMENTS % (_documents(ids, found.rows), encode(missing))
         return WholeAnswer(HTTPStatus.OK, JSON_FIELDS, body, headers=headers)
 
