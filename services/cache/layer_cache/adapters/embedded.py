@@ -21,7 +21,7 @@ from rocksdict import WriteBatch, WriteOptions
 from layer_cache.adapters.passages import Passages
 from layer_cache.adapters.rocksdb import WRITE_BUFFERS_MAX, open_rows, write_buffer_bytes
 from layer_cache.adapters.tables import Tables
-from layer_cache.adapters.values import alive_of, decode_all, encode
+from layer_cache.adapters.values import alive_of, decode_all, encode_each
 from layer_cache.domain.rows import Entry, RowKey, Rows
 from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
@@ -90,8 +90,9 @@ class EmbeddedStore:
             self._refused_count += len(entries)
             return 0
         batch = WriteBatch(raw_mode=True)
-        for key, entry in entries:
-            batch.put(key, encode(entry))
+        put = batch.put
+        for key, value in encode_each(entries):
+            put(key, value)
         self._passages.written(map(_KEY, entries))
         try:
             self._rows.write(batch, self._put_options)

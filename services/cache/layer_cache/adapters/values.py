@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Final
 
@@ -17,12 +17,19 @@ _HEAD: Final = itemgetter(slice(_HEADER.size))
 _REST: Final = itemgetter(slice(_HEADER.size, None))
 
 
-def encode(entry: Entry) -> bytes:
-    """Return what is stored for an entry."""
-    if not entry.vectors:
-        return _HEADER.pack(entry.era, entry.written_ms, _TO_THE_END) + entry.body
-    header = _HEADER.pack(entry.era, entry.written_ms, len(entry.body))
-    return b"".join((header, entry.body, entry.vectors))
+def encode_each(entries: Iterable[tuple[RowKey, Entry]]) -> Iterator[tuple[RowKey, bytes]]:
+    """Yield what is stored for each; those that were written together share the work on a head."""
+    era = written_ms = -1
+    head = b""
+    for key, entry in entries:
+        if entry.vectors:
+            own = _HEADER.pack(entry.era, entry.written_ms, len(entry.body))
+            yield key, b"".join((own, entry.body, entry.vectors))
+            continue
+        if entry.written_ms != written_ms or entry.era != era:
+            era, written_ms = entry.era, entry.written_ms
+            head = _HEADER.pack(era, written_ms, _TO_THE_END)
+        yield key, head + entry.body
 
 
 def decode_all(values: Sequence[bytes | None], oldest_ms: int) -> list[Entry | None]:
