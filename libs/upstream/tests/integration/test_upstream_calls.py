@@ -9,6 +9,7 @@ import pytest
 
 from layer_kit.errors import InvalidRequestError, LayerError
 from layer_upstream import UpstreamClient, UpstreamLimits, UpstreamResponse
+from layer_upstream.connection import Connection
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -63,15 +64,16 @@ async def test_a_call_is_sent_as_often_as_it_is_begun(serve: Any, connect: Any) 
     assert b"content-length: 0\r\n" in heads[2]
 
 
-async def test_a_large_body_arrives_whole_at_a_server_that_takes_its_time(
+async def test_a_large_body_waits_for_a_server_that_reads_nothing_and_arrives_whole(
     serve: Any, connect: Any
 ) -> None:
-    body = [bytes([at]) * 1_500_000 for at in range(6)]
+    body = [bytes([at]) * 3_000_000 for at in range(12)]
     bodies: list[bytes] = []
+    may_read = asyncio.Event()
 
     async def script(dialogue: Any) -> None:
         dialogue.writer.transport.pause_reading()
-        await asyncio.sleep(0.1)
+        await may_read.wait()
         dialogue.writer.transport.resume_reading()
         for _ in range(2):
             bodies.append((await dialogue.request())[1])
@@ -79,10 +81,21 @@ async def test_a_large_body_arrives_whole_at_a_server_that_takes_its_time(
 
     server = await serve(script)
     client = connect(server, connections_max=1)
-    for sent in (body, [b"small"]):
-        assert (await client.request(b"POST", b"/", [], sent, idempotent=False)).body == b"ok"
+    large = asyncio.create_task(client.request(b"POST", b"/", [], body, idempotent=False))
+    async with asyncio.timeout(10):
+        while not any(map(is_held_back, client._pool._connections)):  # noqa: ASYNC110 -- a state
+            await asyncio.sleep(0.005)
+    may_read.set()
+    assert (await large).body == b"ok"
+    assert (await client.request(b"POST", b"/", [], b"small", idempotent=False)).body == b"ok"
     assert bodies == [b"".join(body), b"small"]
     assert len(server.dialogues) == 1
+
+
+def is_held_back(connection: Connection) -> bool:
+    """Tell whether a part of a body has left and the rest waits for room."""
+    outbox = connection._outbox
+    return outbox is not None and outbox._is_full and outbox.left_bytes > 0
 
 
 async def test_whoever_is_told_may_begin_the_next_on_the_same_connection(
