@@ -118,7 +118,11 @@ class Edge:
             if identity is None or exchange is None:
                 return False
             admitted = self._admission.let_in(identity)
-        except Exception:  # noqa: BLE001 -- the handler proper meets it again, and tells of it
+        except LayerError:
+            return False  # the handler proper meets it again, and answers with it
+        except Exception as error:  # noqa: BLE001 -- a fault of ours, which the handler may not have
+            told = {"message": "an errand could not be begun", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(told)
             return False
         Errand(self, request, exchange, admitted, started_s).begin()
         return True
