@@ -27,6 +27,7 @@ from layer_gateway.ports.stores import Caller
 from layer_kit.names import Namespace
 from layer_wire.ids import IdKind, JsonId
 from layer_wire.stamping import CacheRows
+from tests.chaos import breakdowns
 from tests.chaos.program import run_program
 from tests.chaos.replicas import Parts
 from tests.chaos.stores import DirectoryStore, cluster_store
@@ -174,7 +175,11 @@ class WithoutDirtyRows(Membership):
     ],
     ids=lambda parts: parts.broken,
 )
-async def test_a_gateway_without_one_of_the_rules_is_caught(tmp_path: Path, parts: Parts) -> None:
+async def test_a_gateway_without_one_of_the_rules_is_caught(
+    tmp_path: Path, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The rules are about announcing writes, which go over the other links.
+    monkeypatch.setattr(breakdowns, "LOOKUP_LINKS_SHARE", 0.0)
     outcome = await run_program(
         [DirectoryStore(directory=tmp_path)],
         seed=SEED,
