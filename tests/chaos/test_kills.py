@@ -201,16 +201,18 @@ def test_without_its_store_the_edge_says_so_and_recovers(system: LocalSystem) ->
 
 def test_killing_everything_loses_no_acknowledged_write(tmp_path: Path) -> None:
     acknowledged: list[int] = []
-    with local_system(tmp_path / "h") as system:
-        client = turbopuffer.Turbopuffer(api_key="any", base_url=system.url, max_retries=0)
+    with (
+        local_system(tmp_path / "h") as system,
+        turbopuffer.Turbopuffer(api_key="any", base_url=system.url, max_retries=0) as client,
+    ):
         writer = threading.Thread(target=_write_until_it_fails, args=(client, acknowledged))
         writer.start()
         until(lambda: len(acknowledged) >= 20, what="some writes")
         system.kill_everything()
         writer.join()
     with local_system(tmp_path / "h") as system:
-        client = turbopuffer.Turbopuffer(api_key="any", base_url=system.url)
-        found = client.namespace(NAMESPACE).query(rank_by=("id", "asc"), limit=10_000)
+        with turbopuffer.Turbopuffer(api_key="any", base_url=system.url) as client:
+            found = client.namespace(NAMESPACE).query(rank_by=("id", "asc"), limit=10_000)
         assert set(acknowledged) <= {row.id for row in found.rows or []}
         with httpx.Client(headers=HEADERS, timeout=TIMEOUT_S) as http:
             for id_ in (acknowledged[0], acknowledged[-1]):

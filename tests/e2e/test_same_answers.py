@@ -40,9 +40,11 @@ def row(number: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def filled(system: LocalSystem) -> LocalSystem:
-    namespace = Turbopuffer(api_key="any", base_url=system.url).namespace(NAMESPACE)
     rows: Any = [row(number) for number in range(1, 51)]
-    namespace.write(upsert_rows=rows, distance_metric="euclidean_squared", schema=SCHEMA)
+    with Turbopuffer(api_key="any", base_url=system.url) as client:
+        client.namespace(NAMESPACE).write(
+            upsert_rows=rows, distance_metric="euclidean_squared", schema=SCHEMA
+        )
     return system
 
 

@@ -42,10 +42,10 @@ def traced_system(
 async def test_a_call_links_the_caller_the_gateway_and_the_cache(
     traced_system: LocalSystem, collector: Collector
 ) -> None:
-    store = turbopuffer.Turbopuffer(api_key="any", base_url=traced_system.url)
-    store.namespace("books").write(
-        upsert_rows=[{"id": "dune", "vector": [0.1, 0.9]}], distance_metric="cosine_distance"
-    )
+    with turbopuffer.Turbopuffer(api_key="any", base_url=traced_system.url) as store:
+        store.namespace("books").write(
+            upsert_rows=[{"id": "dune", "vector": [0.1, 0.9]}], distance_metric="cosine_distance"
+        )
     dune = common_pb2.DocumentId(kind=common_pb2.DOCUMENT_ID_KIND_STRING, text="dune")
     async with grpc.aio.insecure_channel(traced_system.address("gateway", "grpc")) as channel:
         await gateway_pb2_grpc.GatewayServiceStub(channel).LookupRows(
@@ -70,10 +70,8 @@ async def test_a_call_links_the_caller_the_gateway_and_the_cache(
 def test_an_http_request_is_a_span_of_its_own_and_taints_none_that_follows(
     traced_system: LocalSystem, collector: Collector
 ) -> None:
-    namespace = turbopuffer.Turbopuffer(api_key="any", base_url=traced_system.url).namespace(
-        "films"
-    )
-    namespace.write(upsert_rows=[{"id": "alien"}])
+    with turbopuffer.Turbopuffer(api_key="any", base_url=traced_system.url) as store:
+        store.namespace("films").write(upsert_rows=[{"id": "alien"}])
     url = f"{traced_system.url}/v2/namespaces/films/documents/alien"
     with httpx.Client(headers={"authorization": "Bearer any"}) as client:
         client.get(url, headers={"traceparent": f"00-{HTTP_TRACE_ID}-{CALLER_SPAN_ID}-01"})

@@ -121,11 +121,11 @@ def test_a_deleted_namespace_is_gone(
 
 
 def test_compressed_requests_are_read(system: LocalSystem, name: str) -> None:
-    client = Turbopuffer(api_key="any", base_url=system.url, compression=True)
-    namespace = client.namespace(name)
     rows: list[Any] = [{"id": at, "note": "long text " * 20} for at in range(100)]
-    assert namespace.write(upsert_rows=rows).rows_upserted == 100
-    assert len(namespace.query(rank_by=("id", "asc"), limit=100).rows or []) == 100
+    with Turbopuffer(api_key="any", base_url=system.url, compression=True) as client:
+        namespace = client.namespace(name)
+        assert namespace.write(upsert_rows=rows).rows_upserted == 100
+        assert len(namespace.query(rank_by=("id", "asc"), limit=100).rows or []) == 100
 
 
 async def test_the_asynchronous_client_works(system: LocalSystem, name: str) -> None:
@@ -139,13 +139,19 @@ async def test_the_asynchronous_client_works(system: LocalSystem, name: str) -> 
 def test_the_answers_equal_those_of_the_store(
     system: LocalSystem, books: Namespace, name: str
 ) -> None:
-    direct = Turbopuffer(api_key="any", base_url=system.store_url).namespace(name)
-    for rank_by in (("vector", "ANN", [0.3, 0.1]), ("title", "BM25", "the walk"), ("year", "asc")):
-        ours = books.query(rank_by=rank_by, limit=3, include_attributes=True)
-        theirs = direct.query(rank_by=rank_by, limit=3, include_attributes=True)
-        assert [row.model_dump() for row in ours.rows or []] == [
-            row.model_dump() for row in theirs.rows or []
-        ]
+    ways: list[Any] = [
+        ("vector", "ANN", [0.3, 0.1]),
+        ("title", "BM25", "the walk"),
+        ("year", "asc"),
+    ]
+    with Turbopuffer(api_key="any", base_url=system.store_url) as client:
+        direct = client.namespace(name)
+        for rank_by in ways:
+            ours = books.query(rank_by=rank_by, limit=3, include_attributes=True)
+            theirs = direct.query(rank_by=rank_by, limit=3, include_attributes=True)
+            assert [row.model_dump() for row in ours.rows or []] == [
+                row.model_dump() for row in theirs.rows or []
+            ]
 
 
 def test_vectors_that_were_sent_packed_serve_as_examples(

@@ -65,10 +65,10 @@ def run(system: LocalSystem, folder: Path, *arguments: str, expected: int = 0) -
 
 
 def rows(system: LocalSystem, namespace: str) -> dict[str | int, dict[str, Any]]:
-    client = turbopuffer.Turbopuffer(api_key="local", base_url=system.url)
-    found = client.namespace(namespace).query(
-        rank_by=("id", "asc"), top_k=100, include_attributes=True
-    )
+    with turbopuffer.Turbopuffer(api_key="local", base_url=system.url) as client:
+        found = client.namespace(namespace).query(
+            rank_by=("id", "asc"), top_k=100, include_attributes=True
+        )
     return {row.id: row.model_dump() for row in found.rows or ()}
 
 
