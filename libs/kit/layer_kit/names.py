@@ -13,12 +13,14 @@ Namespace = NewType("Namespace", str)
 
 NAMESPACE_LENGTH_MAX: Final = 128
 NAMES_REMEMBERED_MAX: Final = 4096
-_NAMESPACE: Final = re.compile(r"[A-Za-z0-9\-_.]{1,128}")
+_NAMESPACE: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9\-_.]{1,128}")
+"""Not ``.`` and ``..`` either. Clients and proxies resolve them in a path, so that the request would
+be about another namespace, or none; and no object can be kept under such a name."""
 
 
 @functools.lru_cache(NAMES_REMEMBERED_MAX)
 def parse_namespace(text: str) -> Namespace:
-    """Check a namespace name: 1 to 128 of ``[A-Za-z0-9-_.]``.
+    """Check a namespace name: 1 to 128 of ``[A-Za-z0-9-_.]``, but not ``.`` or ``..``.
 
     Raises:
         InvalidRequestError: ``NAMESPACE_INVALID``.
@@ -27,7 +29,8 @@ def parse_namespace(text: str) -> Namespace:
         shown = text if len(text) <= NAMESPACE_LENGTH_MAX else f"{text[:NAMESPACE_LENGTH_MAX]}…"
         raise InvalidRequestError(
             "NAMESPACE_INVALID",
-            f"Namespace {shown!r} is not 1 to {NAMESPACE_LENGTH_MAX} characters of [A-Za-z0-9-_.].",
+            f"Namespace {shown!r} is not 1 to {NAMESPACE_LENGTH_MAX} characters of [A-Za-z0-9-_.], "
+            "other than . and ..",
             namespace=shown,
         )
     return Namespace(text)

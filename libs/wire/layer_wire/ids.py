@@ -56,7 +56,7 @@ def decode_id(value: Raw, *, where: str) -> JsonId:
     """
     try:
         return _checked(_DECODER.decode(value), where)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _invalid(where) from error
 
 
@@ -70,11 +70,11 @@ def decode_ids(value: Raw, *, where: str) -> list[JsonId]:
     try:
         if text.isascii() and text.find(b"\\") < 0:
             return _FITTING_LIST_DECODER.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         pass  # one is very large, or no id
     try:
         return [_checked(found, where) for found in _LIST_DECODER.decode(text)]
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _invalid(where) from error
 
 

@@ -100,7 +100,7 @@ def is_multi_query(fields: RawObject) -> bool:
         return False
     try:
         legs = msgspec.json.decode(fields["queries"], type=list[RawObject])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return True  # and will be refused
     return all(PASSED_ON.isdisjoint(leg) for leg in legs)
 

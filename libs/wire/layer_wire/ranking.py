@@ -59,7 +59,7 @@ def parse_ranking(rank_by: Raw) -> Ranking:
         return _DISTANCE
     try:
         found = _ANY.decode(rank_by)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return _SCORE
     keys = found if isinstance(found, list) and found and isinstance(found[0], list) else [found]
     attributes = tuple(pair for key in keys if (pair := _order(key)) is not None)

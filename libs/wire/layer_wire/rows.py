@@ -75,7 +75,7 @@ def row_ids(rows: Sequence[RawObject]) -> list[JsonId]:
     """
     try:
         return _IDS.decode(b"[%b]" % b",".join(map(_ID_OF, rows)))
-    except (KeyError, msgspec.DecodeError) as error:
+    except (KeyError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UpstreamError(
             "UPSTREAM_UNREADABLE", "The store's answer has a row without an id."
         ) from error

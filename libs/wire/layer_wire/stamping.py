@@ -231,7 +231,7 @@ class _Stamper:
         for first in range(0, len(ids), ROWS_AT_ONCE):
             some = slice(first, first + ROWS_AT_ONCE)
             rows = {key: values[some] for key, values in lists.items()}
-            self._transpose(first, ids[some], rows, target, is_patch=is_patch)
+            self._transpose(name, first, ids[some], rows, target, is_patch=is_patch)
             yield
         sent = {key: value for key, value in columns.items() if key not in OVERWRITTEN}
         return column_parts(name, sent, {key: raw(values) for key, values in stamps.items()})
@@ -255,6 +255,7 @@ class _Stamper:
 
     def _transpose(
         self,
+        name: str,
         first: int,
         ids: list[JsonId],
         lists: dict[str, list[Raw]],
@@ -262,11 +263,11 @@ class _Stamper:
         *,
         is_patch: bool,
     ) -> None:
-        attribute_names = [name for name in lists if name not in VECTOR_KEYS]
-        vector_names = [name for name in lists if name in VECTOR_KEYS]
-        for name in vector_names:
-            for at, value in enumerate(lists[name], first):
-                check_vector(name, value, f"row {at}")
+        attribute_names = [key for key in lists if key not in VECTOR_KEYS]
+        vector_names = [key for key in lists if key in VECTOR_KEYS]
+        for key in vector_names:
+            for at, value in enumerate(lists[key], first):
+                check_vector(key, value, f"{name}[{at}]")
         columns = [lists[name] for name in attribute_names]
         canonical_ids = wire_ids.canonical_all(ids, self._id_kind)
         rows = [
@@ -277,7 +278,7 @@ class _Stamper:
             ids=canonical_ids,
             bodies=without_nulls(encoded, rows) if has_nulls and not is_patch else encoded,
             vectors=[
-                joined_vectors({name: lists[name][at] for name in vector_names})
+                joined_vectors({key: lists[key][at] for key in vector_names})
                 for at in range(len(rows))
             ],
         )

@@ -143,12 +143,16 @@ def test_a_pause_is_rounded_up_to_whole_seconds() -> None:
     assert "retry-after" not in error_headers(QuotaExceededError("BUSY", "Wait."))
 
 
-@pytest.mark.parametrize("name", ["a", "A-z_0.9", "x" * NAMESPACE_LENGTH_MAX, "..", "_hevlayer"])
+@pytest.mark.parametrize(
+    "name", ["a", "A-z_0.9", "x" * NAMESPACE_LENGTH_MAX, "...", "..a", "_hevlayer"]
+)
 def test_a_namespace_name_is_kept(name: str) -> None:
     assert parse_namespace(name) == name
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a/b", "ü", "a\n", "x" * (NAMESPACE_LENGTH_MAX + 1)])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a b", "a/b", "ü", "a\n", "x" * (NAMESPACE_LENGTH_MAX + 1)]
+)
 def test_a_bad_namespace_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         parse_namespace(name)

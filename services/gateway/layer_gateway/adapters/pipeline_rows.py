@@ -41,7 +41,7 @@ def row_messages(rows: Sequence[Mapping[str, Raw]]) -> list[runtime_pb2.ChunkVec
         where = f"rows[{at}]"
         try:
             row_id = _ID.decode(row.get("id", ABSENT))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _invalid(f"{where}.id", "is not a string") from error
         vector = wire.Vector(
             id=row_id, vector=row.get("vector", ABSENT), vectors=row.get("vectors", ABSENT)

@@ -190,7 +190,7 @@ def _referred(
             continue
         try:
             values = _VALUES.decode(row[name])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             done.invalid_refs += 1
             continue
         for value in values if isinstance(values, list) else [values]:

@@ -255,7 +255,7 @@ def _is_unfilterable(value: Raw) -> bool:
 def _typed(value: Raw) -> _Typed:
     try:
         found = _TYPE.decode(value)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return _Typed()
     return _Typed(type=found) if isinstance(found, str) else found
 

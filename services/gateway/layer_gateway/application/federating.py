@@ -53,6 +53,7 @@ from layer_kit.errors import (
 )
 from layer_kit.names import Namespace
 from layer_wire.federated import FederatedQuery, top_k_of
+from layer_wire.jsontext import decode
 from layer_wire.search_bodies import Query
 from layer_wire.searches import AutoSearch
 
@@ -154,7 +155,7 @@ class QueryNamespaces:
         federation = _Federation(
             query=query,
             caller=caller,
-            filter=None if query.filter is None else _ANY.decode(query.filter),
+            filter=None if query.filter is None else decode(_ANY, query.filter, what="filters"),
             profiles=profiles,
             attribute=attribute,
             best=BestRows(merge.method, query.top_k),

@@ -99,7 +99,7 @@ def _words(value: Raw | None) -> list[str]:
         return []
     try:
         found = _TEXTS.decode(value)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return []  # no text, which no word of it can be near to
     texts = [found] if isinstance(found, str) else (text for text in found or () if text)
     return tokens_of("\n".join(texts)[:SURFACED_TEXT_LENGTH_MAX])

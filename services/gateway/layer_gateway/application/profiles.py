@@ -13,7 +13,7 @@ from layer_gateway.domain.routing import Routing
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace
 from layer_wire.federated import FederatedQuery
-from layer_wire.jsontext import Raw, decode_list
+from layer_wire.jsontext import Raw, decode, decode_list
 from layer_wire.queries import VECTOR_ATTRIBUTE, LayerQuery
 from layer_wire.search_bodies import Query
 from layer_wire.searches import AutoSearch, SearchRoute
@@ -36,7 +36,9 @@ def compared_vector(query: Query, routing: Routing | None) -> tuple[str, int | N
         return "", None
     name, _, *operands = decode_list(rank_by)
     # The store has its own words for a ranking without a vector.
-    return _STRING.decode(name), vector_dimension(operands[0]) if operands else None
+    return decode(_STRING, name, what="rank_by[0]"), vector_dimension(
+        operands[0]
+    ) if operands else None
 
 
 def check_profiles(

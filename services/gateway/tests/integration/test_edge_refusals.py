@@ -123,6 +123,11 @@ async def test_a_value_of_the_wrong_type_is_a_422_that_names_it(
         ({"upsert_rows": [{"id": "a", "vector": []}]}, "VECTOR_INVALID", "upsert_rows[0].vector"),
         ({"upsert_rows": [{"id": "a", "vector": "AAA="}]}, "VECTOR_INVALID", "vector"),
         ({"upsert_rows": [{"id": "a", "vectors": [[], 1]}]}, "VECTOR_INVALID", "vectors"),
+        (
+            {"upsert_columns": {"id": ["a", "b"], "vector": [[1], ["x"]]}},
+            "VECTOR_INVALID",
+            "upsert_columns[1].vector",
+        ),
         ({"patch_rows": [{"id": "a", "vector": [1]}]}, "VECTOR_PATCHED", "patch_rows[0].vector"),
         ({"patch_by_filter": {"patch": {"vectors": 1}}}, "VECTOR_PATCHED", "vectors"),
         ({"upsert_rows": [{"id": "a", "blobs": []}]}, "BLOBS_IN_ROW", "blobs"),
@@ -236,7 +241,9 @@ async def test_a_body_that_is_just_within_the_limit_is_taken(
     assert len(store.asked(f"POST {WRITE}")) == 2
 
 
-@pytest.mark.parametrize("name", ["a%2Fb", "caf%C3%A9", "a%00", "%FF", "x" * 129, "a%20b", "%2525"])
+@pytest.mark.parametrize(
+    "name", ["a%2Fb", "caf%C3%A9", "a%00", "%FF", "x" * 129, "a%20b", "%2525", "..", "%2E"]
+)
 async def test_a_bad_namespace_is_a_422(edge: EdgeCaller, store: ScriptedStore, name: str) -> None:
     row = {"upsert_rows": [ROW]}
     for method, target, body in (
