@@ -14,8 +14,8 @@ Namespace = NewType("Namespace", str)
 NAMESPACE_LENGTH_MAX: Final = 128
 NAMES_REMEMBERED_MAX: Final = 4096
 _NAMESPACE: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9\-_.]{1,128}")
-"""Not ``.`` and ``..`` either. Clients and proxies resolve them in a path, so that the request would
-be about another namespace, or none; and no object can be kept under such a name."""
+"""Not ``.`` and ``..`` either. Clients and proxies resolve them in a path, so that it names another
+namespace, or none; and no object can be kept under such a name."""
 
 
 @functools.lru_cache(NAMES_REMEMBERED_MAX)

@@ -31,8 +31,13 @@ from layer_wire.search_bodies import is_search
 LEGS_COUNT_MIN: Final = 2
 LEGS_COUNT_MAX: Final = 16
 
-PASSED_ON: Final = frozenset({"rerank_by", "aggregate_by"})
+AGGREGATES: Final = "aggregate_by"
+PASSED_ON: Final = frozenset({"rerank_by", AGGREGATES})
 """What a multi-query or one of its legs may have that makes all of it the store's own."""
+
+UNKNOWN_TO_THE_STORE: Final = ("vector", "nearest_to_id")
+"""What legs are ranked by in words of layer's: the store would read past them, and so answer with
+rows of another order."""
 
 NOT_OF_A_LEG: Final = ("cursor", "as_of", "between")
 _LAYERS_OWN: Final = frozenset(
@@ -102,7 +107,13 @@ def is_multi_query(fields: RawObject) -> bool:
         legs = msgspec.json.decode(fields["queries"], type=list[RawObject])
     except (msgspec.DecodeError, UnicodeDecodeError):
         return True  # and will be refused
-    return all(PASSED_ON.isdisjoint(leg) for leg in legs)
+    if any(has(leg, "rerank_by") for leg in legs):
+        return False
+    return (
+        not any(has(leg, AGGREGATES) for leg in legs)
+        or any(has(leg, name) for leg in legs for name in UNKNOWN_TO_THE_STORE)
+        or any(has(fields, name) for name in NOT_OF_A_LEG)
+    )
 
 
 def parse_multi_query(body: bytes, fields: RawObject) -> MultiQuery:
@@ -170,6 +181,12 @@ def _leg(leg: Raw) -> QueryLeg:
     if is_search(fields):
         raise InvalidRequestError(
             "LEG_FIELD", "HybridText and Auto are no ranking of a leg.", field="queries.rank_by"
+        )
+    if has(fields, AGGREGATES):
+        raise InvalidRequestError(
+            "LEG_FIELD",
+            f"{AGGREGATES} goes with legs that are ranked by rank_by, without as_of and between.",
+            field=f"queries.{AGGREGATES}",
         )
     extra = {name: value for name, value in fields.items() if name not in _LAYERS_OWN}
     if (limit := _plain_limit(fields)) is not None:

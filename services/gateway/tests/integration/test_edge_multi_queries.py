@@ -12,6 +12,7 @@ from layer_testing.scripted_store import Exchange, ScriptedStore, StoreRequest, 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+COUNT = {"aggregate_by": {"rows": ["Count"]}}
 BY_ID = {"rank_by": ["id", "asc"], "top_k": 1}
 MARKER = {"id": "_hevlayer:namespace_meta", "_hevlayer_shard_count": 2}
 
@@ -130,6 +131,10 @@ async def test_a_refusal_is_relayed_and_one_for_load_answered_with_another_try(
         ([{"rank_by": ["t", "HybridText", "x"]}, BY_ID], {}, "multi-query leg 1: "),
         ([BY_ID, {"rank_by": ["t", "Auto", "x"], "top_k": 1}], {}, "multi-query leg 2: "),
         ([BY_ID, 5], {}, "multi-query leg 2: "),
+        ([{"vector": [1]}, COUNT], {}, "multi-query leg 2: aggregate_by"),
+        ([COUNT, {"nearest_to_id": ["a"]}], {}, "multi-query leg 1: aggregate_by"),
+        ([BY_ID, COUNT], {"as_of": 1}, "multi-query leg 2: aggregate_by"),
+        ([BY_ID, COUNT], {"between": [1, 2]}, "multi-query leg 2: aggregate_by"),
     ],
 )
 async def test_bad_legs_are_refused_by_number(
