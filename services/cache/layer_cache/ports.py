@@ -71,6 +71,12 @@ class RowStore(Protocol):
     entry is not seen again, not even after a restart, unless it is put anew.
     """
 
+    def rows_at_once(self) -> int:
+        """Tell how many entries may be got or taken at once without exceeding ``READ_BYTES_MAX``.
+
+        Fewer from when there are big ones; never more than ``CHUNK_ROWS``.
+        """
+
     async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         """Return the entries in the order of ``keys``; None for those absent or over age."""
 

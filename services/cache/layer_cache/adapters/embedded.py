@@ -21,7 +21,8 @@ from rocksdict import WriteBatch, WriteOptions
 from layer_cache.adapters.passages import Passages
 from layer_cache.adapters.rocksdb import WRITE_BUFFERS_MAX, open_rows, write_buffer_bytes
 from layer_cache.adapters.tables import Tables
-from layer_cache.adapters.values import alive_of, decode_all, encode_each
+from layer_cache.adapters.values import alive_of, decode_all, encode_each, has_big
+from layer_cache.domain.limits import BIG_ROW_BYTES, BIG_ROWS_AT_ONCE, CHUNK_ROWS
 from layer_cache.domain.rows import Entry, RowKey, Rows
 from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
@@ -33,6 +34,9 @@ log = structlog.get_logger(__name__)
 DISK_BYTES_MIN: Final = 16 * 1024 * 1024
 UNERASED_KEYS_MAX: Final = 100_000
 """Deletes that wait for a working disk; beyond it the store answers nothing until it works."""
+
+_BIG_ROWS: Final = "big-rows"
+"""The file that stands in the directory from when there were big rows: to be read a few at once."""
 
 _KEY: Final[Callable[[tuple[RowKey, Entry]], RowKey]] = itemgetter(0)
 
@@ -78,7 +82,10 @@ class EmbeddedStore:
         options.no_slowdown = True
         options.disable_wal = True
         self._put_options: WriteOptions = options
-        self._rows = open_rows(path, disk_bytes_max=disk_bytes_max)
+        self._open_rows()
+
+    def rows_at_once(self) -> int:
+        return BIG_ROWS_AT_ONCE if self._has_big_rows else CHUNK_ROWS
 
     async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         return self._entries(self._values(keys))
@@ -95,6 +102,8 @@ class EmbeddedStore:
             put(key, value)
         self._passages.written(map(_KEY, entries))
         try:
+            if not self._has_big_rows and batch.size_in_bytes() > BIG_ROW_BYTES:
+                self._look_for_big(entries)
             self._rows.write(batch, self._put_options)
         except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
             self._refused_count += len(entries)
@@ -174,7 +183,7 @@ class EmbeddedStore:
         try:
             if self._is_blind:
                 shutil.rmtree(self._path)
-            self._rows = open_rows(self._path, disk_bytes_max=self._disk_bytes_max)
+            self._open_rows()
         except OSError as error:
             self._is_blind = True
             self._last_error = str(error)
@@ -195,6 +204,15 @@ class EmbeddedStore:
             self._distrust(f"rows: {error}")
         self._is_closed = True
         self._close_rows()
+
+    def _open_rows(self) -> None:
+        self._rows = open_rows(self._path, disk_bytes_max=self._disk_bytes_max)
+        self._has_big_rows = (self._path / _BIG_ROWS).exists()
+
+    def _look_for_big(self, entries: Sequence[tuple[RowKey, Entry]]) -> None:
+        if has_big(entries):
+            (self._path / _BIG_ROWS).touch()
+            self._has_big_rows = True
 
     def _close_rows(self) -> None:
         """Close the database, which it also does when it complains about an earlier failure."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
 
+from layer_cache.domain.limits import CHUNK_ROWS
 from layer_cache.domain.rows import Entry, RowKey, Rows, namespace_prefix
 from layer_cache.ports import Ledger, Page, Place, StoreFigures, WarmRecord
 from layer_kit.clock import EpochMilliseconds
@@ -27,6 +28,9 @@ class MemoryStore:
         self._put_count = 0
         self._put_numbers: dict[RowKey, int] = {}
         self._lost_through = 0
+
+    def rows_at_once(self) -> int:
+        return CHUNK_ROWS  # what is got is in memory anyway
 
     async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         oldest_ms = self._now_ms() - self._ttl_ms

@@ -13,7 +13,12 @@ from typing import Any, Final
 
 import structlog
 
-from layer_cache.domain.limits import SCAN_STEP_BYTES_MAX
+from layer_cache.adapters.values import has_big
+from layer_cache.domain.limits import (
+    BIG_ROWS_AT_ONCE,
+    CHUNK_ROWS,
+    SCAN_STEP_BYTES_MAX,
+)
 from layer_cache.domain.rows import Entry, RowKey, Rows, namespace_prefix
 from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
@@ -78,9 +83,13 @@ class SqliteStore:
             )
             (self._page_bytes,) = self._one("PRAGMA page_size")
             (highest,) = self._one("SELECT max(number) FROM entry")
+            (self._has_big_rows,) = self._one("PRAGMA user_version")
         except sqlite3.Error as error:
             raise OSError(f"rows: {error}") from error
         self._put_number = highest or 0
+
+    def rows_at_once(self) -> int:
+        return BIG_ROWS_AT_ONCE if self._has_big_rows else CHUNK_ROWS
 
     async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         try:
@@ -105,6 +114,9 @@ class SqliteStore:
             for key, entry in entries
         ]
         try:
+            if not self._has_big_rows and has_big(entries):
+                self._one("PRAGMA user_version = 1")  # kept, for a start to know
+                self._has_big_rows = 1
             self._write(_PUT, rows)
             (self._put_number,) = self._one("SELECT max(number) FROM entry")
             self._keep_to_bound()

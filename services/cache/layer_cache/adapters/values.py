@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Final
 
+from layer_cache.domain.limits import BIG_ROW_BYTES
 from layer_cache.domain.rows import Entry, RowKey, Rows
 
 _HEADER: Final = struct.Struct(">QQI")  # era, written_ms, bytes of the body
@@ -15,6 +16,11 @@ _TO_THE_END: Final = 2**32 - 1
 
 _HEAD: Final = itemgetter(slice(_HEADER.size))
 _REST: Final = itemgetter(slice(_HEADER.size, None))
+
+
+def has_big(entries: Iterable[tuple[RowKey, Entry]]) -> bool:
+    """Tell whether one of these is above ``BIG_ROW_BYTES``."""
+    return any(len(entry.body) + len(entry.vectors) > BIG_ROW_BYTES for _, entry in entries)
 
 
 def encode_each(entries: Iterable[tuple[RowKey, Entry]]) -> Iterator[tuple[RowKey, bytes]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
 from layer_cache.domain.limits import CHUNK_ROWS
@@ -11,15 +11,20 @@ from layer_cache.domain.limits import CHUNK_ROWS
 Item = TypeVar("Item")
 
 
-async def in_turns(items: Sequence[Item]) -> AsyncIterator[Sequence[Item]]:
-    """Yield ``items`` in chunks; between two chunks other calls run.
+async def in_turns(
+    items: Sequence[Item], count_max: Callable[[], int] = lambda: CHUNK_ROWS
+) -> AsyncIterator[Sequence[Item]]:
+    """Yield ``items`` in chunks of up to ``count_max``; between two chunks other calls run.
 
     What a caller does with one chunk, without awaiting, is one step to everyone else.
     """
-    for start in range(0, len(items), CHUNK_ROWS):
+    start = 0
+    while start < len(items):
         if start:
             await give_way()
-        yield items[start : start + CHUNK_ROWS]
+        chunk = items[start : start + count_max()]
+        yield chunk
+        start += len(chunk)
 
 
 async def give_way() -> None:

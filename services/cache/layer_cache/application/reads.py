@@ -13,7 +13,6 @@ from layer_cache.application.pauses import give_way, in_turns
 from layer_cache.application.steps import live_rows
 from layer_cache.domain.bodies import EMPTY, project
 from layer_cache.domain.limits import (
-    CHUNK_ROWS,
     IDS_PER_CALL_MAX,
     LOOKUP_BYTES_MAX,
     ROW_BYTES_MAX,
@@ -115,13 +114,20 @@ class Reads:
         )
         if found.is_suspended:
             return found
-        for start in range(0, len(keys), CHUNK_ROWS):
+        start = 0
+        while start < len(keys):
             if start:
                 await give_way()
-            entries = await self.store.get(keys[start : start + CHUNK_ROWS])
-            epoch = self.order.eras.epoch(namespace)
-            if not _collect(found, start, entries, epoch, projection):
+            step = keys[start : start + self.store.rows_at_once()]
+            if not _collect(
+                found,
+                start,
+                await self.store.get(step),  # held by nobody else when the next ones are read
+                self.order.eras.epoch(namespace),
+                projection,
+            ):
                 break
+            start += len(step)
         return found
 
     async def backfill(

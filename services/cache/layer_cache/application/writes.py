@@ -92,7 +92,7 @@ class Writes:
         fences = self.order.fences
         fence = fences.open(name, ids_count=len(keys), era=self.order.eras.current)
         try:
-            async for chunk in in_turns(keys):
+            async for chunk in in_turns(keys, self.store.rows_at_once):
                 if fence.is_closed:  # settled while it was being set up, by a caller that gave up
                     return
                 fences.cover(fence, chunk)

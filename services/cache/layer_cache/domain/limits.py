@@ -17,6 +17,9 @@ ROW_BYTES_MAX: Final = 8 * 1024 * 1024
 LOOKUP_BYTES_MAX: Final = 32 * 1024 * 1024
 """Bodies and vectors of one lookup's hits; what comes after is a miss. One message has 64 MiB."""
 
+READ_BYTES_MAX: Final = 128 * 1024 * 1024
+"""What is read out of a store at once, before any of it is looked at."""
+
 ATTRIBUTE_NAMES_MAX: Final = 1024
 NAMESPACES_PER_CALL_MAX: Final = 1_000
 FENCE_ID_BYTES_MAX: Final = 64
@@ -49,6 +52,11 @@ SCAN_STEP_ROWS: Final = 384
 
 CHUNK_ROWS: Final = 256
 """Rows handled before other calls get their turn on the event loop; about a millisecond."""
+
+BIG_ROW_BYTES: Final = READ_BYTES_MAX // CHUNK_ROWS
+"""From a row above it on, a chunk of rows may exceed ``READ_BYTES_MAX``."""
+
+BIG_ROWS_AT_ONCE: Final = READ_BYTES_MAX // ROW_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

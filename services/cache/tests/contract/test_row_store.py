@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from layer_cache.application.steps import live_rows
 from layer_cache.domain.eras import Eras
-from layer_cache.domain.limits import SCAN_STEP_BYTES_MAX
+from layer_cache.domain.limits import (
+    CHUNK_ROWS,
+    READ_BYTES_MAX,
+    ROW_BYTES_MAX,
+    SCAN_STEP_BYTES_MAX,
+)
 from layer_cache.domain.rows import Entry, RowKey, row_keys
 from layer_cache.ports import Place, RowStore
 from layer_kit.names import Namespace
@@ -152,6 +157,25 @@ async def test_a_step_of_a_scan_ends_early_where_entries_are_big(
 
     assert 0 < len(page.rows) < len(numbers)
     assert await scan_all(store, BOOKS, len(numbers)) == [key(number) for number in numbers]
+    await stores.close()
+
+
+@pytest.mark.parametrize("kind", ["embedded", "sqlite"])
+async def test_fewer_entries_are_read_at_once_from_when_big_ones_are_among_them(
+    make_stores: Callable[[str], Stores], kind: str
+) -> None:
+    stores = make_stores(kind)
+    stores.bytes_max = 1024**3
+    store = await stores.open()
+    small = entry(stores, b"x" * (READ_BYTES_MAX // CHUNK_ROWS // 2))
+    await store.put([(key(number), small) for number in range(4)])
+    assert store.rows_at_once() == CHUNK_ROWS
+
+    await store.put([(key(9), entry(stores, b"{}", vectors=b"x" * ROW_BYTES_MAX))])
+
+    assert store.rows_at_once() * ROW_BYTES_MAX <= READ_BYTES_MAX
+    store = await stores.reopen(store)
+    assert store.rows_at_once() * ROW_BYTES_MAX <= READ_BYTES_MAX
     await stores.close()
 
 

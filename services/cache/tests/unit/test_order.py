@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from layer_cache.application.sessions import DirtySet
 from layer_cache.domain.fences import FenceName
 from layer_cache.domain.limits import BACKFILL_AGE_S_MAX, CHUNK_ROWS, ROW_BYTES_MAX
-from layer_cache.domain.rows import row_keys
+from layer_cache.domain.rows import Entry, RowKey, row_keys
 from layer_kit.errors import InvalidRequestError, NotFoundError, QuotaExceededError
 from layer_kit.names import Namespace
 
@@ -332,3 +333,25 @@ async def test_a_lookup_ends_before_its_bodies_are_more_than_a_message_holds(
 
     assert found.positions == [0, 2]
     assert await cache.backfill(found.read_token, b"u3") == 1
+
+
+async def test_no_more_rows_are_read_at_once_than_the_store_says(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [b"u%d" % number for number in range(10)]
+    await cache.fill(*ids)
+    get, counts = cache.store.get, []
+
+    def counted(keys: Sequence[RowKey]) -> Awaitable[list[Entry | None]]:
+        counts.append(len(keys))
+        result: Awaitable[list[Entry | None]] = get(keys)
+        return result
+
+    monkeypatch.setattr(cache.store, "get", counted)
+    monkeypatch.setattr(cache.store, "rows_at_once", lambda: 3)
+
+    assert (await cache.lookup(*ids)).positions == list(range(10))
+    await cache.fence(await cache.join(), b"f", *ids)  # which takes them: a read as well
+
+    assert counts == [3, 3, 3, 1] * 2
+    assert (await cache.lookup(*ids)).positions == []

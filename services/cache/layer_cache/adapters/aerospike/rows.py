@@ -15,6 +15,7 @@ from layer_cache.adapters.aerospike.places import Places
 from layer_cache.adapters.aerospike.records import Bins, Outcome
 from layer_cache.adapters.aerospike.tenure import Tenure
 from layer_cache.adapters.aerospike.windows import Windows
+from layer_cache.domain.limits import CHUNK_ROWS, READ_BYTES_MAX
 from layer_cache.domain.rows import Entry, RowKey, Rows, namespace_of
 from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
@@ -63,6 +64,9 @@ class AerospikeStore:
         self._refused_count = 0
         self._oversize_count = 0
 
+    def rows_at_once(self) -> int:
+        return max(1, min(CHUNK_ROWS, READ_BYTES_MAX // max(1, self._facts.record_bytes_max)))
+
     async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         try:
             return self._entries(await self._read(keys, is_whole=False))
@@ -95,7 +99,7 @@ class AerospikeStore:
     async def scan(
         self, namespace: Namespace, *, after: Place | None, count_max: int, era_min: int = 0
     ) -> Page:
-        keys = await self._keys_after(namespace, after, count_max)
+        keys = await self._keys_after(namespace, after, min(count_max, self.rows_at_once()))
         if not keys:
             self._tenure.vouch()
             return Page(Rows([], []), None)
