@@ -19,20 +19,21 @@ from layer_streams import connection, frames, link, server
 from layer_streams.client import ClientConnection, ClientStream, open_stream
 from layer_streams.server import stream_server
 from layer_streams.server_stream import ServerStream
+from layer_testing.stream_listeners import KeepingListener
 
 METHOD = "/a.B/C"
 TIMEOUT_S = 10.0
 
 
-class Listener:
+class Listener(KeepingListener):
     """Keeps what it hears; as a service it answers nothing."""
 
     stream: ClientStream | ServerStream
 
     def __init__(self) -> None:
-        self.outcome: asyncio.Future[LayerError | None] = asyncio.Future()
+        super().__init__()
         self.is_begun = asyncio.Event()
-        self.messages: list[bytes] = []
+        self._has_ended = asyncio.Event()
 
     def take(self, stream: ServerStream, _: Mapping[str, str]) -> Listener:
         self.stream = stream
@@ -42,20 +43,14 @@ class Listener:
     def accepted(self) -> None:
         self.is_begun.set()
 
-    def received(self, message: bytes) -> None:
-        self.messages.append(message)
-
-    def writable(self) -> None:
-        pass
-
-    def finished(self) -> None:
-        pass
-
     def ended(self, error: LayerError | None) -> None:
-        self.outcome.set_result(error)
+        super().ended(error)
+        self._has_ended.set()
 
     async def end(self) -> LayerError | None:
-        return await asyncio.wait_for(asyncio.shield(self.outcome), TIMEOUT_S)
+        await asyncio.wait_for(self._has_ended.wait(), TIMEOUT_S)
+        (outcome,) = self.outcomes
+        return outcome
 
 
 def serve(path: Path, service: Listener, grace_s: float = 0.0) -> AbstractAsyncContextManager[str]:
@@ -142,7 +137,7 @@ async def test_a_server_that_answers_pings_is_not_left(
         async with asyncio.timeout(TIMEOUT_S):
             while pongs < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)  # nothing tells of a ping
-        assert not caller.outcome.done()
+        assert caller.outcomes == []
         stream.cancel()
 
 
@@ -198,7 +193,7 @@ async def test_connections_beyond_the_bound_are_turned_away(
         await asyncio.wait_for(first.is_begun.wait(), TIMEOUT_S)
         await dial(address, second)
         assert isinstance(await second.end(), UnavailableError)
-        assert not first.outcome.done()
+        assert first.outcomes == []
 
 
 async def test_an_address_without_a_server_is_told_at_once(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from layer_kit.errors import LayerError
 from layer_kit.rpc.calls import CallMetrics
 from layer_streams import frames
 from layer_streams.client import ClientConnection
@@ -26,6 +25,7 @@ from layer_streams.limits import (
 )
 from layer_streams.server_connection import ServerConnection
 from layer_streams.server_stream import ServerStream
+from layer_testing.stream_listeners import KeepingListener
 
 METHOD = "/a.B/C"
 CALL = (
@@ -71,32 +71,16 @@ class Wire(asyncio.Transport):
         ]
 
 
-class Heard:
-    """A listener that keeps what it hears."""
+class Heard(KeepingListener):
+    """A listener that can be a service as well."""
 
     def __init__(self) -> None:
-        self.messages: list[bytes] = []
-        self.outcomes: list[LayerError | None] = []
+        super().__init__()
         self.stream: ServerStream | None = None
 
     def __call__(self, stream: ServerStream, _metadata: Mapping[str, str]) -> Heard:
         self.stream = stream
         return self
-
-    def accepted(self) -> None:
-        pass
-
-    def received(self, message: bytes) -> None:
-        self.messages.append(message)
-
-    def writable(self) -> None:
-        pass
-
-    def finished(self) -> None:
-        pass
-
-    def ended(self, error: LayerError | None) -> None:
-        self.outcomes.append(error)
 
 
 def server(heard: Heard) -> tuple[ServerConnection, Wire]:
