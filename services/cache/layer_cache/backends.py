@@ -1,4 +1,8 @@
-"""Which stores there are: the part of the composition root that opens one by its name."""
+"""Which stores there are: the part of the composition root that opens one by its name.
+
+The drivers of RocksDB and of Aerospike are imported when they are needed: neither has a wheel for
+every machine, and a store that is not asked for must not keep the others from being opened.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,12 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import CollectorRegistry
 
-from layer_cache.adapters.aerospike.opening import (
-    MEASURE_INTERVAL_S,
-    Target,
-    open_aerospike,
-    parse_hosts,
-)
-from layer_cache.adapters.aerospike.tenure import RENEW_INTERVAL_S
 from layer_cache.adapters.directory import DataDirectory, distrust_directory
-from layer_cache.adapters.embedded import EmbeddedStore
 from layer_cache.adapters.ledger import SqliteLedger
 from layer_cache.adapters.memory import MemoryLedger, MemoryStore
 from layer_cache.adapters.sqlite_rows import SqliteStore
@@ -28,6 +25,9 @@ from layer_cache.ports import LedgerStore, RowStore
 from layer_cache.settings import CacheSettings
 from layer_kit.clock import Monotonic, epoch_milliseconds
 from layer_kit.configuration import ConfigurationError
+
+if TYPE_CHECKING:
+    from layer_cache.adapters.embedded import EmbeddedStore
 
 log = structlog.get_logger(__name__)
 
@@ -67,8 +67,10 @@ async def open_backend(
             return Backend(rows=rows, records=records, ledger=MemoryLedger())
         case "aerospike":
             return await _open_aerospike(settings, resources, registry, clock)
-        case "embedded" | "sqlite":
-            return await _open_directory(settings, resources)
+        case "embedded":
+            return await _open_directory(settings, resources, _embedded())
+        case "sqlite":
+            return await _open_directory(settings, resources, SqliteStore)
 
 
 async def _open_aerospike(
@@ -77,6 +79,16 @@ async def _open_aerospike(
     registry: CollectorRegistry,
     clock: Monotonic,
 ) -> Backend:
+    try:
+        from layer_cache.adapters.aerospike.opening import (  # noqa: PLC0415
+            MEASURE_INTERVAL_S,
+            Target,
+            open_aerospike,
+            parse_hosts,
+        )
+        from layer_cache.adapters.aerospike.tenure import RENEW_INTERVAL_S  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(f"backend aerospike: its client does not run: {error}") from error
     try:
         hosts = parse_hosts(settings.aerospike_hosts)
     except ValueError as error:
@@ -112,17 +124,32 @@ def _stop_process() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _open_directory(settings: CacheSettings, resources: AsyncExitStack) -> Backend:
-    directory = DataDirectory(settings.data_directory, backend=settings.backend)
+def _embedded() -> type[EmbeddedStore | SqliteStore]:
+    """Return what keeps rows in a directory on this machine."""
+    try:
+        from layer_cache.adapters.embedded import EmbeddedStore  # noqa: PLC0415
+    except ImportError as error:
+        log.warning("rocksdb_does_not_run", error=str(error), instead="sqlite")
+        return SqliteStore
+    return EmbeddedStore
+
+
+async def _open_directory(
+    settings: CacheSettings,
+    resources: AsyncExitStack,
+    store_class: type[EmbeddedStore | SqliteStore],
+) -> Backend:
+    kind = "sqlite" if store_class is SqliteStore else "embedded"
+    directory = DataDirectory(settings.data_directory, backend=kind)
     resources.callback(directory.close)
     try:
-        backend = await _open_embedded(settings, directory)
+        backend = await _open_stores(settings, directory, store_class)
     except (OSError, sqlite3.Error) as error:
         # Nothing in a cache is worth a start that fails: begin again from nothing.
         log.warning("contents_damaged", error=str(error))
         try:
             directory.wipe()
-            backend = await _open_embedded(settings, directory)
+            backend = await _open_stores(settings, directory, store_class)
         except (OSError, sqlite3.Error) as again:
             raise ConfigurationError(
                 f"data_directory {settings.data_directory} cannot be used: {again}"
@@ -132,11 +159,14 @@ async def _open_directory(settings: CacheSettings, resources: AsyncExitStack) ->
     return backend
 
 
-async def _open_embedded(settings: CacheSettings, directory: DataDirectory) -> Backend:
+async def _open_stores(
+    settings: CacheSettings,
+    directory: DataDirectory,
+    store_class: type[EmbeddedStore | SqliteStore],
+) -> Backend:
     ledger = SqliteLedger(
         directory.ledger, distrust=directory.distrust, was_closed=directory.was_closed
     )
-    store_class = SqliteStore if settings.backend == "sqlite" else EmbeddedStore
     opened: list[EmbeddedStore | SqliteStore] = []
     try:
         for path, bytes_max in (

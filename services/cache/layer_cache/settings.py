@@ -26,8 +26,9 @@ class CacheSettings(ServiceSettings):
     )
     backend: Literal["embedded", "sqlite", "aerospike", "memory"] = Field(
         "embedded",
-        description="Where entries live: embedded = on disk in RocksDB, sqlite = on disk, slower, "
-        "aerospike = in a cluster, memory = in this process only.",
+        description="Where entries live: embedded = on disk in RocksDB, or in SQLite where that "
+        "does not run, sqlite = on disk, slower, aerospike = in a cluster, memory = in this "
+        "process only.",
     )
     data_directory: Path = Field(
         Path(".layer/cache"), description="Directory of the embedded backend; one process each."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_cache_testing.calls import BODY, Start, fill, lookup, open_session
 from layer_kit.rpc.client import open_channel
 from layer_testing.grpc_calls import reflected_services
-from layer_testing.processes import launch
+from layer_testing.processes import child_environment, launch
 
 
 @pytest.mark.parametrize("backend", ["embedded", "sqlite"])
@@ -168,6 +169,37 @@ async def test_damaged_contents_are_replaced(start: Start, tmp_path: Path) -> No
     async with start() as (cache, _):
         assert not (await lookup(cache, b"u1")).hit_positions
         await fill(cache, b"u1")
+
+
+def without(path: Path, *modules: str) -> dict[str, str]:
+    """Return what hides packages from a process, as on a machine that has no wheel of them."""
+    for module in modules:
+        (path / f"{module}.py").write_text("raise ImportError('no wheel')\n")
+    inherited = child_environment({})["PYTHONPATH"]
+    return {"PYTHONPATH": os.pathsep.join([str(path), inherited])}
+
+
+async def test_where_rocksdb_does_not_run_rows_are_kept_in_sqlite(
+    start: Start, tmp_path: Path
+) -> None:
+    bare = without(tmp_path, "rocksdict", "aerospike")
+    async with start(**bare) as (cache, process):
+        await fill(cache, b"u1")
+        assert "rocksdb_does_not_run" in process.stderr
+        assert await process.terminate() == 0
+    async with start(**bare) as (cache, _):
+        assert list((await lookup(cache, b"u1")).bodies) == [BODY]
+        figures = await cache.GetStatistics(cache_pb2.GetStatisticsRequest())
+        assert figures.backend == "sqlite"
+
+
+async def test_a_cluster_cannot_be_used_without_its_client(tmp_path: Path) -> None:
+    process = await launch(
+        "layer_cache", LAYER_CACHE_BACKEND="aerospike", **without(tmp_path, "aerospike")
+    )
+    assert await process.wait() == 2
+    assert "no wheel" in process.stderr
+    assert "Traceback" not in process.stderr
 
 
 async def test_the_memory_backend_needs_no_directory(start: Start, tmp_path: Path) -> None:
