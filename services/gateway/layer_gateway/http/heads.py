@@ -21,7 +21,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from layer_gateway.application.inbound import SENT_ON
 from layer_gateway.domain.access import required_scope
 from layer_gateway.domain.visits import Visit
-from layer_gateway.http.routes import PUBLIC_PATHS, route
+from layer_gateway.http.route_lookup import route
+from layer_gateway.http.routes import PUBLIC_PATHS
 from layer_gateway.ports.stores import Caller
 from layer_kit.rpc.context import REQUEST_ID_HEADER, TRACE_FIELDS, is_request_id
 from layer_upstream import HeadTemplate, template_of

@@ -196,6 +196,16 @@ async def test_escapes_of_a_projection_are_undone_once(
     assert received.json["attributes"] == {"%41": 1, "a b": 3, "x&y": 4}
 
 
+async def test_head_tells_whether_a_document_exists(edge: EdgeCaller, store: ScriptedStore) -> None:
+    store.namespace("heads", rows=({"id": "a", "k": 1},))
+    for name, status in (("a", 200), ("b", 404)):
+        received = await edge("HEAD", f"/v2/namespaces/heads/documents/{name}")
+        assert (received.status, received.body) == (status, b"")
+        assert received["content-type"] == "application/json"
+        assert ("x-layer-cache", "miss") in received.headers or status == 404
+    assert store.asked("HEAD /v2/namespaces/heads/documents/a") == []
+
+
 async def query(edge: EdgeCaller, name: str, **body: object) -> EdgeAnswer:
     return await edge("POST", f"/v2/namespaces/{name}/query", body)
 

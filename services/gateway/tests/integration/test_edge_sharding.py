@@ -192,10 +192,14 @@ async def test_of_two_that_disagree_one_is_refused(world: Store) -> None:
 
 async def test_nothing_is_begun_without_a_count(world: Store) -> None:
     await world.write("plain", [tool(1)])
-    received = await world.init("plain")
-    layer = received.json["layer"]
-    assert (layer["shard_state"], layer["init_state"]) == ("unsharded", "ready")
-    assert (layer["shard_count"], layer["scatter_gather_active"]) == (None, False)
+    for received in (
+        await world.init("plain"),
+        await world.init("plain", schema_version=None, shard_count=None),
+        await world.edge("POST", "/v2/namespaces/plain/init", b"", {}),
+    ):
+        layer = received.json["layer"]
+        assert (layer["shard_state"], layer["init_state"]) == ("unsharded", "ready")
+        assert (layer["shard_count"], layer["scatter_gather_active"]) == (None, False)
     assert list(await world.rows_behind("plain")) == ["t-1"]
 
 

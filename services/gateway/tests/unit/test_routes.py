@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from layer_gateway.http.routes import PASS, ROUTES, Operation, route
+from layer_gateway.http.route_lookup import route
+from layer_gateway.http.routes import PASS, ROUTES, Operation
 
 
 @pytest.mark.parametrize("key", ROUTES)
@@ -14,6 +15,14 @@ def test_every_route_is_found_with_the_names_of_its_path(key: str) -> None:
     assert found.operation is ROUTES[key]
     assert found.names == {name: f"a-{{{name}/é" for name in found.names}
     assert len(found.names) == path.count("{")
+
+
+def test_head_asks_for_what_layer_would_answer_to_get() -> None:
+    path = "/v2/namespaces/n/documents/a"
+    assert route("HEAD", path) == route("GET", path)
+    assert route("HEAD", "/v1/namespaces/n/metadata") is PASS
+    assert route("HEAD", "/v1/namespaces/n/hint_cache_warm") is PASS
+    assert route("HEAD", "/v2/namespaces/n/query") is PASS
 
 
 @pytest.mark.parametrize(

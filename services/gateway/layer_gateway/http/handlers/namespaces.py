@@ -12,7 +12,7 @@ from aiohttp import web
 
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.initialising import InitNamespace
-from layer_gateway.application.migrating import MigrateNamespace
+from layer_gateway.application.migrating import SCHEMA_VERSION, MigrateNamespace
 from layer_gateway.application.namespaces import Namespaces
 from layer_gateway.http.answers import WholeAnswer, json_answer, relayed
 from layer_gateway.http.bodies import read_json_body
@@ -26,7 +26,7 @@ from layer_wire.rows import read_answer
 
 
 class _InitBody(msgspec.Struct):
-    schema_version: int = 1
+    schema_version: int | None = None
     shard_count: int | None = None
 
 
@@ -75,27 +75,28 @@ class NamespaceHandlers:
         return json_answer(found) if isinstance(found, dict) else relayed(found)
 
     async def init(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        body = await read_json_body(request, self.body_bytes_max)
+        body = await self._options(request)
         name = parse_namespace(route.namespace)
         asked = decode(_INIT_BODY, body)
         layer = await self.init_namespace(
             name,
-            schema_version=asked.schema_version,
+            schema_version=SCHEMA_VERSION if asked.schema_version is None else asked.schema_version,
             shard_count=asked.shard_count,
             caller=caller_of(request),
         )
         return json_answer({"namespace": name, "layer": layer})
 
     async def migrate(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        body = b"{}"
-        if request.body_exists:
-            body = await read_json_body(request, self.body_bytes_max)
-        asked = decode(_MIGRATE_BODY, body)
+        asked = decode(_MIGRATE_BODY, await self._options(request))
         manifest = await self.migrate_namespace(
             parse_namespace(route.namespace), asked.shard_count, caller_of(request)
         )
         is_over = manifest.completed_at is not None
         return json_answer(manifest, status=HTTPStatus.OK if is_over else HTTPStatus.ACCEPTED)
+
+    async def _options(self, request: web.BaseRequest) -> bytes:
+        """Return a body that may be left out, as all of its fields may."""
+        return await read_json_body(request, self.body_bytes_max) if request.body_exists else b"{}"
 
     async def delete(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         count = await self.namespaces.delete(parse_namespace(route.namespace), caller_of(request))
