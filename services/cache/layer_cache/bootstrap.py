@@ -26,6 +26,7 @@ from layer_cache.domain.eras import Eras
 from layer_cache.domain.limits import Limits
 from layer_cache.domain.members import Members
 from layer_cache.domain.order import Order
+from layer_cache.domain.oversize import Oversize
 from layer_cache.domain.tokens import INCARNATION_BYTES
 from layer_cache.metrics import CacheMetrics, FiguresCollector
 from layer_cache.ports import LedgerStore, RowStore
@@ -180,12 +181,14 @@ def build(
         wall_ms=wall_ms,
         new_warm_id=lambda: secrets.token_hex(INCARNATION_BYTES),
     )
+    oversize = Oversize()
     writes = Writes(
         store=store,
         ledger=ledger,
         order=order,
         members=members,
         warmth=warmth,
+        oversize=oversize,
         clock=clock,
         wall_ms=wall_ms,
     )
@@ -198,11 +201,24 @@ def build(
         new_session_id=lambda: secrets.token_hex(INCARNATION_BYTES),
     )
     statistics = Statistics(
-        store=store, records=records, warmth=warmth, order=order, sessions=sessions, clock=clock
+        store=store,
+        records=records,
+        warmth=warmth,
+        order=order,
+        sessions=sessions,
+        oversize=oversize,
+        clock=clock,
     )
     registry.register(FiguresCollector(statistics.take))
     return CacheServicer(
-        reads=Reads(store=store, order=order, members=members, clock=clock, wall_ms=wall_ms),
+        reads=Reads(
+            store=store,
+            order=order,
+            members=members,
+            oversize=oversize,
+            clock=clock,
+            wall_ms=wall_ms,
+        ),
         writes=writes,
         sessions=sessions,
         statistics=statistics,

@@ -170,7 +170,7 @@ class FiguresCollector(Collector):
             yield GaugeMetricFamily(f"layer_cache_{name}", text, value=float(value))
         counters: list[tuple[str, str, float]] = [
             ("refused_rows", "Rows not stored: read-only or busy.", store.refused_count),
-            ("oversize_rows", "Rows too big for the store.", store.oversize_count),
+            ("oversize_rows", "Rows too big for the store.", figures.oversize_count),
             ("connections", "Connections to a store that is far.", store.generation),
             ("fences_expired", "Fences that ran out.", figures.fences_expired_count),
             ("overlaps", "Rows dropped because two writes overlapped.", figures.overlaps_count),

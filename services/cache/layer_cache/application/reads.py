@@ -23,6 +23,7 @@ from layer_cache.domain.limits import (
 )
 from layer_cache.domain.members import Members
 from layer_cache.domain.order import Order
+from layer_cache.domain.oversize import Oversize
 from layer_cache.domain.rows import Entry, Rows, namespace_prefix, row_keys
 from layer_cache.domain.tokens import parse_token
 from layer_cache.ports import RowStore
@@ -92,6 +93,7 @@ class Reads:
     store: RowStore
     order: Order
     members: Members
+    oversize: Oversize
     clock: Monotonic
     wall_ms: EpochMilliseconds
 
@@ -149,7 +151,7 @@ class Reads:
         stored_count = 0
         rows = list(zip(keys, bodies, vectors_of_each, strict=True))
         if _longest(bodies) + _longest(vectors_of_each) > ROW_BYTES_MAX:
-            rows = [row for row in rows if len(row[1]) + len(row[2]) <= ROW_BYTES_MAX]
+            rows = [row for row in rows if not self.oversize.refuses(row[1], row[2])]
         async for chunk in in_turns(rows):
             if not self.order.is_valid(token, namespace, self.clock()):
                 break

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from layer_cache.application.sessions import Sessions
 from layer_cache.application.warmth import Warmth
 from layer_cache.domain.order import Order
+from layer_cache.domain.oversize import Oversize
 from layer_cache.ports import RowStore, StoreFigures
 from layer_kit.clock import Monotonic
 
@@ -26,6 +27,9 @@ class Figures:
     touched_ids_count: int
     fences_expired_count: int
     overlaps_count: int
+    oversize_count: int
+    """Rows too big for this store or for any."""
+
     suspensions_count: int
     members_gone_count: int
     is_suspended: bool
@@ -40,14 +44,16 @@ class Statistics:
     warmth: Warmth
     order: Order
     sessions: Sessions
+    oversize: Oversize
     clock: Monotonic
 
     def take(self) -> Figures:
         """Measure everything; costs a look at each file of the store."""
         now_s = self.clock()
         members, fences = self.sessions.members, self.order.fences
+        store = self.store.figures()
         return Figures(
-            store=self.store.figures(),
+            store=store,
             records=self.records.figures(),
             warm_count=self.warmth.warm_count,
             warming_count=self.warmth.warming_count,
@@ -58,6 +64,7 @@ class Statistics:
             touched_ids_count=len(self.order.touches),
             fences_expired_count=fences.expired_count,
             overlaps_count=fences.overlap_count,
+            oversize_count=store.oversize_count + self.oversize.count,
             suspensions_count=self.sessions.suspensions_count,
             members_gone_count=self.sessions.gone_count,
             is_suspended=members.is_suspended(now_s),

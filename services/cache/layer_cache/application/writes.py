@@ -15,9 +15,9 @@ from layer_cache.application.pauses import in_turns
 from layer_cache.application.warmth import Warmth
 from layer_cache.domain.bodies import merge
 from layer_cache.domain.fences import Fence, FenceName
-from layer_cache.domain.limits import ROW_BYTES_MAX
 from layer_cache.domain.members import Members
 from layer_cache.domain.order import Order
+from layer_cache.domain.oversize import Oversize
 from layer_cache.domain.rows import Entry, RowKey
 from layer_cache.ports import LedgerStore, RowStore
 from layer_kit.clock import EpochMilliseconds, Monotonic
@@ -72,6 +72,7 @@ class Writes:
     order: Order
     members: Members
     warmth: Warmth
+    oversize: Oversize
     clock: Monotonic
     wall_ms: EpochMilliseconds
 
@@ -233,7 +234,7 @@ class Writes:
                 hidden = None
             is_back |= hidden is not None and key in settlement.lifts
             entry = _outcome(key, hidden, settlement, era=era, written_ms=written_ms)
-            if entry is not None and len(entry.body) + len(entry.vectors) <= ROW_BYTES_MAX:
+            if entry is not None and not self.oversize.refuses(entry.body, entry.vectors):
                 kept.append((key, entry))
         if is_back:
             self.warmth.renumber(fence.name.namespace)

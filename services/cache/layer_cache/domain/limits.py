@@ -22,6 +22,8 @@ READ_BYTES_MAX: Final = 128 * 1024 * 1024
 
 ATTRIBUTE_NAMES_MAX: Final = 1024
 NAMESPACES_PER_CALL_MAX: Final = 1_000
+MOMENT_MS_MAX: Final = 2**53 - 1
+"""What every reader of JSON can hold."""
 FENCE_ID_BYTES_MAX: Final = 64
 FENCE_TTL_MS_MIN: Final = 1_000
 FENCE_TTL_MS_MAX: Final = 600_000

@@ -76,8 +76,13 @@ def namespace_prefix(namespace: Namespace) -> bytes:
     return namespace.encode() + SEPARATOR
 
 
-def row_keys(namespace: Namespace, ids: Sequence[bytes], *, count_max: int) -> list[RowKey]:
+def row_keys(
+    namespace: Namespace, ids: Sequence[bytes], *, count_max: int, field: str = "ids"
+) -> list[RowKey]:
     """Check ids and make them keys, in the same order.
+
+    Args:
+        field: What the ids are called where they come from.
 
     Raises:
         InvalidRequestError: ``TOO_MANY_IDS``, ``ID_INVALID``.
@@ -85,14 +90,16 @@ def row_keys(namespace: Namespace, ids: Sequence[bytes], *, count_max: int) -> l
     if len(ids) > count_max:
         raise InvalidRequestError(
             "TOO_MANY_IDS",
-            f"{len(ids)} ids are more than the {count_max} of one call; split the call.",
+            f"{len(ids)} {field} are more than the {count_max} of one call; split the call.",
+            field=field,
             count=len(ids),
             count_max=count_max,
         )
     if ids and not _are_well_formed(ids):
         raise InvalidRequestError(
             "ID_INVALID",
-            f"Each of ids must have 1 to {ID_BYTES_MAX} bytes of UTF-8.",
+            f"Each of {field} must have 1 to {ID_BYTES_MAX} bytes of UTF-8.",
+            field=field,
             bytes_max=ID_BYTES_MAX,
         )
     prefix = namespace_prefix(namespace)

@@ -50,7 +50,9 @@ def dirty_set_of(request: cache_pb2.OpenSessionRequest) -> DirtySet:
         keys=[
             key
             for name, ids_of_one in by_namespace.items()
-            for key in row_keys(parse_namespace(name), ids_of_one, count_max=DIRTY_IDS_MAX)
+            for key in row_keys(
+                parse_namespace(name), ids_of_one, count_max=DIRTY_IDS_MAX, field="dirty_ids"
+            )
         ],
         namespaces=[parse_namespace(name) for name in request.dirty_namespaces],
         is_everything=request.is_everything_dirty,
@@ -67,14 +69,15 @@ def settlement_of(namespace: Namespace, request: cache_pb2.SettleRowsRequest) ->
     check_columns(put_ids=request.put_ids, put_bodies=request.put_bodies, put_vectors=vectors)
     check_columns(patch_ids=request.patch_ids, patch_bodies=request.patch_bodies)
 
-    def keys(ids: Sequence[bytes]) -> list[RowKey]:
-        return row_keys(namespace, ids, count_max=IDS_PER_FENCE_MAX)
+    def keys(field: str) -> list[RowKey]:
+        ids = getattr(request, field)[:]
+        return row_keys(namespace, ids, count_max=IDS_PER_FENCE_MAX, field=field)
 
     rows = zip(request.put_bodies[:], vectors, strict=True)
     return Settlement(
-        puts=dict(zip(keys(request.put_ids[:]), rows, strict=True)),
-        patches=dict(zip(keys(request.patch_ids[:]), request.patch_bodies[:], strict=True)),
-        lifts=frozenset(keys(request.lift_ids[:])),
+        puts=dict(zip(keys("put_ids"), rows, strict=True)),
+        patches=dict(zip(keys("patch_ids"), request.patch_bodies[:], strict=True)),
+        lifts=frozenset(keys("lift_ids")),
         is_outcome_known=request.is_outcome_known,
         is_partial=request.is_partial,
     )

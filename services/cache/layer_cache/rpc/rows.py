@@ -199,7 +199,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             last_error=figures.store.last_error,
             is_connected=figures.store.is_connected,
             generation=figures.store.generation,
-            oversize_row_count=figures.store.oversize_count,
+            oversize_row_count=figures.oversize_count,
             record_count=figures.records.entry_count,
             record_disk_bytes=figures.records.disk_bytes,
             record_disk_bytes_max=figures.records.disk_bytes_max,

@@ -11,7 +11,7 @@ from typing import Final
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_cache.application.warmth import NamespaceWarmth, WarmState, Warmth
 from layer_cache.application.writes import Writes
-from layer_cache.domain.limits import NAMESPACES_PER_CALL_MAX
+from layer_cache.domain.limits import MOMENT_MS_MAX, NAMESPACES_PER_CALL_MAX
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import parse_namespace
 
@@ -48,6 +48,12 @@ class WarmthServicer(cache_pb2_grpc.WarmthServiceServicer):
         if not request.HasField("warmed_through_ms"):
             self.warmth.give_up(namespace, request.warm_id)
             return cache_pb2.FinishWarmingResponse()
+        if not 0 <= request.warmed_through_ms <= MOMENT_MS_MAX:
+            raise InvalidRequestError(
+                "MOMENT_OUT_OF_RANGE",
+                f"warmed_through_ms must be within 0 and {MOMENT_MS_MAX}.",
+                field="warmed_through_ms",
+            )
         is_warm = await self.warmth.finish(namespace, request.warm_id, request.warmed_through_ms)
         return cache_pb2.FinishWarmingResponse(is_warm=is_warm)
 

@@ -271,6 +271,18 @@ async def test_a_warming_is_begun_once_reported_and_given_up(start_client: Start
         known = cache_pb2.GetWarmthRequest(known_revision=found.revision)
         same = await client.warmth.GetWarmth(known)
         assert (same.is_unchanged, same.revision, len(same.namespaces)) == (True, found.revision, 0)
+        for moment_ms in (-1, 2**53):
+            with pytest.raises(
+                LayerError, match="warmed_through_ms must be within 0 and"
+            ) as caught:
+                await invoke(
+                    client.warmth.FinishWarming,
+                    cache_pb2.FinishWarmingRequest(
+                        namespace="books", warm_id=warm_id, warmed_through_ms=moment_ms
+                    ),
+                    timeout_s=TIMEOUT_S,
+                )
+            assert caught.value.reason == "MOMENT_OUT_OF_RANGE"
         gone = await client.warmth.FinishWarming(
             cache_pb2.FinishWarmingRequest(namespace="books", warm_id=warm_id)
         )

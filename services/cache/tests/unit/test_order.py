@@ -285,10 +285,16 @@ async def test_more_epochs_than_the_bound_drop_everything(cache: Cache) -> None:
     assert len(cache.reads.order.eras.epochs) <= cache.limits.epochs_max
 
 
-async def test_a_row_over_the_bound_is_not_stored(cache: Cache) -> None:
+async def test_a_row_over_the_bound_is_not_stored_and_counted(cache: Cache) -> None:
     token = (await cache.lookup(b"u1")).read_token
+    too_long = b"x" * (ROW_BYTES_MAX + 1)
 
-    assert await cache.backfill(token, b"u1", body=b"x" * (ROW_BYTES_MAX + 1)) == 0
+    assert await cache.backfill(token, b"u1", body=too_long) == 0
+    await cache.fence(await cache.join(), b"f", b"u1", b"u2")
+    settled = await cache.settle(b"f", puts={b"u1": too_long, b"u2": b"{}"})
+
+    assert (settled.stored_count, settled.is_fence_lost) == (1, False)
+    assert cache.statistics.take().oversize_count == 2
 
 
 async def test_a_fence_settled_while_it_is_being_set_up_leaves_nothing_fenced(
