@@ -15,7 +15,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from layer.cache.v1 import cache_pb2
-from layer_cache.rpc.lookups_in_hand import IN_HAND_MAX, LookUp, LookupsInHand
+from layer_cache.rpc.lookups_in_hand import LookUp, LookupsInHand
 from layer_kit.addresses import UnixAddress, parse_address
 from layer_kit.errors import LayerError, MalformedRequestError, PreconditionError
 from layer_kit.lost_errors import report_lost
@@ -107,7 +107,7 @@ class DirectStream:
         if stream.has_ended:
             return
         while True:
-            while self._waiting and in_hand.count < IN_HAND_MAX:
+            while self._waiting and in_hand.has_room:
                 in_hand.begin(self._waiting.popleft())
             if not (in_hand.has_answers and stream.is_writable):
                 break

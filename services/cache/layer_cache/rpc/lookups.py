@@ -21,6 +21,7 @@ class LookupStream:
         self._draining = draining
         self._room = asyncio.Semaphore(IN_HAND_MAX)
         self._has_news = asyncio.Event()
+        self._has_sent = asyncio.Event()
         self._in_hand = LookupsInHand(look_up, self._has_news.set)
 
     async def answers(
@@ -40,6 +41,7 @@ class LookupStream:
                     yield message
                     for _ in message.answers:
                         self._room.release()
+                    self._has_sent.set()
             if not reading.cancelled():
                 reading.result()
         finally:
@@ -52,6 +54,9 @@ class LookupStream:
         async for request in requests:
             for numbered in request.lookups:
                 await self._room.acquire()
+                while not self._in_hand.has_room:
+                    self._has_sent.clear()
+                    await self._has_sent.wait()
                 self._in_hand.begin(numbered)
                 if self._in_hand.has_answers:
                     self._has_news.set()

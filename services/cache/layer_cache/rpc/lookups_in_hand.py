@@ -23,7 +23,7 @@ IN_HAND_MAX: Final = 32
 """Lookups of one stream that were read and whose answers are not sent; the proto tells of it."""
 
 MESSAGE_BYTES_ENOUGH: Final = 1024 * 1024
-"""A message takes no further answer from here on."""
+"""A message takes no further answer from here on, and no lookup is begun while so much waits."""
 
 _DOMAIN: Final = cache_pb2.DESCRIPTOR.package
 
@@ -42,6 +42,13 @@ class LookupsInHand:
         self._has_news = has_news
         self._under_way: set[asyncio.Task[None]] = set()
         self._answered: deque[tuple[int, Found | LayerError]] = deque()
+        self._answered_bytes = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another lookup may be begun."""
+        count = len(self._under_way) + len(self._answered)
+        return count < IN_HAND_MAX and self._answered_bytes < MESSAGE_BYTES_ENOUGH
 
     @property
     def has_answers(self) -> bool:
@@ -80,6 +87,7 @@ class LookupsInHand:
             if isinstance(outcome, Found):
                 render(outcome, answer.found)
                 payload_bytes += outcome.payload_bytes
+                self._answered_bytes -= outcome.payload_bytes
             else:
                 answer.status = to_status(outcome, domain=_DOMAIN).SerializeToString()
         return message
@@ -101,6 +109,8 @@ class LookupsInHand:
             structlog.contextvars.bind_contextvars(request_id=numbered.request_id)
         outcome = await self._outcome(numbered.lookup)
         self._answered.append((numbered.lookup_number, outcome))
+        if isinstance(outcome, Found):
+            self._answered_bytes += outcome.payload_bytes
 
     async def _outcome(self, request: cache_pb2.LookupRowsRequest) -> Found | LayerError:
         """Look up, and take every failure for an answer, as the interceptor does for a call."""

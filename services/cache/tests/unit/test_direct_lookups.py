@@ -24,6 +24,7 @@ from layer_kit.addresses import parse_address
 from layer_kit.errors import InvalidRequestError, LayerError, PreconditionError
 from layer_kit.rpc.calls import CallMetrics
 from layer_streams.client import ClientStream, open_stream
+from layer_streams.limits import STREAM_WINDOW_BYTES
 from layer_streams.server import stream_server
 
 TIMEOUT_S = 10.0
@@ -183,6 +184,29 @@ async def test_only_so_many_lookups_are_in_hand(tmp_path: Path) -> None:
             await asyncio.sleep(0)
         assert len(begun) == IN_HAND_MAX
         may_end.set()
+        assert await caller.read_numbers(len(numbers)) == numbers
+
+
+async def test_no_lookup_is_begun_while_large_answers_wait_to_be_sent(tmp_path: Path) -> None:
+    begun: list[bytes] = []
+
+    async def large(request: cache_pb2.LookupRowsRequest) -> Found:
+        begun.append(request.ids[0])
+        answer = await look_up(request)
+        answer.bodies[0], answer.payload_bytes = b"x" * STREAM_WINDOW_BYTES, STREAM_WINDOW_BYTES
+        return answer
+
+    numbers = list(range(IN_HAND_MAX))
+    async with calling(tmp_path, large) as caller:
+        caller.stream.hold()
+        caller.ask(*numbers)
+        async with asyncio.timeout(TIMEOUT_S):
+            while not begun:  # noqa: ASYNC110
+                await asyncio.sleep(0)  # nothing tells when it was read
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(begun) <= 3
+        caller.stream.resume()
         assert await caller.read_numbers(len(numbers)) == numbers
 
 

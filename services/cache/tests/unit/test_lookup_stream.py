@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from layer.cache.v1 import cache_pb2
 from layer_cache.application.reads import Found
 from layer_cache.rpc.lookups import LookupStream
-from layer_cache.rpc.lookups_in_hand import IN_HAND_MAX
+from layer_cache.rpc.lookups_in_hand import IN_HAND_MAX, MESSAGE_BYTES_ENOUGH
 from layer_kit.errors import Code, InvalidRequestError
 
 LookUp = Callable[[cache_pb2.LookupRowsRequest], Awaitable[Found]]
@@ -164,6 +164,25 @@ async def test_large_answers_share_no_message() -> None:
     caller.leave()
 
     assert [len(await caller.read()) for _ in range(3)] == [1, 1, 0]
+
+
+async def test_no_lookup_is_begun_while_large_answers_wait_to_be_sent() -> None:
+    begun: list[bytes] = []
+
+    async def large(request: cache_pb2.LookupRowsRequest) -> Found:
+        begun.append(request.ids[0])
+        return found(b"x" * MESSAGE_BYTES_ENOUGH)
+
+    caller = Caller(large)
+    caller.ask(*range(IN_HAND_MAX))
+    sent = await caller.read()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(begun) <= 2
+
+    for _ in range(IN_HAND_MAX - 1):
+        sent += await caller.read()
+    assert [one.lookup_number for one in sent] == list(range(IN_HAND_MAX))
 
 
 async def test_what_is_in_hand_is_answered_before_a_stream_ends_because_the_process_does() -> None:
