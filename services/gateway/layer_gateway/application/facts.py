@@ -23,7 +23,7 @@ from layer_kit.clock import Monotonic
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
 from layer_wire.ids import IdKind
-from layer_wire.jsontext import ABSENT, Raw, RawObject
+from layer_wire.jsontext import ABSENT, Raw, RawObject, is_null
 from layer_wire.reserved import SHARD, UPSERTED_AT
 from layer_wire.rows import read_answer
 
@@ -48,6 +48,7 @@ class _Typed(msgspec.Struct):
     regex: bool | None = None
     glob: bool | None = None
     fuzzy: bool | None = None
+    embed: Raw = ABSENT
 
 
 _TYPE: Final[msgspec.json.Decoder[str | _Typed]] = msgspec.json.Decoder(str | _Typed)
@@ -234,6 +235,11 @@ def unmirrored_attributes(types: dict[str, str]) -> frozenset[str]:
         for name, type_ in types.items()
         if name != "id" and type_.removeprefix("[]") not in _SAME_BOTH_WAYS
     )
+
+
+def embedded_attributes(schema: RawObject) -> list[str]:
+    """Return the attributes from which the store is to make vectors by itself."""
+    return [name for name, value in schema.items() if not is_null(_typed(value).embed)]
 
 
 def _type(value: Raw) -> str:

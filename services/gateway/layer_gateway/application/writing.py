@@ -19,6 +19,7 @@ from layer_gateway.application.facts import (
     Facts,
     NamespaceFacts,
     attribute_types,
+    embedded_attributes,
     unmirrored_attributes,
 )
 from layer_gateway.application.listings import Listings
@@ -28,16 +29,16 @@ from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports.rows import RowCache
 from layer_gateway.ports.stores import Caller, Store, StoreAnswer
 from layer_gateway.ports.triggers import WriteTriggers
-from layer_kit.errors import LayerError, UnsupportedError
+from layer_kit.errors import InvalidRequestError, LayerError, UnsupportedError
 from layer_kit.names import Namespace
 from layer_kit.turns import in_turns
 from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind, JsonId
-from layer_wire.jsontext import Piece, Raw, decode_object
+from layer_wire.jsontext import Piece, Raw, RawObject, decode_object
 from layer_wire.reserved import Author
 from layer_wire.rows import WriteAnswer, write_answer
 from layer_wire.stamping import CacheRows, StampedWrite, stamp
-from layer_wire.writes import WriteBody, decoding
+from layer_wire.writes import WriteBody, decoding, not_null
 
 FENCED_IDS_MAX: Final = 1_000_000
 """A write of more rows drops its whole namespace from the cache instead."""
@@ -105,6 +106,7 @@ class WriteRows:
             return await self._without_rows(namespace, body, caller)
         facts = await self.facts.get(namespace, caller)
         if not facts.exists:
+            _check_metric(write)
             # What the cache holds is of one before, whose deletion may not be announced yet.
             await self.cache.invalidate(namespace)
         declared = _declared_types(write)
@@ -215,9 +217,25 @@ class WriteRows:
             raise
 
 
-def _declared_types(write: WriteBody) -> dict[str, str]:
+def _declared(write: WriteBody) -> RawObject:
     schema = write.rest.get("schema", Raw(b"null"))
-    return attribute_types(decode_object(schema)) if bytes(schema).startswith(b"{") else {}
+    return decode_object(schema) if bytes(schema).startswith(b"{") else {}
+
+
+def _declared_types(write: WriteBody) -> dict[str, str]:
+    return attribute_types(_declared(write))
+
+
+def _check_metric(write: WriteBody) -> None:
+    """Refuse a first write of texts to be embedded that does not say how their vectors compare."""
+    if not not_null(write.rest, "distance_metric") and (
+        names := embedded_attributes(_declared(write))
+    ):
+        raise InvalidRequestError(
+            "DISTANCE_METRIC_MISSING",
+            f"distance_metric goes with the first write of {names[0]}, which is to be embedded.",
+            field="distance_metric",
+        )
 
 
 def _id_kind(facts: NamespaceFacts, declared: dict[str, str]) -> IdKind | None:

@@ -150,6 +150,25 @@ class TestWhatIsSent:
         (request,) = store.requests
         assert (request.path, request.body) == ("/v2/namespaces/bare", body)
 
+    async def test_the_first_write_of_what_is_embedded_names_its_metric(
+        self, edge: EdgeCaller, store: ScriptedStore
+    ) -> None:
+        embedded = {"text": {"type": "string", "embed": "some-model"}}
+        body = {"upsert_rows": [{"id": "a", "text": "saw"}], "schema": embedded}
+        refused = await edge("POST", "/v2/namespaces/unmade", body)
+        assert (refused.status, refused.json["reason"]) == (422, "DISTANCE_METRIC_MISSING")
+        assert "distance_metric" in refused.json["message"]
+        assert store.asked("POST /v2/namespaces/unmade") == []
+        for more in (
+            {"distance_metric": "cosine_distance"},
+            {"schema": {"text": {"type": "string", "embed": None}}},
+        ):
+            await edge("POST", "/v2/namespaces/unmade", body | more)
+        store.namespace("made")
+        await edge("POST", "/v2/namespaces/made", body)
+        assert len(store.asked("POST /v2/namespaces/unmade")) == 2
+        assert len(store.asked("POST /v2/namespaces/made")) == 1
+
     async def test_the_marker_row_decides_on_shards_and_is_read_once(
         self, edge: EdgeCaller, store: ScriptedStore
     ) -> None:
