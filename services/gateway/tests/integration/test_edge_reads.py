@@ -196,6 +196,12 @@ async def test_escapes_of_a_projection_are_undone_once(
     assert received.json["attributes"] == {"%41": 1, "a b": 3, "x&y": 4}
 
 
+async def test_repeated_projections_add_up(edge: EdgeCaller, store: ScriptedStore) -> None:
+    store.namespace("repeated", rows=({"id": "a", "k": 1, "l": 2, "m": 3},))
+    target = "repeated/documents/a?include_attributes=k&include_attributes=l"
+    assert (await fetch(edge, target)).json["attributes"] == {"k": 1, "l": 2}
+
+
 async def test_head_tells_whether_a_document_exists(edge: EdgeCaller, store: ScriptedStore) -> None:
     store.namespace("heads", rows=({"id": "a", "k": 1},))
     for name, status in (("a", 200), ("b", 404)):

@@ -53,8 +53,7 @@ class DocumentHandlers:
         name, document_id = parse_namespace(route.namespace), route.names["id"]
         request.fetched = 1, None
         visit = session_of(request)
-        listed = dict(parse_qsl(query_string(request), keep_blank_values=True))
-        names, headers = _wanted(listed.get("include_attributes"))
+        names, headers = _wanted(query_string(request))
         found = await self.fetch_rows.by_text(name, [document_id], caller_of(request), names=names)
         if 0 not in found.rows:
             raise NotFoundError(
@@ -100,7 +99,9 @@ def _documents(ids: Sequence[str], rows: Mapping[int, CachedRow]) -> bytes:
     )
 
 
-def _wanted(listed: str | None) -> tuple[list[str] | None, dict[str, str]]:
-    """Read ``include_attributes`` of a path: absent means all, empty means none."""
-    names = None if listed is None else [name for name in listed.split(",") if name]
-    return without_vector(names)
+def _wanted(query: str) -> tuple[list[str] | None, dict[str, str]]:
+    """Read ``include_attributes`` of a query string: absent means all, empty means none."""
+    given = parse_qsl(query, keep_blank_values=True)
+    lists = [listed for name, listed in given if name == "include_attributes"]
+    names = [name for listed in lists for name in listed.split(",") if name]
+    return without_vector(names if lists else None)
