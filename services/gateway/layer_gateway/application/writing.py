@@ -102,6 +102,8 @@ class WriteRows:
         *,
         author: Author,
     ) -> StoreAnswer:
+        if caller.namespaces:
+            check_sources(body, caller.namespaces)
         if write is None or not write.has_row_operation:
             return await self._without_rows(namespace, body, caller)
         facts = await self.facts.get(namespace, caller)
@@ -197,8 +199,6 @@ class WriteRows:
 
     async def _without_rows(self, namespace: Namespace, body: bytes, caller: Caller) -> StoreAnswer:
         """Send what carries no rows of its own: a schema, a copy, or something newer than us."""
-        if caller.namespaces:
-            check_sources(body, caller.namespaces)
         answer = await self._write_unfenced(namespace, [body], caller)
         if not is_refused(answer):
             self.facts.forget(namespace)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import json
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -11,6 +13,7 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 
+from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from layer_gateway import bootstrap
 from layer_gateway.domain.access import Grant, Scope
 from layer_gateway.entrance import admission
@@ -163,6 +166,37 @@ async def test_it_copies_no_namespace_that_it_does_not_reach(
     assert copied.status == 200, copied.body
 
 
+@pytest.mark.parametrize("target", ["/v2/namespaces/shop-3/async", "/v1/namespaces/shop-3"])
+async def test_it_copies_none_by_a_route_of_the_stores_own(world: World, target: str) -> None:
+    edge = world.key("shops", READ, WRITE, namespaces=("shop-*",))
+    world.store.answers[f"POST {target}"] = answer({"token": "t"})
+    asked = len(world.store.asked(f"POST {target}"))
+    json_ = {"content-type": "application/json"}
+    body = json.dumps({"copy_from_namespace": "other"}).encode()
+    assert_forbidden(await edge("POST", target, body, json_))
+    packed = gzip.compress(body)
+    assert_forbidden(await edge("POST", target, packed, json_ | {"content-encoding": "gzip"}))
+    hidden = await edge(
+        "POST", target, zlib.compress(body), json_ | {"content-encoding": "deflate"}
+    )
+    assert hidden.status == 415
+    assert (await edge("POST", target, body, {"content-type": "text/plain"})).status == 415
+    assert len(world.store.asked(f"POST {target}")) == asked
+    copied = await edge("POST", target, {"copy_from_namespace": "shop-1"})
+    assert copied.json == {"token": "t"}
+    assert len(world.store.asked(f"POST {target}")) == asked + 1
+
+
+async def test_it_copies_none_beside_rows_of_its_own(world: World) -> None:
+    edge = world.key("shops", READ, WRITE, namespaces=("shop-*",))
+    world.store.namespace("shop-4")
+    rows = {"upsert_rows": [{"id": "a"}]}
+    assert_forbidden(
+        await edge("POST", "/v2/namespaces/shop-4", rows | {"copy_from_namespace": "other"})
+    )
+    assert world.store.asked("POST /v2/namespaces/shop-4") == []
+
+
 async def test_the_same_door_is_before_grpc(world: World) -> None:
     world.key("shops", READ, WRITE, namespaces=("shop-*",))
     caller = Caller(world.rpc, "shops")
@@ -173,6 +207,10 @@ async def test_the_same_door_is_before_grpc(world: World) -> None:
         caller.write("other", upserts=[row(string_id("a"))]),
         caller.delete("other"),
         caller.stream("other"),
+        caller.call(
+            gateway_pb2_grpc.GatewayServiceStub(world.rpc).CopyNamespace,
+            gateway_pb2.CopyNamespaceRequest(namespace="shop-3", source_namespace="other"),
+        ),
     ):
         with pytest.raises(ForbiddenError) as refused:
             await call

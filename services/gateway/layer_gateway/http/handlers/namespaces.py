@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from layer_gateway.application.copying import check_sources
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.initialising import InitNamespace
 from layer_gateway.application.migrating import SCHEMA_VERSION, MigrateNamespace
@@ -64,7 +65,12 @@ class NamespaceHandlers:
         }
 
     async def forward(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        return await self.passthrough(request)
+        body = None
+        if (patterns := caller_of(request).namespaces) and request.body_exists:
+            # The store has other routes that copy; what cannot be read may name any namespace.
+            body = await read_json_body(request, self.body_bytes_max)
+            check_sources(body, patterns)
+        return await self.passthrough(request, body=body)
 
     async def list(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         found = await self.namespaces.list(query_string(request), caller_of(request))
