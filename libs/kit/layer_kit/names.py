@@ -18,6 +18,11 @@ _NAMESPACE: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9\-_.]{1,128}")
 namespace, or none; and no object can be kept under such a name."""
 
 
+def is_namespace(text: str) -> bool:
+    """Tell whether a namespace may have this name."""
+    return _NAMESPACE.fullmatch(text) is not None
+
+
 @functools.lru_cache(NAMES_REMEMBERED_MAX)
 def parse_namespace(text: str) -> Namespace:
     """Check a namespace name: 1 to 128 of ``[A-Za-z0-9-_.]``, but not ``.`` or ``..``.
@@ -25,7 +30,7 @@ def parse_namespace(text: str) -> Namespace:
     Raises:
         InvalidRequestError: ``NAMESPACE_INVALID``.
     """
-    if _NAMESPACE.fullmatch(text) is None:
+    if not is_namespace(text):
         shown = text if len(text) <= NAMESPACE_LENGTH_MAX else f"{text[:NAMESPACE_LENGTH_MAX]}…"
         raise InvalidRequestError(
             "NAMESPACE_INVALID",

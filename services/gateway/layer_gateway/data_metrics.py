@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 from layer_gateway.domain.metric_catalogue import metric_named
 from layer_gateway.http.routes import Operation
 from layer_gateway.metrics import NAMESPACES_LABELLED_MAX, STORE_KIND
-from layer_kit.telemetry.metrics import SECONDS_BUCKETS, BoundedLabel
+from layer_kit.names import is_namespace
+from layer_kit.telemetry.metrics import OVERFLOW_LABEL, SECONDS_BUCKETS, BoundedLabel
 from layer_kit.telemetry.recorders import Count, Counts, Distribution, Histograms
 
 BATCH_BUCKETS: Final = (1, 10, 100, 1000, 10_000)
@@ -29,7 +30,7 @@ class DataMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self._label = BoundedLabel(NAMESPACES_LABELLED_MAX)
+        self._bounded = BoundedLabel(NAMESPACES_LABELLED_MAX)
         self._split = {
             kind: [
                 self._histogram(f"layer_{kind}_{part}_seconds")
@@ -154,6 +155,12 @@ class DataMetrics:
         label = self._label(namespace)
         self._demand.of(label, STORE_KIND).add()
         self._cold.of(label, STORE_KIND).add()
+
+    def _label(self, namespace: str) -> str:
+        """Return how a namespace is labelled; it may be a name that was refused, or none at all."""
+        return (
+            self._bounded(namespace) if not namespace or is_namespace(namespace) else OVERFLOW_LABEL
+        )
 
     def _find_finished(self, operation: str, namespace: str, status: str) -> Sequence[Distribution]:
         """Return where the times of a request go: all of it, that upstream, and what is left."""

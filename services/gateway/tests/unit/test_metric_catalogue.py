@@ -72,3 +72,17 @@ def test_what_the_store_took_and_what_layer_took_add_up(counted: CollectorRegist
         assert tpuf is not None
         assert overhead is not None
         assert duration == pytest.approx(tpuf + overhead)
+
+
+def test_names_that_no_namespace_can_have_are_told_apart_by_nobody() -> None:
+    registry = CollectorRegistry()
+    data = DataMetrics(registry)
+    for name in ("", "n", "a b", "\0", "..", "x" * 100_000):
+        data.finished(Operation.QUERY, name, "layer_error", seconds=0.5, upstream_s=0.4)
+        data.queried(name, "layer_error", has_filter=False, has_rank_by=False)
+        data.fetched(Operation.FETCH_ONE, name, None, ids_count=1, seconds=0.1)
+        data.refused_cold(name)
+        data.written(name, 1, 1)
+    samples = [sample for family in registry.collect() for sample in family.samples]
+    labels = {sample.labels["namespace"] for sample in samples if "namespace" in sample.labels}
+    assert labels == {"", "n", "other"}
