@@ -73,16 +73,25 @@ NAMESPACE_AT: Final = 3
 
 _UPWARDS: Final = frozenset({".", ".."})
 
+PATHS_REMEMBERED_MAX: Final = 4096
+REMEMBERED_PATH_CHARACTERS_MAX: Final = 256
+"""Of longer ones all is found anew: callers without a key can send as many as they like."""
+
 _ADMINISTERING: Final = frozenset({"pause", "resume", "reset-failed", "discover"})
 
 
-@functools.lru_cache(maxsize=4096)
 def required_scope(method: str, path: str) -> Scope:
     """Return what a key must hold for a request, whether or not there is such a route.
 
     A path is judged by its segments, as routes are: a namespace that is called ``query`` is
     written with ``write``.
     """
+    if len(path) <= REMEMBERED_PATH_CHARACTERS_MAX:
+        return _remembered_scope(method, path)
+    return _required_scope(method, path)
+
+
+def _required_scope(method: str, path: str) -> Scope:
     parts = path.split("/")
     if parts[1:3] == ["v2", "keys"] or _is_administration(method, parts):
         return Scope.ADMIN
@@ -93,17 +102,28 @@ def required_scope(method: str, path: str) -> Scope:
     return Scope.WRITE
 
 
-@functools.lru_cache(maxsize=4096)
+_remembered_scope: Final = functools.lru_cache(PATHS_REMEMBERED_MAX)(_required_scope)
+
+
 def named_namespace(path: str) -> str | None:
     """Return the namespace that a request is about; None where it is about no single one.
 
     Nor is one whose path a store may resolve to that of another.
     """
+    if len(path) <= REMEMBERED_PATH_CHARACTERS_MAX:
+        return _remembered_namespace(path)
+    return _named_namespace(path)
+
+
+def _named_namespace(path: str) -> str | None:
     parts = [unquote(part) for part in path.split("/")]
     if parts[2:3] != ["namespaces"] or len(parts) <= NAMESPACE_AT or not _UPWARDS.isdisjoint(parts):
         return None
     name = parts[NAMESPACE_AT]
     return None if "/" in name else name
+
+
+_remembered_namespace: Final = functools.lru_cache(PATHS_REMEMBERED_MAX)(_named_namespace)
 
 
 def is_about_many(method: str, path: str) -> bool:

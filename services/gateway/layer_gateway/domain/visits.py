@@ -12,6 +12,9 @@ from layer_wire.traces import RANDOM_BITS, minted_trace_id, trace_id_of
 
 TAGS_MAX: Final = 32
 TAG_BYTES_MAX: Final = 128
+REMEMBERED_TAGS_CHARACTERS_MAX: Final = 512
+"""Longer lists are parsed each time, so that what is remembered stays below a few MiB."""
+
 SEARCH_QUERY_HEADER: Final = "x-hevlayer-search-query"
 TAG_HEADERS: Final = ("x-hevlayer-tags", "x-hevlayer-tag")
 SPAN_BITS: Final = 64
@@ -65,7 +68,7 @@ def read_session(header: Callable[[str], str | None]) -> Visit:
         trace_id or "",
         trace_id is None,
         raw_query.strip() if raw_query else "",
-        _remembered_tags(tags, more_tags) if tags or more_tags else (),
+        _tags(tags, more_tags) if tags or more_tags else (),
     )
 
 
@@ -111,7 +114,13 @@ def tag_invalid(tag: str) -> InvalidRequestError:
     )
 
 
+def _tags(tags: str | None, more_tags: str | None) -> Sequence[str]:
+    """Parse the tags of two headers, which clients repeat from one request to the next."""
+    if len(tags or "") + len(more_tags or "") <= REMEMBERED_TAGS_CHARACTERS_MAX:
+        return _remembered_tags(tags, more_tags)
+    return parse_tags((tags, more_tags))
+
+
 @functools.lru_cache(maxsize=4096)
 def _remembered_tags(tags: str | None, more_tags: str | None) -> Sequence[str]:
-    """Parse the tags of two headers, which clients repeat from one request to the next."""
     return parse_tags((tags, more_tags))
