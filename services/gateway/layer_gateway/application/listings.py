@@ -18,7 +18,10 @@ from layer_wire.jsontext import Raw, RawObject
 SHADOW_SUFFIX: Final = "-shadow"
 
 NAMESPACES_REMEMBERED_MAX: Final = 10_000
-"""Namespaces in all remembered pages; the oldest pages go first."""
+"""Namespaces in all remembered pages, and the pages themselves; the oldest pages go first."""
+
+REMEMBERED_QUESTION_BYTES_MAX: Final = 2048
+"""What a page is remembered by, the caller's key included; longer ones are asked each time."""
 
 
 class Metadata(msgspec.Struct):
@@ -69,7 +72,7 @@ class Listings:
         self._ttl_s = ttl_s
         self._monotonic = monotonic
         self._pages: OrderedDict[tuple[str, bytes], tuple[float, NamespacePage]] = OrderedDict()
-        self._namespaces_count = 0
+        self._weight = 0
         self._generation = 0
 
     @property
@@ -91,19 +94,25 @@ class Listings:
         if generation != self._generation or self._ttl_s == 0:
             return
         key = (query_string, caller.authorization)
+        if sum(map(len, key)) > REMEMBERED_QUESTION_BYTES_MAX:
+            return
         self._drop(key)
         self._pages[key] = (self._monotonic(), page)
-        self._namespaces_count += len(page.namespaces)
-        while self._namespaces_count > NAMESPACES_REMEMBERED_MAX and self._pages:
+        self._weight += _weight(page)
+        while self._weight > NAMESPACES_REMEMBERED_MAX and self._pages:
             self._drop(next(iter(self._pages)))
 
     def forget(self) -> None:
         """Forget all pages: a namespace has come or gone."""
         self._pages.clear()
-        self._namespaces_count = 0
+        self._weight = 0
         self._generation += 1
 
     def _drop(self, key: tuple[str, bytes]) -> None:
         known = self._pages.pop(key, None)
         if known is not None:
-            self._namespaces_count -= len(known[1].namespaces)
+            self._weight -= _weight(known[1])
+
+
+def _weight(page: NamespacePage) -> int:
+    return 1 + len(page.namespaces)

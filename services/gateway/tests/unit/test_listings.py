@@ -62,6 +62,26 @@ def test_so_many_namespaces_are_remembered_and_the_oldest_pages_go(
     assert world.listings.get("second", ANN) is not None
 
 
+def test_pages_of_nothing_take_room_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NAMESPACES_REMEMBERED_MAX", 3)
+    world = World()
+    for number in range(4):
+        world.put(f"prefix={number}")
+    found = [world.listings.get(f"prefix={number}", ANN) for number in range(4)]
+    assert [page is not None for page in found] == [False, True, True, True]
+
+
+def test_a_long_question_is_not_remembered() -> None:
+    world = World()
+    query, key = "prefix=".ljust(100_000, "a"), b"Bearer ".ljust(60_000, b"a")
+    world.put(query, "a1")
+    assert world.listings.get(query, ANN) is None
+    page = NamespacePage(namespaces=[], next_cursor=None)
+    caller = Caller(headers=[(b"authorization", key)])
+    world.listings.put("", caller, page, generation=world.listings.generation)
+    assert world.listings.get("", caller) is None
+
+
 def test_nothing_is_remembered_for_no_time() -> None:
     world = World(ttl_s=0.0)
     world.put("", "a1")
