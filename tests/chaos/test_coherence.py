@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from layer_gateway.adapters import cached_rows, membership
+from layer_gateway.adapters import cached_rows, membership, standing_fences
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.adapters.standing_fences import StandingFence
@@ -46,7 +46,7 @@ def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(membership, "SESSION_TIMEOUT_S", 0.3)
     monkeypatch.setattr(membership, "OPEN_TIMEOUT_S", 0.6)
     monkeypatch.setattr(membership, "HANDOVER_POLL_S", 0.01)
-    monkeypatch.setattr(cached_rows, "ANNOUNCE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(standing_fences, "ANNOUNCE_TIMEOUT_S", 0.3)
     monkeypatch.setattr(cached_rows, "FENCE_MARGIN_S", 0.9)
 
 

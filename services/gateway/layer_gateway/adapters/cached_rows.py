@@ -22,17 +22,14 @@ from layer_gateway.adapters.settlements import (
     settlement_parts,
     settlement_request,
 )
-from layer_gateway.adapters.standing_fences import StandingFence, standing
+from layer_gateway.adapters.standing_fences import StandingFence, announce_timeout_s, standing
 from layer_gateway.ports.rows import CacheConnection, CachedRow, CacheLookup, Fence
-from layer_kit.errors import LayerError
+from layer_kit.errors import InvalidRequestError, LayerError
 from layer_kit.names import Namespace
 from layer_kit.rpc.client import invoke
 from layer_wire.stamping import CacheRows
 
 log = structlog.get_logger(__name__)
-
-ANNOUNCE_TIMEOUT_S: Final = 1.0
-"""For what a write waits on; longer than a lookup's, since giving up costs a whole lease."""
 
 PATIENT_TIMEOUT_S: Final = 5.0
 """For many rows that nobody waits for; as long as their read token is good."""
@@ -116,7 +113,11 @@ class CachedRows:
         self._look_up(request, partial(self._answered, tell))
 
     def _answered(self, tell: Tell, outcome: cache_pb2.LookupRowsResponse | BaseException) -> None:
-        if isinstance(outcome, LayerError):
+        if isinstance(outcome, InvalidRequestError):
+            # Something about this lookup, which is nobody else's: the cache is there.
+            log.warning("lookup_refused", reason=outcome.reason, message=outcome.message)
+            tell(CacheLookup(is_available=False))
+        elif isinstance(outcome, LayerError):
             self._membership.lose(outcome)
             tell(CacheLookup(is_available=False))
         elif isinstance(outcome, BaseException):
@@ -194,8 +195,9 @@ class CachedRows:
 
     async def _settle_part(self, fence: StandingFence, part: Outcome) -> bool:
         request = settlement_request(fence.namespace, fence.fence_id, part)
+        timeout_s = announce_timeout_s(fence.ids)
         try:
-            answer = await invoke(self._stub.SettleRows, request, timeout_s=ANNOUNCE_TIMEOUT_S)
+            answer = await invoke(self._stub.SettleRows, request, timeout_s=timeout_s)
         except LayerError as error:
             self._membership.lose(error)
             return False
@@ -205,17 +207,16 @@ class CachedRows:
         await self._end(fence, lifted=fence.ids)
 
     async def abandon(self, fence: Fence) -> None:
-        await self._end(fence, lifted=())
+        stood = standing(fence)
+        if stood.is_held:
+            await self._end(stood, lifted=())
+        elif not await self._announce_drop(stood.namespace, stood.ids, is_outcome_known=False):
+            self._membership.owe_ids(stood.namespace, stood.ids)  # nothing waits to be acknowledged
 
     async def drop(
         self, namespace: Namespace, ids: Sequence[bytes], *, is_outcome_known: bool = True
     ) -> None:
-        if not ids:
-            return
-        fence_id = secrets.token_bytes(16)
-        if await self._announce_fence(namespace, fence_id, ids) and await self._settle_dropped(
-            namespace, fence_id, is_outcome_known=is_outcome_known
-        ):
+        if await self._announce_drop(namespace, ids, is_outcome_known=is_outcome_known):
             return
         self._unannounced.inc()
         await self._membership.acknowledge_ids(namespace, ids)
@@ -226,7 +227,9 @@ class CachedRows:
                 namespace=namespace, session_id=session_id
             )
             try:
-                await invoke(self._stub.InvalidateNamespace, request, timeout_s=ANNOUNCE_TIMEOUT_S)
+                await invoke(
+                    self._stub.InvalidateNamespace, request, timeout_s=announce_timeout_s()
+                )
             except LayerError as error:
                 self._membership.lose(error)
             else:
@@ -248,20 +251,27 @@ class CachedRows:
             ttl_ms=self._fence_ttl_ms,
         )
         try:
-            await invoke(self._stub.FenceRows, request, timeout_s=ANNOUNCE_TIMEOUT_S)
+            await invoke(self._stub.FenceRows, request, timeout_s=announce_timeout_s(ids))
         except LayerError as error:
             self._membership.lose(error)
             return False
         return True
 
-    async def _settle_dropped(
-        self, namespace: Namespace, fence_id: bytes, *, is_outcome_known: bool
+    async def _announce_drop(
+        self, namespace: Namespace, ids: Sequence[bytes], *, is_outcome_known: bool
     ) -> bool:
+        """Have the cache drop rows; tell whether it surely has."""
+        if not ids:
+            return True
+        fence_id = secrets.token_bytes(16)
+        if not await self._announce_fence(namespace, fence_id, ids):
+            return False
         request = cache_pb2.SettleRowsRequest(
             namespace=namespace, fence_id=fence_id, is_outcome_known=is_outcome_known
         )
+        timeout_s = announce_timeout_s(ids)
         try:
-            answer = await invoke(self._stub.SettleRows, request, timeout_s=ANNOUNCE_TIMEOUT_S)
+            answer = await invoke(self._stub.SettleRows, request, timeout_s=timeout_s)
         except LayerError as error:
             self._membership.lose(error)
             return False
@@ -281,7 +291,8 @@ class CachedRows:
             lift_ids=lifted,
             is_outcome_known=len(lifted) == len(stood.ids),
         )
+        timeout_s = announce_timeout_s(stood.ids)
         try:
-            await invoke(self._stub.SettleRows, request, timeout_s=ANNOUNCE_TIMEOUT_S)
+            await invoke(self._stub.SettleRows, request, timeout_s=timeout_s)
         except LayerError as error:
             self._membership.lose(error)

@@ -172,9 +172,13 @@ class Membership:
 
     async def acknowledge_ids(self, namespace: Namespace, ids: Sequence[bytes]) -> None:
         """Return once rows that were written unannounced may be acknowledged."""
+        self.owe_ids(namespace, ids)
+        await self._outlive_lease()
+
+    def owe_ids(self, namespace: Namespace, ids: Sequence[bytes]) -> None:
+        """Have the next session begin with the drop of rows that may have been written."""
         self._forgo_session()
         self._dirty.add_ids(namespace, ids)
-        await self._outlive_lease()
 
     async def acknowledge_namespace(self, namespace: Namespace) -> None:
         """Return once an unannounced write to any rows of ``namespace`` may be acknowledged."""

@@ -32,6 +32,10 @@ from layer_wire.rows import project
 from layer_wire.stamping import CacheRows, vector_object
 
 FETCH_IDS_MAX: Final = 100_000
+ATTRIBUTES_MAX: Final = 1_024
+ATTRIBUTE_LENGTH_MAX: Final = 1_024
+"""No row has an attribute whose name is longer, or empty."""
+
 _OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject)
 
 
@@ -71,6 +75,7 @@ class FetchRows:
         *,
         names: Sequence[str] | None,
         with_vectors: bool = False,
+        field: str = "include_attributes",
     ) -> Fetched:
         """Fetch rows whose ids are given as text, as paths and the batch route give them.
 
@@ -78,9 +83,10 @@ class FetchRows:
             ids: At most ``FETCH_IDS_MAX``; a text that cannot be an id of the namespace is
                 simply not found.
             names: Attributes wanted; None means all, empty means none (an existence check).
+            field: What the names are called where they come from.
 
         Raises:
-            InvalidRequestError: ``TOO_MANY_IDS``.
+            InvalidRequestError: ``TOO_MANY_IDS``, ``TOO_MANY_ATTRIBUTES``.
             NotFoundError: ``NAMESPACE_NOT_FOUND``.
             UpstreamError: ``FETCH_FAILED``, or the store's own.
         """
@@ -91,6 +97,8 @@ class FetchRows:
                 count=len(ids),
                 count_max=FETCH_IDS_MAX,
             )
+        if names is not None:
+            names = _possible(names, field)
         try:
             return await self._by_text(namespace, ids, caller, names, with_vectors=with_vectors)
         except FactsOutdatedError:
@@ -192,6 +200,21 @@ class FetchRows:
                     place = read.positions[key]
                     rows[at] = _projected(read.rows, place, names, with_vectors=with_vectors)
         return Fetched(rows=rows, cached=cached, result=result)
+
+
+def _possible(names: Sequence[str], field: str) -> Sequence[str]:
+    """Return the names that an attribute can have, each once."""
+    possible = [name for name in dict.fromkeys(names) if 0 < len(name) <= ATTRIBUTE_LENGTH_MAX]
+    if len(possible) > ATTRIBUTES_MAX:
+        raise InvalidRequestError(
+            "TOO_MANY_ATTRIBUTES",
+            f"{field} names {len(possible)} attributes; the limit is {ATTRIBUTES_MAX}. Leave it "
+            "out for all of them.",
+            field=field,
+            count=len(possible),
+            count_max=ATTRIBUTES_MAX,
+        )
+    return possible
 
 
 def _projected(

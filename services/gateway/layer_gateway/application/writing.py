@@ -40,8 +40,9 @@ from layer_wire.rows import WriteAnswer, write_answer
 from layer_wire.stamping import CacheRows, StampedWrite, stamp
 from layer_wire.writes import WriteBody, decoding, not_null
 
-FENCED_IDS_MAX: Final = 1_000_000
-"""A write of more rows drops its whole namespace from the cache instead."""
+FENCED_IDS_MAX: Final = 500_000
+"""A write of more rows drops its whole namespace from the cache instead. So many ids fit into one
+message, whatever their length."""
 
 REFUSED_SCHEMA: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 
@@ -187,7 +188,7 @@ class WriteRows:
         if is_refused(answer):
             return answer
         changed = _changed_ids(answer, id_kind) if answer.status == HTTPStatus.OK else None
-        if changed is None or len(changed) > FENCED_IDS_MAX:
+        if changed is None or len(changed) + len(stamped.ids) > FENCED_IDS_MAX:
             await self.cache.invalidate(namespace)
         else:
             await self.cache.drop(

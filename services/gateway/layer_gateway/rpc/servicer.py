@@ -147,6 +147,7 @@ class GatewayServicer(NamespaceMethods):
             caller,
             names=asked_names(request),
             with_vectors=request.with_vectors and not request.ids_only,
+            field="attribute_names",
         )
         looked_up(found, len(asked.texts))
         if not request.ids_only:  # who asks what there is has opened nothing

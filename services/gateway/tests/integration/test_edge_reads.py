@@ -244,6 +244,25 @@ class TestNearestToId:
         assert (received.status, received.json["reason"]) == (422, "VECTORS_DIFFER")
 
 
+async def test_no_list_of_attributes_costs_the_gateway_its_cache(system: EdgeCaller) -> None:
+    before = (await system("GET", "/health")).json["aerospike"]
+    received = await fetch_many(
+        system, "tools", ids=["t-1"], include_attributes=["", "kind", "kind", "k" * 100_000]
+    )
+    assert received.json["documents"] == [{"id": "t-1", "attributes": {"kind": "saw"}}]
+    assert received["x-layer-cache"] == "hit"
+    many = ",".join(["kind"] * 2_000)
+    received = await fetch(system, f"tools/documents/t-1?include_attributes={many}")
+    assert received.json == {"id": "t-1", "attributes": {"kind": "saw"}}
+    assert received["x-layer-cache"] == "hit"
+
+    names = [f"a{number}" for number in range(1_025)]
+    received = await fetch_many(system, "tools", ids=["t-1"], include_attributes=names)
+    assert (received.status, received.json["reason"]) == (422, "TOO_MANY_ATTRIBUTES")
+    assert "include_attributes" in received.json["message"]
+    assert (await system("GET", "/health")).json["aerospike"] == before
+
+
 async def test_a_killed_cache_shows_in_the_answers_and_is_no_error(
     system: EdgeCaller, cache: ServiceProcess
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.write_triggers import NoTriggers
+from layer_gateway.application import writing
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.joined_reads import JoinedReads
@@ -19,6 +20,7 @@ from layer_gateway.application.stamps import Stamps
 from layer_gateway.application.watched import WatchSettings
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.application.writing import WriteRows
+from layer_gateway.ports.rows import RowCache
 from layer_gateway.ports.stores import Caller, Headers, StoreAnswer
 from layer_kit.errors import UpstreamError
 from layer_kit.names import Namespace
@@ -75,13 +77,33 @@ class ScriptedStore:
 
 
 class WatchedNoCache(NoCache):
-    """Tells which namespaces were invalidated."""
+    """Tells which namespaces were invalidated, and which rows dropped."""
 
     def __init__(self) -> None:
         self.invalidated: list[Namespace] = []
+        self.dropped: list[bytes] = []
 
     async def invalidate(self, namespace: Namespace) -> None:
         self.invalidated.append(namespace)
+
+    async def drop(
+        self, namespace: Namespace, ids: Sequence[bytes], *, is_outcome_known: bool = True
+    ) -> None:
+        self.dropped += ids
+
+
+def writes_over(store: ScriptedStore, cache: RowCache) -> WriteRows:
+    stamps = Stamps(lambda: 0)
+    return WriteRows(
+        store=store,
+        cache=cache,
+        facts=facts_over(store),
+        stamps=stamps,
+        watermarks=Watermarks(store, stamps, WatchSettings(), monotonic=lambda: 0.0),
+        listings=Listings(ttl_s=0.0, monotonic=lambda: 0.0),
+        store_name="default",
+        triggers=NoTriggers(),
+    )
 
 
 def facts_over(store: ScriptedStore) -> Facts:
@@ -152,23 +174,26 @@ async def test_a_write_of_unknown_fate_and_unknown_rows_invalidates_its_namespac
     store = ScriptedStore(schema_bodies=[NUMBERED], is_writable=False)
     store.is_open.set()
     cache = WatchedNoCache()
-    stamps = Stamps(lambda: 0)
-    watermarks = Watermarks(store, stamps, WatchSettings(), monotonic=lambda: 0.0)
-    write = WriteRows(
-        store=store,
-        cache=cache,
-        facts=facts_over(store),
-        stamps=stamps,
-        watermarks=watermarks,
-        listings=Listings(ttl_s=0.0, monotonic=lambda: 0.0),
-        store_name="default",
-        triggers=NoTriggers(),
-    )
 
     with pytest.raises(UpstreamError):
-        await write(BOOKS, body, Caller())
+        await writes_over(store, cache)(BOOKS, body, Caller())
 
     assert cache.invalidated == [BOOKS]
+
+
+async def test_a_write_of_more_rows_than_a_fence_takes_invalidates_its_namespace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writing, "FENCED_IDS_MAX", 2)
+    store = ScriptedStore(schema_bodies=[NUMBERED, NUMBERED])
+    store.is_open.set()
+    cache = WatchedNoCache()
+
+    await writes_over(store, cache)(BOOKS, b'{"deletes":[1,2]}', Caller())
+    assert (cache.invalidated, cache.dropped) == ([], [])
+    await writes_over(store, cache)(BOOKS, b'{"deletes":[1,2,3]}', Caller())
+
+    assert (cache.invalidated, cache.dropped) == ([BOOKS], [])
 
 
 async def test_facts_in_use_are_renewed_before_they_run_out_and_rarely_in_vain() -> None:

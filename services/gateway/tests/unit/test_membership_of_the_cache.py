@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
+from layer_gateway.adapters.lookup_stream import STREAMED_IDS_MAX
 from layer_gateway.adapters.membership import Membership
+from layer_kit.errors import InvalidRequestError, UnavailableError
 from layer_kit.names import Namespace
+from layer_wire.stamping import CacheRows
 
 BOOKS = Namespace("books")
 LEASE_MS = 2_000
@@ -24,6 +27,9 @@ class ScriptedCache:
 
     openings: list[cache_pb2.OpenSessionRequest] = field(default_factory=list)
     is_fence_lost: bool = False
+    is_away: bool = False
+    fenced: list[list[bytes]] = field(default_factory=list)
+    timeouts_s: list[float] = field(default_factory=list)
 
     async def OpenSession(  # noqa: N802 -- as in the proto
         self, request: cache_pb2.OpenSessionRequest, **_: object
@@ -44,13 +50,23 @@ class ScriptedCache:
         return cache_pb2.CloseSessionResponse()
 
     async def FenceRows(  # noqa: N802 -- as in the proto
-        self, request: cache_pb2.FenceRowsRequest, **_: object
+        self, request: cache_pb2.FenceRowsRequest, **options: Any
     ) -> cache_pb2.FenceRowsResponse:
+        if self.is_away:
+            raise UnavailableError("AWAY", "Away.")
+        self.fenced.append(list(request.ids))
+        self.timeouts_s.append(options["timeout"])
         return cache_pb2.FenceRowsResponse()
 
+    async def LookupRows(  # noqa: N802 -- as in the proto
+        self, request: cache_pb2.LookupRowsRequest, **_: object
+    ) -> cache_pb2.LookupRowsResponse:
+        raise InvalidRequestError("TOO_MANY_ATTRIBUTES", "Too many.")
+
     async def SettleRows(  # noqa: N802 -- as in the proto
-        self, request: cache_pb2.SettleRowsRequest, **_: object
+        self, request: cache_pb2.SettleRowsRequest, **options: Any
     ) -> cache_pb2.SettleRowsResponse:
+        self.timeouts_s.append(options["timeout"])
         return cache_pb2.SettleRowsResponse(is_fence_lost=self.is_fence_lost)
 
 
@@ -76,6 +92,50 @@ async def test_a_drop_that_the_cache_forgot_is_handed_over_by_the_next_opening()
     await dropping
 
     assert [list(opening.dirty_ids) for opening in cache.openings] == [[], [b"u1"]]
+
+
+async def test_a_lookup_that_the_cache_refuses_is_a_miss_and_costs_nobody_else_the_cache() -> None:
+    cache = ScriptedCache()
+    membership, rows = member_of(cache)
+    await membership.keep()
+
+    ids = [b"u%d" % number for number in range(STREAMED_IDS_MAX + 1)]  # by a call of its own
+    lookup = await rows.lookup(BOOKS, ids, names=["a"])
+
+    assert (lookup.is_available, lookup.hits) == (False, {})
+    assert membership.is_confirmed
+
+
+async def test_the_more_rows_a_write_has_the_longer_the_cache_may_take() -> None:
+    cache = ScriptedCache()
+    membership, rows = member_of(cache)
+    await membership.keep()
+    for count in (1, 200_000):
+        fence = await rows.fence(BOOKS, [b"u%d" % number for number in range(count)])
+        await rows.settle(fence, puts=CacheRows(), patches=CacheRows(), lifted=())
+
+    of_one, of_many = cache.timeouts_s[:2], cache.timeouts_s[2:]
+    assert max(of_one) < 1.1
+    assert min(of_many) > 4
+
+
+async def test_rows_without_a_fence_are_dropped_when_the_fate_of_their_write_is_unknown() -> None:
+    cache = ScriptedCache()
+    membership, rows = member_of(cache)
+    await membership.keep()
+    cache.is_away = True
+    fence = await rows.fence(BOOKS, [b"u1"])
+    late = await rows.fence(BOOKS, [b"u2"])
+    assert not membership.is_confirmed
+
+    await rows.abandon(late)  # the cache is away still, so that they are handed over later
+    cache.is_away = False
+    await membership.keep()
+    await rows.abandon(fence)
+
+    assert [list(opening.dirty_ids) for opening in cache.openings] == [[], [b"u2"]]
+    assert cache.fenced == [[b"u1"]]
+    assert membership.is_confirmed
 
 
 async def test_a_member_says_whether_it_was_one_before() -> None:
