@@ -17,8 +17,10 @@ from layer_cache.adapters.aerospike import windows
 from layer_cache.adapters.aerospike.breaker import OPEN_S, Breaker
 from layer_cache.adapters.aerospike.facts import facts_of
 from layer_cache.adapters.aerospike.opening import parse_hosts
+from layer_cache.adapters.aerospike.rows import TIMELY_BYTES_MAX
 from layer_cache.application.steps import live_rows
 from layer_cache.domain.eras import Eras
+from layer_cache.domain.limits import READ_BYTES_MAX
 from layer_cache.domain.rows import Entry, RowKey, row_keys
 from layer_cache.ports import RowStore
 from layer_cache_testing.aerospike_node.node import AerospikeNode
@@ -26,7 +28,7 @@ from layer_cache_testing.aerospike_node.records import EPOCH_S
 from layer_kit.errors import UnavailableError
 from layer_kit.names import Namespace
 
-BOOKS = Namespace("books")
+BOOKS, FILMS = Namespace("books"), Namespace("films")
 Process = Any  # the fixture's class lives in conftest.py, which nothing can import
 Processes = Callable[..., Process]
 SHORT_MS = 500
@@ -134,6 +136,24 @@ async def test_a_row_that_is_too_big_is_skipped_and_counted(
     await opened.measure()
     assert await store.put([(key(3), entry(b"x" * 20_000))]) == 0
     assert store.figures().oversize_count == 3
+
+
+async def test_fewer_rows_go_into_one_call_where_they_are_big(
+    processes: Processes, node: AerospikeNode
+) -> None:
+    opened = await processes().start()
+    store = opened.rows
+    assert store.rows_at_once() * node.records.record_bytes_max <= READ_BYTES_MAX
+    await store.put([(key(number), entry(b"x" * 500_000)) for number in range(40)])
+    await store.put([(key(number, FILMS), entry()) for number in range(400)])
+    await opened.measure()
+
+    assert 0 < store.rows_at_once() * 500_000 <= TIMELY_BYTES_MAX
+    assert await scan_all(store, BOOKS, 40) == [key(number) for number in range(40)]
+
+    await store.delete([key(number) for number in range(40)])
+    await opened.measure()
+    assert store.rows_at_once() > 100
 
 
 async def test_stop_writes_makes_the_store_read_only_until_there_is_room(

@@ -28,6 +28,9 @@ VECTORS_BIN: Final = "vec"
 _HEAD: Final = struct.Struct(">QQQQ")  # life, stamp, era, written_ms
 _TTL_MARGIN_S: Final = 1
 
+TIMELY_BYTES_MAX: Final = 8 * 1024 * 1024
+"""What a slow network carries well within the time that a call has."""
+
 
 class AerospikeStore:
     """Entries as records.
@@ -55,8 +58,7 @@ class AerospikeStore:
         self._now_ms = now_ms
         self._flights = Flights()
         self._windows = Windows(client)
-        self._facts = facts
-        self._is_full = facts.stop_writes
+        self._take_note(facts)
         self._life = tenure.state.life
         self.is_closed = False
         self._puts_count = 0
@@ -65,7 +67,7 @@ class AerospikeStore:
         self._oversize_count = 0
 
     def rows_at_once(self) -> int:
-        return max(1, min(CHUNK_ROWS, READ_BYTES_MAX // max(1, self._facts.record_bytes_max)))
+        return self._rows_at_once
 
     async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         try:
@@ -118,8 +120,7 @@ class AerospikeStore:
         return self._lost_through
 
     def figures(self) -> StoreFigures:
-        facts, breaker = self._facts, self._client.breaker
-        sets = [one for one in facts.sets if self._places.owns(one.name)]
+        facts, breaker, sets = self._facts, self._client.breaker, self._own_sets
         return StoreFigures(
             backend="aerospike",
             entry_count=sum(one.records_count for one in sets),
@@ -140,8 +141,21 @@ class AerospikeStore:
         """Take note of how full the cluster is and how it is configured."""
         if facts.evicted_count != self._facts.evicted_count:
             self._lost_through = self._puts_count
+        self._take_note(facts)
+
+    def _take_note(self, facts: Facts) -> None:
         self._facts = facts
         self._is_full = facts.stop_writes
+        self._own_sets = [one for one in facts.sets if self._places.owns(one.name)]
+        sizes = [one.bytes_used // one.records_count for one in self._own_sets if one.records_count]
+        self._rows_at_once = max(
+            1,
+            min(
+                CHUNK_ROWS,
+                READ_BYTES_MAX // max(1, facts.record_bytes_max),
+                TIMELY_BYTES_MAX // max([1, *sizes]),
+            ),
+        )
 
     async def close(self) -> None:
         self.is_closed = True
