@@ -7,13 +7,14 @@ takes a second pass, which keeps them, since upstream may know more than we do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
 
 from layer_kit.errors import InvalidRequestError
 from layer_kit.turns import Steps, at_once
+from layer_wire.filters import not_id
 from layer_wire.jsontext import (
     NULL,
     Piece,
@@ -21,8 +22,10 @@ from layer_wire.jsontext import (
     RawObject,
     decode,
     decode_object,
+    raw,
 )
 from layer_wire.long_vectors import by_row, without_long_vectors
+from layer_wire.reserved import MARKER_ID
 
 ROW_FIELDS: Final = ("upsert_rows", "patch_rows")
 COLUMN_FIELDS: Final = ("upsert_columns", "patch_columns")
@@ -155,6 +158,23 @@ def _decode_in_two_passes(body: bytes) -> WriteBody:
         if name not in ROW_FIELDS and name not in COLUMN_FIELDS
     }
     return WriteBody(rows=rows, columns=columns, rest=rest)
+
+
+def unmarked(write: WriteBody) -> WriteBody:
+    """Return a write whose filters leave the marker of a namespace alone.
+
+    It has none of the caller's attributes, so that any filter on what is not, or is less than
+    something, would take it for a row of theirs.
+    """
+    rest, not_marker = dict(write.rest), not_id(MARKER_ID)
+    if not_null(rest, "delete_by_filter"):
+        rest["delete_by_filter"] = raw(["And", [rest["delete_by_filter"], not_marker]])
+    if not_null(rest, "patch_by_filter"):
+        patch = decode_object(rest["patch_by_filter"], what="patch_by_filter")
+        if not_null(patch, "filters"):
+            filters = raw(["And", [patch["filters"], not_marker]])
+            rest["patch_by_filter"] = raw(patch | {"filters": filters})
+    return replace(write, rest=rest)
 
 
 def not_null(fields: Mapping[str, Raw], name: str) -> bool:

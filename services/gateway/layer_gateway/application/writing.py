@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-import msgspec
-
+from layer_gateway.application.applied import applied, changed_ids
 from layer_gateway.application.copying import check_sources
 from layer_gateway.application.facts import (
     Facts,
@@ -32,13 +31,11 @@ from layer_gateway.ports.triggers import WriteTriggers
 from layer_kit.errors import InvalidRequestError, LayerError, UnsupportedError
 from layer_kit.names import Namespace
 from layer_kit.turns import in_turns
-from layer_wire import ids as wire_ids
-from layer_wire.ids import IdKind, JsonId
+from layer_wire.ids import IdKind
 from layer_wire.jsontext import Piece, Raw, RawObject, decode_object
 from layer_wire.reserved import Author
-from layer_wire.rows import WriteAnswer, write_answer
 from layer_wire.stamping import CacheRows, StampedWrite, stamp
-from layer_wire.writes import WriteBody, decoding, not_null
+from layer_wire.writes import WriteBody, decoding, not_null, unmarked
 
 FENCED_IDS_MAX: Final = 500_000
 """A write of more rows drops its whole namespace from the cache instead. So many ids fit into one
@@ -112,6 +109,8 @@ class WriteRows:
             _check_metric(write)
             # What the cache holds is of one before, whose deletion may not be announced yet.
             await self.cache.invalidate(namespace)
+        if write.is_by_filter and facts.sharding.marker is not None:
+            write = unmarked(write)
         declared = _declared_types(write)
         id_kind = _id_kind(facts, declared)
         with self.stamps.writing(namespace) as stamp_ms:
@@ -162,14 +161,14 @@ class WriteRows:
         elif answer.status != HTTPStatus.OK:
             await self.cache.abandon(fence)
         elif write.is_conditional:
-            applied = _applied(stamped, answer, id_kind)
-            puts, patches, lifted = applied or (CacheRows(), CacheRows(), [])
+            found = applied(stamped, answer, id_kind)
+            puts, patches, lifted = found or (CacheRows(), CacheRows(), [])
             await self.cache.settle(
                 fence,
                 puts=puts,
                 patches=patches,
                 lifted=lifted,
-                is_outcome_known=applied is not None,
+                is_outcome_known=found is not None,
             )
         else:
             await self.cache.settle(fence, puts=stamped.puts, patches=stamped.patches, lifted=())
@@ -187,7 +186,7 @@ class WriteRows:
         answer = await self._write_unfenced(namespace, stamped.body, caller)
         if is_refused(answer):
             return answer
-        changed = _changed_ids(answer, id_kind) if answer.status == HTTPStatus.OK else None
+        changed = changed_ids(answer, id_kind) if answer.status == HTTPStatus.OK else None
         if changed is None or len(changed) + len(stamped.ids) > FENCED_IDS_MAX:
             await self.cache.invalidate(namespace)
         else:
@@ -250,52 +249,3 @@ def _is_remade(stamped: StampedWrite, id_kind: IdKind | None) -> bool:
     if id_kind is None or not stamped.ids:
         return False
     return not stamped.ids[0].startswith(id_kind.encode())
-
-
-def _applied(
-    stamped: StampedWrite, answer: StoreAnswer, id_kind: IdKind | None
-) -> tuple[CacheRows, CacheRows, list[bytes]] | None:
-    """Split a conditional write by what the store says it applied; None when it does not say."""
-    found = _what_changed(answer)
-    if found is None:
-        return None
-    upserted = _canonical(found.upserted_ids, id_kind)
-    patched = _canonical(found.patched_ids, id_kind)
-    deleted = _canonical(found.deleted_ids, id_kind)
-    touched = upserted | patched | deleted
-    lifted = [id_ for id_ in stamped.ids if id_ not in touched]
-    return _only(stamped.puts, upserted), _only(stamped.patches, patched), lifted
-
-
-def _what_changed(answer: StoreAnswer) -> WriteAnswer | None:
-    """Read which rows a write changed; None when the store does not say, or not readably."""
-    try:
-        found = write_answer.decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    said = (found.upserted_ids, found.patched_ids, found.deleted_ids)
-    if found.rows_affected and all(ids is None for ids in said):
-        return None
-    return found
-
-
-def _changed_ids(answer: StoreAnswer, id_kind: IdKind | None) -> Sequence[bytes] | None:
-    """Return the ids that a write by filter changed, or None when the store does not say."""
-    found = _what_changed(answer)
-    if found is None:
-        return None
-    lists = (found.upserted_ids, found.patched_ids, found.deleted_ids)
-    return [id_ for ids in lists for id_ in _canonical(ids, id_kind)]
-
-
-def _canonical(ids: Sequence[JsonId] | None, id_kind: IdKind | None) -> set[bytes]:
-    return {wire_ids.canonical(id_, id_kind) for id_ in ids or ()}
-
-
-def _only(rows: CacheRows, ids: set[bytes]) -> CacheRows:
-    kept = [at for at, id_ in enumerate(rows.ids) if id_ in ids]
-    return CacheRows(
-        ids=[rows.ids[at] for at in kept],
-        bodies=[rows.bodies[at] for at in kept],
-        vectors=[rows.vectors[at] for at in kept],
-    )

@@ -245,6 +245,22 @@ async def test_the_marker_is_seen_by_nobody_who_does_not_ask_for_it(world: Store
     assert fetched.json["attributes"]["_hevlayer_shard_count"] == 2
 
 
+async def test_writes_by_filter_leave_the_marker_alone(world: Store) -> None:
+    """It has no attribute that is the caller's, and what is missing is less than anything."""
+    await world.write("kept", [tool(at) for at in range(6)])
+    await world.init("kept", shard_count=2)
+    marker = "_hevlayer:namespace_meta"
+    before = (await world.rows_behind("kept"))[marker]
+    for write, name, count in (
+        ({"patch_by_filter": {"filters": ["n", "Lt", 9], "patch": {"text": "saw"}}}, "patched", 6),
+        ({"delete_by_filter": ["text", "NotEq", "drill"]}, "deleted", 6),
+    ):
+        received = await world.edge("POST", "/v2/namespaces/kept", write)
+        assert received.json[f"rows_{name}"] == len(received.json[f"{name}_ids"]) == count
+        assert (await world.rows_behind("kept"))[marker] == before
+    assert (await world.layer("kept"))["shard_count"] == 2
+
+
 async def test_a_row_written_around_layer_is_found_and_taken_in_by_the_next_call(
     world: Store,
 ) -> None:
