@@ -50,7 +50,8 @@ class DescribeLayer:
         counted = await self.snapshots.row_count(namespace)
         if counted is None or row_count is None:
             return state
-        lag_rows = max(0, row_count - counted)
+        markers_count = 0 if facts.sharding.marker is None else 1  # which no snapshot counts
+        lag_rows = max(0, row_count - markers_count - counted)
         has_vectors = any(type_.endswith(VECTOR_ELEMENTS) for type_ in facts.types.values())
         return msgspec.structs.replace(
             state,
