@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_gateway.adapters.replicated_rows import Ring
 from layer_gateway.domain.warmth import NamespaceWarmth, WarmState
@@ -14,9 +16,12 @@ from layer_gateway.ports.warmth import RecordKind, Warming
 from layer_kit.names import Namespace
 from layer_kit.rpc.client import invoke
 
+log = structlog.get_logger(__name__)
+
 TIMEOUT_S: Final = 2.0
 RECORD_TIMEOUT_S: Final = 5.0
 RECORD_READ_TIMEOUT_S: Final = 1.0
+RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
 
 _STATES: Final[Mapping[int, WarmState]] = {
     cache_pb2.WARM_STATE_COLD: WarmState.COLD,
@@ -170,12 +175,16 @@ class RecordsClient:
         self._ring = Ring(list(stubs))
 
     async def put(self, kind: RecordKind, scope: str, key: bytes, value: bytes) -> None:
-        request = cache_pb2.PutRecordsRequest(
-            kind=_KINDS[kind], scope=scope, keys=[key], values=[value]
-        )
-        if self._stubs:
-            stub = self._stub(kind, scope, key)
-            await invoke(stub.PutRecords, request, timeout_s=RECORD_TIMEOUT_S)
+        if not self._stubs:
+            return
+        stub, place = self._stub(kind, scope, key), _KINDS[kind]
+        if len(value) > RECORD_BYTES_MAX:  # an older one must not stay in its place
+            log.info("record_too_large", kind=kind.value, scope=scope, size_bytes=len(value))
+            delete = cache_pb2.DeleteRecordsRequest(kind=place, scope=scope, keys=[key])
+            await invoke(stub.DeleteRecords, delete, timeout_s=RECORD_TIMEOUT_S)
+            return
+        put = cache_pb2.PutRecordsRequest(kind=place, scope=scope, keys=[key], values=[value])
+        await invoke(stub.PutRecords, put, timeout_s=RECORD_TIMEOUT_S)
 
     async def get(self, kind: RecordKind, scope: str, key: bytes) -> bytes | None:
         if not self._stubs:

@@ -65,7 +65,7 @@ class RecordCache(Protocol):
     """Near copies of what lives in the object store. All methods raise while it is away."""
 
     async def put(self, kind: RecordKind, scope: str, key: bytes, value: bytes) -> None:
-        """Keep a record, or replace it."""
+        """Keep a record in place of the one before; one that is too large leaves none."""
         ...
 
     async def get(self, kind: RecordKind, scope: str, key: bytes) -> bytes | None:
