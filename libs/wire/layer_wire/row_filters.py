@@ -24,6 +24,9 @@ from layer_wire.ids import IdKind
 
 FILTER_BYTES_MAX: Final = 1024 * 1024
 DEPTH_MAX: Final = 32
+PARTS_MAX: Final = 256
+"""Conditions and what joins them; each is a pass over all rows. ``In`` has many values in one."""
+
 ID: Final = "id"
 ROW_ID: Final = "row_id"
 """The field that a row's id is put in; no body has an attribute of the name ``id``."""
@@ -74,7 +77,12 @@ of each row whether it matches. A call for each row would take longer than all t
 class RowFilter:
     """A compiled filter. Only the attributes that it names are decoded."""
 
-    def __init__(self, test: _Test, decoder: msgspec.json.Decoder[Any], id_kind: bytes) -> None:
+    def __init__(
+        self, test: _Test, decoder: msgspec.json.Decoder[Any], id_kind: bytes, parts_count: int
+    ) -> None:
+        self.parts_count = parts_count
+        """What it costs to evaluate, in proportion."""
+
         self._test = test
         self._decode = decoder.decode
         self._id_kind = id_kind
@@ -144,6 +152,7 @@ class _Compiler:
         self._types = types
         self._fields: dict[str, str] = {}
         self._needs_id = False
+        self._parts_count = 0
 
     def compile(self, parsed: object) -> RowFilter:
         test = self._test(parsed, 0)
@@ -161,11 +170,14 @@ class _Compiler:
             gc=False,
         )
         id_kind = _ID_KINDS[self._types[ID]] if self._needs_id else b""
-        return RowFilter(test, msgspec.json.Decoder(attributes), id_kind)
+        return RowFilter(test, msgspec.json.Decoder(attributes), id_kind, self._parts_count)
 
     def _test(self, node: object, depth: int) -> _Test:
         if depth > DEPTH_MAX:
             raise unsupported("it is nested too deeply")
+        self._parts_count += 1
+        if self._parts_count > PARTS_MAX:
+            raise unsupported(f"it has more than {PARTS_MAX} parts")
         match node:
             case ["And", [_, *_] as children]:
                 return _joined(and_, [self._test(child, depth + 1) for child in children])

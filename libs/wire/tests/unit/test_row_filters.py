@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from layer_kit.errors import UnsupportedError
-from layer_wire.row_filters import FILTER_BYTES_MAX, RowFilter, compile_filter
+from layer_wire.row_filters import FILTER_BYTES_MAX, PARTS_MAX, RowFilter, compile_filter
 
 TYPES = {
     "id": "string",
@@ -91,8 +91,9 @@ def nested(depth: int) -> Any:
         b"[" * 100_000,
         msgspec.json.encode(nested(40)),
         msgspec.json.encode(["title", "Eq", "x" * FILTER_BYTES_MAX]),
+        msgspec.json.encode(["Or", [["year", "Eq", year] for year in range(PARTS_MAX)]]),
     ],
-    ids=["empty", "cut", "no UTF-8", "deep", "nested", "long"],
+    ids=["empty", "cut", "no UTF-8", "deep", "nested", "long", "wide"],
 )
 def test_text_that_is_no_filter_of_ours_is_left_to_the_store(text: bytes) -> None:
     with pytest.raises(UnsupportedError):

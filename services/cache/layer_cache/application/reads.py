@@ -20,6 +20,7 @@ from layer_cache.domain.limits import (
     SCAN_PAGE_SIZE_DEFAULT,
     SCAN_PAGE_SIZE_MAX,
     SCAN_STEP_ROWS,
+    SCAN_STEP_TESTS,
 )
 from layer_cache.domain.members import Members
 from layer_cache.domain.order import Order
@@ -69,6 +70,13 @@ class Selection:
     """Which rows are wanted. The marker row of a namespace never is: no user wrote it."""
 
     filter: RowFilter | None = None
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows to look at before others have their turn."""
+        if self.filter is None:
+            return SCAN_STEP_ROWS
+        return min(SCAN_STEP_ROWS, SCAN_STEP_TESTS // self.filter.parts_count)
 
     def of(self, namespace: Namespace, rows: Rows) -> Rows:
         """Return those of ``rows`` that are wanted."""
@@ -121,14 +129,11 @@ class Reads:
             if start:
                 await give_way()
             step = keys[start : start + self.store.rows_at_once()]
-            if not _collect(
-                found,
-                start,
-                await self.store.get(step),  # held by nobody else when the next ones are read
-                self.order.eras.epoch(namespace),
-                projection,
-            ):
+            entries = await self.store.get(step)
+            epoch = self.order.eras.epoch(namespace)
+            if not _collect(found, start, entries, epoch, projection):
                 break
+            del entries  # before the next ones are read
             start += len(step)
         return found
 
@@ -217,7 +222,8 @@ class Reads:
         self, namespace: Namespace, selection: Selection, *, count_max: int = SCAN_STEP_ROWS
     ) -> AsyncIterator[Rows]:
         """Yield the live rows that ``selection`` keeps, step by step."""
-        async for rows in live_rows(self.store, self.order.eras, namespace, count_max=count_max):
+        step = min(count_max, selection.rows_at_once)
+        async for rows in live_rows(self.store, self.order.eras, namespace, count_max=step):
             if self.members.is_suspended(self.clock()):
                 raise UnavailableError(
                     "HITS_SUSPENDED",

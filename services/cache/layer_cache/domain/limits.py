@@ -52,6 +52,9 @@ RECORD_TTL_MS_MAX: Final = 365 * 24 * 3600 * 1000
 SCAN_STEP_ROWS: Final = 384
 """What it reads at most; about a millisecond."""
 
+SCAN_STEP_TESTS: Final = 10_000
+"""What it asks of rows at most, each part of the filter of each row; a few milliseconds."""
+
 CHUNK_ROWS: Final = 256
 """Rows handled before other calls get their turn on the event loop; about a millisecond."""
 

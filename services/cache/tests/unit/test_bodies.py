@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from layer_cache.adapters.memory import MemoryStore
@@ -11,7 +12,12 @@ from layer_cache.application.reads import MARKER, Projection, Selection
 from layer_cache.application.steps import live_rows
 from layer_cache.domain.bodies import merge, project
 from layer_cache.domain.eras import Eras
-from layer_cache.domain.limits import ID_BYTES_MAX, IDS_PER_CALL_MAX
+from layer_cache.domain.limits import (
+    ID_BYTES_MAX,
+    IDS_PER_CALL_MAX,
+    SCAN_STEP_ROWS,
+    SCAN_STEP_TESTS,
+)
 from layer_cache.domain.rows import Entry, row_keys
 from layer_cache.ports import Page
 from layer_kit.errors import InvalidRequestError, UnavailableError
@@ -131,6 +137,28 @@ async def test_a_scan_leaves_out_the_marker_row_before_the_filter_sees_it(
     ]
 
     assert pages == [[b"u1", b"u3"]]
+
+
+async def test_the_more_a_filter_asks_of_a_row_the_fewer_rows_pass_before_others_have_their_turn(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [b"u%d" % number for number in range(100)]
+    await cache.fill(*ids, body=b'{"year":1815}')
+    scan, steps = cache.store.scan, []
+
+    async def noted(namespace: Namespace, **options: Any) -> Page:
+        steps.append(options["count_max"])
+        page: Page = await scan(namespace, **options)
+        return page
+
+    monkeypatch.setattr(cache.store, "scan", noted)
+    for tests_count, rows_max in ((1, SCAN_STEP_ROWS), (200, SCAN_STEP_TESTS // 200)):
+        text = msgspec.json.encode(["And", [["year", "Eq", 1815]] * tests_count])
+        selection = Selection(filter=compile_filter(text, {"year": "int"}))
+        assert await cache.reads.count(BOOKS, selection) == 100
+
+        assert rows_max * 0.9 < max(steps) <= rows_max
+        steps.clear()
 
 
 async def test_a_page_ends_where_its_bodies_are_enough(cache: Cache) -> None:
