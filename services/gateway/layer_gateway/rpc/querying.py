@@ -23,7 +23,6 @@ from layer_wire.search_bodies import Query, parse_query, with_consistency
 
 TEXT_LENGTH_MAX: Final = 8192
 SORT_KEYS_COUNT_MAX: Final = 8
-NEAREST_IDS_MAX: Final = 100
 _DISTANCE_RANKINGS: Final = frozenset({"vector", "nearest", "auto"})
 
 
@@ -150,8 +149,6 @@ def _by_vector(ranking: gateway_pb2.VectorRanking) -> dict[str, object]:
 
 
 def _nearest_ids(ranking: gateway_pb2.NearestRanking) -> list[object]:
-    if not 1 <= len(ranking.ids) <= NEAREST_IDS_MAX:
-        raise _invalid(f"nearest has 1 to {NEAREST_IDS_MAX} ids")
     return [id_json(id_, f"nearest.ids[{at}]") for at, id_ in enumerate(ranking.ids)]
 
 

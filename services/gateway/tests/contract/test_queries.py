@@ -327,6 +327,15 @@ REFUSED = [
                                    attribute="kind", query="saw"))),
     ("EXAMPLES_NOT_FOUND", asked({"nearest_to_id": ["nope"]},
                                  nearest=gateway_pb2.NearestRanking(ids=[string_id("nope")]))),
+    *(
+        (reason, asked({"nearest_to_id": ids},
+                       nearest=gateway_pb2.NearestRanking(ids=[string_id(id_) for id_ in ids])))
+        for reason, ids in (
+            ("NEAREST_IDS_RANGE", []),
+            ("NEAREST_IDS_RANGE", ["nope"] * 1001),
+            ("EXAMPLES_NOT_FOUND", [f"nope-{at}" for at in range(1000)]),
+        )
+    ),
 ]  # fmt: skip
 
 

@@ -276,8 +276,8 @@ ORDER = gateway_pb2.AttributeRanking(keys=[gateway_pb2.SortKey(attribute="n")])
     [
         ({}, "QUERY_SOURCE"),
         ({"vector": gateway_pb2.VectorRanking()}, "VECTOR_INVALID"),
-        ({"nearest": gateway_pb2.NearestRanking()}, "RANKING_INVALID"),
-        ({"nearest": gateway_pb2.NearestRanking(ids=[string_id("a")] * 101)}, "RANKING_INVALID"),
+        ({"nearest": gateway_pb2.NearestRanking()}, "NEAREST_IDS_RANGE"),
+        ({"nearest": gateway_pb2.NearestRanking(ids=[string_id("a")] * 1001)}, "NEAREST_IDS_RANGE"),
         ({"nearest": gateway_pb2.NearestRanking(ids=[string_id("")])}, "ID_INVALID"),
         ({"text": gateway_pb2.TextRanking(attribute="t")}, "RANKING_INVALID"),
         ({"text": gateway_pb2.TextRanking(attribute="t", query="a" * 8193)}, "RANKING_INVALID"),
