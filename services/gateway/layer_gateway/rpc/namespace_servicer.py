@@ -101,7 +101,7 @@ class NamespaceMethods(gateway_pb2_grpc.GatewayServiceServicer):
         caller = await admitted(self.admission, Scope.WRITE, context, request.namespace)
         namespace = parse_namespace(request.namespace)
         answer = await self.write_rows(namespace, copy_body(request), caller)
-        return copy_response(accepted(answer))
+        return copy_response(accepted(answer, parse_namespace(request.source_namespace)))
 
     async def DeleteNamespace(
         self, request: gateway_pb2.DeleteNamespaceRequest, context: Context

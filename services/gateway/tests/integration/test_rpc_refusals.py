@@ -9,7 +9,7 @@ import pytest
 
 from layer.common.v1 import common_pb2
 from layer.common.v1.common_pb2 import Value
-from layer.gateway.v1 import gateway_pb2
+from layer.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from layer_kit.errors import (
     InvalidRequestError,
     KeyRefusedError,
@@ -54,7 +54,9 @@ async def test_another_key_is_refused(channel: grpc.aio.Channel) -> None:
     assert (refusal.value.code, refusal.value.reason) == (KeyRefusedError.code, "KEY_INVALID")
 
 
-async def test_a_missing_namespace_is_not_found_by_any_read(caller: Caller) -> None:
+async def test_a_missing_namespace_is_not_found_by_any_read(
+    caller: Caller, channel: grpc.aio.Channel
+) -> None:
     order = gateway_pb2.AttributeRanking(keys=[gateway_pb2.SortKey(attribute="id")])
     calls = (
         caller.query("nowhere", attributes=order),
@@ -62,6 +64,10 @@ async def test_a_missing_namespace_is_not_found_by_any_read(caller: Caller) -> N
         caller.stream("nowhere"),
         caller.stream("nowhere", attribute_names=["a"], with_vectors=True),
         caller.get("nowhere"),
+        caller.call(
+            gateway_pb2_grpc.GatewayServiceStub(channel).CopyNamespace,
+            gateway_pb2.CopyNamespaceRequest(namespace="copied", source_namespace="nowhere"),
+        ),
     )
     for call in calls:
         with pytest.raises(NotFoundError) as missing:
