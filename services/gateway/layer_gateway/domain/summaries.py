@@ -20,10 +20,10 @@ SUMMARY_BYTES_MAX: Final = 64 * 1024
 
 LEGS_MAX: Final = 64
 PLAIN_BYTES_MAX: Final = 128
-"""A ``rank_by`` up to here is kept as it is, unless it holds numbers."""
+"""A ``rank_by`` up to here is kept as it is, unless there may be a vector in it."""
 
 BASE64_LENGTH_MIN: Final = 256
-"""A text of a ranking from here on that is no query of a user's, but a vector."""
+"""A text from here on is no query of a user's, but a vector, wherever it stands."""
 
 _KEPT: Final = (
     "nearest_to_id",
@@ -36,7 +36,9 @@ _KEPT: Final = (
 )
 _OF_LEGS: Final = ("nearest_to_id", "top_k", "filters", "include_attributes")
 _BY_DISTANCE: Final = re.compile(rb'(\[\s*"(?:[^"\\]|\\.)*"\s*,\s*"(?:ANN|kNN)"\s*,\s*)[\["]')
-_NUMBERS: Final = re.compile(rb"\[\s*-?[0-9]")
+_VECTOR_SIGNS: Final = re.compile(rb'\[\s*-?[0-9]|"(?:vector|ANN|kNN)"|\\')
+"""Without any of these no vector is in a ranking, and no escape that may spell one."""
+
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _legs: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
@@ -101,20 +103,32 @@ def _of_ranking(rank_by: bytes, count: CountComponents) -> dict[str, object]:
         length = count(vector)
         head = by_distance[1] + encode({"vector_len": length}) + b"]"
         return {"rank_by": Raw(head), "vector_len": length}
-    if len(rank_by) <= PLAIN_BYTES_MAX and _NUMBERS.search(rank_by) is None:
+    if len(rank_by) <= PLAIN_BYTES_MAX and _VECTOR_SIGNS.search(rank_by) is None:
         return {"rank_by": Raw(rank_by)}
     return {"rank_by": _without_vectors(msgspec.json.decode(rank_by))}
 
 
 def _without_vectors(value: Any) -> Any:
     match value:
+        case [attribute, "ANN" | "kNN" as form, str(vector), *options]:
+            return [attribute, form, _packed(vector), *options]
         case list():
             if value and all(isinstance(one, int | float) for one in value):
                 return {"vector_len": len(value)}
             return [_without_vectors(one) for one in value]
         case dict():
-            return {key: _without_vectors(one) for key, one in value.items()}
+            return {
+                key: _packed(one)
+                if key == "vector" and isinstance(one, str)
+                else _without_vectors(one)
+                for key, one in value.items()
+            }
         case str() if len(value) >= BASE64_LENGTH_MIN and _BASE64.fullmatch(value):
-            return {"vector_len": len(value) * 3 // 4 // 4}
+            return _packed(value)
         case _:
             return value
+
+
+def _packed(vector: str) -> dict[str, int]:
+    """Return what is kept of a vector in base64."""
+    return {"vector_len": len(vector) * 3 // 4 // 4}

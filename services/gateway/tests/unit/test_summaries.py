@@ -53,6 +53,30 @@ def test_a_vector_is_never_kept_but_its_length_is(make: Any, vector: object) -> 
     assert '"vector_len": 300' in found
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda vector: {"vector": vector},
+        lambda vector: {"rank_by": ["v", "ANN", vector]},
+        lambda vector: {"rank_by": ["title", "Auto", "red shoes", {"vector": vector}]},
+        lambda vector: {"rank_by": ["Sum", [["title", "BM25", "x"], ["v", "ANN", vector]]]},
+        lambda vector: {"rank_by": ["Sum", [["t", "BM25", "x" * 200], ["v", "kNN", vector]]]},
+        lambda vector: {"queries": [{"vector": vector}, {"rank_by": ["v", "kNN", vector]}]},
+    ],
+    ids=["vector", "ANN", "Auto", "nested", "long", "multi-query"],
+)
+def test_a_short_vector_in_base64_is_told_by_its_place(make: Any) -> None:
+    text = base64.b64encode(struct.pack("<2f", 1.0, 0.5)).decode()
+    found = json.dumps(summary(**make(text)))
+    assert text not in found
+    assert '"vector_len": 2' in found
+
+
+def test_a_text_that_the_store_is_to_embed_is_kept() -> None:
+    rank_by = ["title", "Auto", "red shoes", {"vector": ["Embed", "red shoes", {"model": "m"}]}]
+    assert summary(rank_by=rank_by)["rank_by"] == rank_by
+
+
 def test_a_ranking_by_words_is_kept_as_it_is() -> None:
     rank_by = ["title", "HybridText", "red shoes", {"fuzziness": "auto"}]
     found = summary({"hybrid": {"legs": 2}}, rank_by=rank_by, top_k=3, include_leg_breakdown=True)
