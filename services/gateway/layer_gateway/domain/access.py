@@ -66,7 +66,9 @@ _READ_BY_POST: Final = frozenset(
 )
 """What only reads though it is sent as a POST; ``*`` stands for the fourth segment."""
 
-_ABOUT_MANY: Final = frozenset({("GET", "/v2/namespaces"), ("POST", "/v2/query")})
+_ABOUT_MANY: Final = frozenset(
+    {("GET", "/v2/namespaces"), ("HEAD", "/v2/namespaces"), ("POST", "/v2/query")}
+)
 _STORES: Final = "/v2/vectorstores"
 NAMESPACE_AT: Final = 3
 """Which segment of a path names the namespace."""

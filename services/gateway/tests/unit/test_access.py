@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layer_gateway.domain.access import EVERYTHING, Grant, Scope, required_scope
+from layer_gateway.domain.access import (
+    EVERYTHING,
+    Grant,
+    Scope,
+    is_about_many,
+    required_scope,
+)
 
 READ = [
     "GET /v2/namespaces",
@@ -106,3 +112,9 @@ def test_admin_holds_everything_and_write_holds_no_read() -> None:
     assert allowed(Scope.READ) == {Scope.READ}
     assert allowed(Scope.READ, Scope.WRITE) == {Scope.READ, Scope.WRITE}
     assert allowed() == set()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_listing_is_about_as_many_namespaces_as_its_caller_may_name(method: str) -> None:
+    assert is_about_many(method, "/v2/namespaces")
+    assert not is_about_many(method, "/v1/namespaces")
