@@ -37,9 +37,9 @@ from layer_wire.reserved import Author
 from layer_wire.stamping import CacheRows, StampedWrite, stamp
 from layer_wire.writes import WriteBody, decoding, not_null, unmarked
 
-FENCED_IDS_MAX: Final = 500_000
-"""A write of more rows drops its whole namespace from the cache instead. So many ids fit into one
-message, whatever their length."""
+FENCED_IDS_MAX: Final = 200_000
+"""A write of more rows drops its whole namespace from the cache instead: the ids of one message are
+read in one go, which must not take as long as a lease lasts."""
 
 REFUSED_SCHEMA: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 
