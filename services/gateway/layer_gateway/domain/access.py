@@ -69,7 +69,7 @@ _READ_BY_POST: Final = frozenset(
 _ABOUT_MANY: Final = frozenset(
     {("GET", "/v2/namespaces"), ("HEAD", "/v2/namespaces"), ("POST", "/v2/query")}
 )
-_STORES: Final = "/v2/vectorstores"
+_STORES: Final = ["v2", "vectorstores"]
 NAMESPACE_AT: Final = 3
 """Which segment of a path names the namespace."""
 
@@ -119,7 +119,7 @@ def named_namespace(path: str) -> str | None:
 
 def _named_namespace(path: str) -> str | None:
     parts = [unquote(part) for part in path.split("/")]
-    if parts[2:3] != ["namespaces"] or len(parts) <= NAMESPACE_AT or not _UPWARDS.isdisjoint(parts):
+    if parts[2:3] != ["namespaces"] or len(parts) <= NAMESPACE_AT or _leads_upwards(path):
         return None
     name = parts[NAMESPACE_AT]
     return None if "/" in name else name
@@ -130,7 +130,15 @@ _remembered_namespace: Final = functools.lru_cache(PATHS_REMEMBERED_MAX)(_named_
 
 def is_about_many(method: str, path: str) -> bool:
     """Tell whether a request is about as many namespaces as its caller may name."""
-    return (method, path) in _ABOUT_MANY or path.startswith(_STORES)
+    if (method, path) in _ABOUT_MANY:
+        return True
+    is_of_stores = path.split("/")[1:3] == _STORES and not _leads_upwards(path)
+    return is_of_stores and method in READING_METHODS
+
+
+def _leads_upwards(path: str) -> bool:
+    """Tell whether somebody before the store, or it, may resolve a path to another one."""
+    return not _UPWARDS.isdisjoint(unquote(path).split("/"))
 
 
 def _is_administration(method: str, parts: list[str]) -> bool:

@@ -118,3 +118,23 @@ def test_admin_holds_everything_and_write_holds_no_read() -> None:
 def test_a_listing_is_about_as_many_namespaces_as_its_caller_may_name(method: str) -> None:
     assert is_about_many(method, "/v2/namespaces")
     assert not is_about_many(method, "/v1/namespaces")
+
+
+def test_stores_are_described_to_everybody() -> None:
+    for path in ("/v2/vectorstores", "/v2/vectorstores/main", "/v2/vectorstores/main/capabilities"):
+        assert is_about_many("GET", path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/vectorstores/../namespaces/n/schema",
+        "/v2/vectorstores/%2E%2e/namespaces/n/schema",
+        "/v2/vectorstores/./..//namespaces/n/schema",
+        "/v2/vectorstores/..%2Fnamespaces%2Fn/capabilities",
+        "/v2/vectorstores-of-others",
+    ],
+)
+def test_no_way_round_the_stores_leads_to_a_namespace(path: str) -> None:
+    """What is not a route of ours is passed on, and resolved by whoever stands before the store."""
+    assert not is_about_many("GET", path)
