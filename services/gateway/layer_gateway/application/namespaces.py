@@ -21,6 +21,7 @@ from layer_gateway.application.listings import (
     NamespacePage,
 )
 from layer_gateway.application.purging import PurgeNamespace
+from layer_gateway.application.refusals import retry_after_s
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.domain.access import is_within
 from layer_gateway.ports.labels import IndexLabels
@@ -98,11 +99,15 @@ class Namespaces:
         layer = await self.describe_layer.covered(namespace, layer, facts, row_count)
         return {"id": raw(namespace), **fields, "layer": raw(layer)}
 
-    async def list(self, query_string: str, caller: Caller) -> dict[str, object] | StoreAnswer:
-        """Return a page of namespaces as the contract shows it, or the store's refusal."""
+    async def list(self, query_string: str, caller: Caller) -> dict[str, object]:
+        """Return a page of namespaces as the contract shows it; errors as for :meth:`page`.
+
+        Raises:
+            UpstreamError: ``LIST_FAILED``, also where the store refuses.
+        """
         page = await self.page(query_string, caller)
         if not isinstance(page, NamespacePage):
-            return page
+            raise _list_failed(page)
         found: dict[str, object] = {"namespaces": [_entry(listed) for listed in page.namespaces]}
         if page.next_cursor:
             found["next_cursor"] = page.next_cursor
@@ -125,11 +130,7 @@ class Namespaces:
         if answer.status in range(400, 500):
             return answer
         if answer.status != HTTPStatus.OK:
-            raise UpstreamError(
-                "LIST_FAILED",
-                f"The store answered a listing with status {answer.status}.",
-                status=answer.status,
-            )
+            raise _list_failed(answer)
         page = read_answer(_LIST, answer.body)
         slots = asyncio.Semaphore(METADATA_CONCURRENCY)
 
@@ -214,6 +215,15 @@ class Namespaces:
             asked_at_ms=asked_at_ms,
             warmth=self.states.of(parse_namespace(name)),
         )
+
+
+def _list_failed(answer: StoreAnswer) -> UpstreamError:
+    return UpstreamError(
+        "LIST_FAILED",
+        f"The store answered a listing with status {answer.status}.",
+        retry_after_s=retry_after_s(answer),
+        status=answer.status,
+    )
 
 
 def _check_page_size(query_string: str) -> None:

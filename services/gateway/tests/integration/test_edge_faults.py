@@ -165,6 +165,7 @@ async def test_a_refusal_of_the_store_is_relayed_as_it_is(
         (CALLS["fetch"], "FETCH_FAILED"),
         (CALLS["batch-fetch"], "FETCH_FAILED"),
         (("POST", QUERY, {"nearest_to_id": ["a"]}), "FETCH_FAILED"),
+        (CALLS["list"], "LIST_FAILED"),
         (CALLS["delete"], "DELETE_FAILED"),
     ],
 )

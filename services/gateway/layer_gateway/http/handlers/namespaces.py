@@ -73,8 +73,7 @@ class NamespaceHandlers:
         return await self.passthrough(request, body=body)
 
     async def list(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        found = await self.namespaces.list(query_string(request), caller_of(request))
-        return json_answer(found) if isinstance(found, dict) else relayed(found)
+        return json_answer(await self.namespaces.list(query_string(request), caller_of(request)))
 
     async def describe(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         found = await self.namespaces.describe(parse_namespace(route.namespace), caller_of(request))
