@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -19,18 +19,18 @@ PAYLOAD_BUCKETS: Final = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 LINES_REMEMBERED_MAX: Final = 10_000
 
+DOCUMENTS: Final = "documents"
+"""The ``set`` of the contract's metrics: rows, however the store divides them."""
+
+RESULTS: Final = ("hit", "partial", "miss", "bypass")
+"""A lookup found all rows, some, none, or none because hits are suspended."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Lines:
-    """What is counted of one namespace: finding a line by its labels takes longer than counting.
+    """What is counted of one namespace: finding a line by its labels takes longer than counting."""
 
-    A lookup found all rows, some, none, or none because hits are suspended.
-    """
-
-    hit: Count
-    partial: Count
-    miss: Count
-    bypass: Count
+    lookups: Mapping[str, Count]
     rows_hit: Count
     rows_missed: Count
 
@@ -43,16 +43,17 @@ class CacheMetrics:
         self._lookups = Counts(
             "layer_cache_lookups_total",
             "Lookups, by how much of what was asked they found.",
-            ["namespace", "result"],
+            ["set", "namespace", "result"],
             registry=registry,
         )
-        self._seconds = Histograms(
-            "layer_cache_lookup_seconds",
+        seconds = Histograms(
+            "layer_cache_lookup_duration_seconds",
             "Time to serve a lookup, over a stream or in a call.",
-            (),
+            ["set", "result"],
             bounds=(0.0001, *SECONDS_BUCKETS),
             registry=registry,
-        ).of()
+        )
+        self._seconds = {result: seconds.of(DOCUMENTS, result) for result in RESULTS}
         self._rows = Counts(
             "layer_cache_rows_total",
             "Rows asked for, found or not.",
@@ -62,7 +63,14 @@ class CacheMetrics:
         self._backfills = Counter(
             "layer_cache_backfills_total",
             "Rows offered after an upstream read, stored or refused.",
-            ["status"],
+            ["set", "status"],
+            registry=registry,
+        )
+        self._backfill_seconds = Histogram(
+            "layer_cache_backfill_duration_seconds",
+            "Time to take rows in, by whether all of them were stored.",
+            ["set", "status"],
+            buckets=SECONDS_BUCKETS,
             registry=registry,
         )
         self._settlements = Counter(
@@ -72,13 +80,14 @@ class CacheMetrics:
             registry=registry,
         )
         self._lines: dict[Namespace, _Lines] = {}
-        self._payload = Histograms(
+        payload = Histograms(
             "layer_cache_payload_bytes",
             "Bodies and vectors of one lookup's hits.",
-            (),
+            ["set", "result"],
             bounds=PAYLOAD_BUCKETS,
             registry=registry,
-        ).of()
+        )
+        self._payload = {result: payload.of(DOCUMENTS, result) for result in ("hit", "partial")}
 
     def count_lookup(
         self,
@@ -91,16 +100,15 @@ class CacheMetrics:
         seconds: float,
     ) -> None:
         """Count one lookup of ``asked`` rows."""
-        self._seconds.observe(seconds)
         lines = self._lines.get(namespace) or self._new_lines(namespace)
-        if is_suspended:
-            lines.bypass.add()
-        elif not found:
-            lines.miss.add()
-        else:
-            (lines.hit if found == asked else lines.partial).add()
+        if found:
+            result = "hit" if found == asked else "partial"
             lines.rows_hit.add(found)
-            self._payload.observe(payload_bytes)
+            self._payload[result].observe(payload_bytes)
+        else:
+            result = "bypass" if is_suspended else "miss"
+        lines.lookups[result].add()
+        self._seconds[result].observe(seconds)
         if asked > found:
             lines.rows_missed.add(asked - found)
 
@@ -108,10 +116,7 @@ class CacheMetrics:
         label = self._namespace(namespace)
         lookups, rows = self._lookups, self._rows
         lines = _Lines(
-            hit=lookups.of(label, "hit"),
-            partial=lookups.of(label, "partial"),
-            miss=lookups.of(label, "miss"),
-            bypass=lookups.of(label, "bypass"),
+            lookups={result: lookups.of(DOCUMENTS, label, result) for result in RESULTS},
             rows_hit=rows.of(label, "hit"),
             rows_missed=rows.of(label, "miss"),
         )
@@ -119,9 +124,12 @@ class CacheMetrics:
             self._lines[namespace] = lines
         return lines
 
-    def count_backfill(self, *, stored: int, refused: int) -> None:
-        self._backfills.labels("stored").inc(stored)
-        self._backfills.labels("refused").inc(refused)
+    def count_backfill(self, *, stored: int, refused: int, seconds: float) -> None:
+        """Count one call of many rows."""
+        self._backfills.labels(DOCUMENTS, "stored").inc(stored)
+        self._backfills.labels(DOCUMENTS, "refused").inc(refused)
+        status = "refused" if refused else "stored"
+        self._backfill_seconds.labels(DOCUMENTS, status).observe(seconds)
 
     def count_settlement(self, *, is_fence_lost: bool) -> None:
         self._settlements.labels("lost" if is_fence_lost else "settled").inc()

@@ -134,11 +134,13 @@ async def test_health_reflection_and_metrics_answer(start: Start) -> None:
             answer = await http.get(f"http://{process.addresses['ops']}/metrics")
             metrics = await answer.text()
     for line in (
-        'layer_cache_lookups_total{namespace="books",result="hit"} 1.0',
-        'layer_cache_lookups_total{namespace="books",result="miss"} 1.0',
-        'layer_cache_backfills_total{status="stored"} 1.0',
-        "layer_cache_payload_bytes_count 1.0",
-        "layer_cache_lookup_seconds_count 2.0",
+        'layer_cache_lookups_total{namespace="books",result="hit",set="documents"} 1.0',
+        'layer_cache_lookups_total{namespace="books",result="miss",set="documents"} 1.0',
+        'layer_cache_backfills_total{set="documents",status="stored"} 1.0',
+        'layer_cache_backfill_duration_seconds_count{set="documents",status="stored"} 1.0',
+        'layer_cache_payload_bytes_count{result="hit",set="documents"} 1.0',
+        'layer_cache_lookup_duration_seconds_count{result="hit",set="documents"} 1.0',
+        'layer_cache_lookup_duration_seconds_count{result="miss",set="documents"} 1.0',
         "layer_cache_entries 1.0",
         "layer_cache_suspended 0.0",
         "layer_cache_fences_expired_total 0.0",
