@@ -106,6 +106,10 @@ class Membership:
         self._lease_until = 0.0
         self._connected = metrics.connected
         self._losses = metrics.losses
+        self._came_back = metrics.came_back
+        self._went_away = metrics.went_away
+        self._away_since_s = monotonic()
+        self._went_away()
 
     @property
     def session_id(self) -> str:
@@ -189,6 +193,9 @@ class Membership:
     def _forgo_session(self) -> None:
         """Neither use nor renew the session; the next one begins with what is owed."""
         self._connected.set(0)
+        if self._is_confirmed:
+            self._away_since_s = self._monotonic()
+            self._went_away()
         self._session_id, self._is_confirmed = "", False
 
     @property
@@ -250,7 +257,9 @@ class Membership:
             return  # lost while the answer was on its way
         self._answered(sent_at, answer.renewal_number, answer.lease_ms)
         self._notice_ring(is_mixed=answer.is_ring_mixed)
-        self._generation += not self._is_confirmed
+        if not self._is_confirmed:
+            self._generation += 1
+            self._came_back(self._monotonic() - self._away_since_s)
         self._is_confirmed = True
         self._connected.set(1)
 

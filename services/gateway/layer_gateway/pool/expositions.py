@@ -10,8 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 LEAST: Final = frozenset({"process_start_time_seconds", "layer_cache_session_connected"})
 """Gauges of which the pool's is the least of its workers': it is as old, or as connected."""
 
-GREATEST: Final = frozenset({"python_info", "process_max_fds"})
-"""Gauges that are alike in all workers."""
+GREATEST: Final = frozenset(
+    {"python_info", "process_max_fds", "hevlayer_document_cache_cold_start_active"}
+)
+"""Gauges that are alike in all workers, or say that something is so in one of them."""
 
 
 def summed(expositions: Iterable[str]) -> bytes:

@@ -165,6 +165,9 @@ WITH_A_CACHE = {
     "layer_cache_session_connected": "gauge",
     "layer_cache_session_losses": "counter",
     "layer_cache_unannounced_writes": "counter",
+    "hevlayer_document_cache_cold_starts": "counter",
+    "hevlayer_document_cache_cold_start_seconds": "histogram",
+    "hevlayer_document_cache_cold_start_active": "gauge",
 }
 
 

@@ -152,6 +152,30 @@ async def test_a_member_says_whether_it_was_one_before() -> None:
     assert [opening.is_returning for opening in cache.openings] == [False, True]
 
 
+async def test_a_member_tells_when_it_is_without_the_cache_and_for_how_long() -> None:
+    cache, registry, now_s = ScriptedCache(), CollectorRegistry(), 1000.0
+    stub = cast("cache_pb2_grpc.CacheServiceStub", cache)
+    metrics = CacheMetrics(registry).of(0)
+    membership = Membership(stub, monotonic=lambda: now_s, metrics=metrics)
+
+    def figures() -> tuple[float | None, ...]:
+        name = "hevlayer_document_cache_cold_start"
+        return tuple(map(registry.get_sample_value, (f"{name}_active", f"{name}_seconds_sum")))
+
+    now_s += 2.0
+    assert figures() == (1, 0)
+    await membership.keep()
+    assert figures() == (0, 2)
+
+    now_s += 60.0
+    membership.lose(UnavailableError("AWAY", "Away."))
+    now_s += 5.0
+    membership.lose(UnavailableError("AWAY", "Away."))
+    assert figures() == (1, 2)
+    await membership.keep()
+    assert figures() == (0, 7)
+
+
 async def test_a_member_that_has_left_does_not_come_back() -> None:
     cache = ScriptedCache()
     membership, _ = member_of(cache)
