@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass
 
 import msgspec
+from msgspec import structs
 
 from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.cuts import Cut
@@ -68,8 +69,11 @@ class QueryRows:
             )
         cut = self.watermarks.cut(namespace)
         leg = leg_of(query, await self.rank_by_example(namespace, query, caller))
-        answer = await self.run_legs(namespace, leg, cut, caller, slots=slots)
-        return page_of(query, answer, cut)
+        while True:
+            answer = await self.run_legs(namespace, leg, cut, caller, slots=slots)
+            if query.cursor is None or _reaches(query, query.cursor, leg.row_count, answer):
+                return page_of(query, answer, cut)
+            leg = structs.replace(leg, row_count=min(UPSTREAM_ROWS_MAX, 2 * leg.row_count))
 
     async def go_on(
         self, namespace: Namespace, query: LayerQuery, cut: Cut, begun: Begun, caller: Caller
@@ -111,15 +115,13 @@ def page_of(query: LayerQuery, answer: LegAnswer, cut: Cut) -> QueryAnswer:
     """Return the rows that a query is answered with, out of those that were found."""
     if answer.refusal is not None:
         return QueryAnswer(refusal=answer.refusal)
-    rows = answer.rows
-    if query.cursor is not None:
-        rows = _after(query.cursor, rows)
+    rows = answer.rows if query.cursor is None else _after(query.cursor, answer.rows)
     page = rows[: query.top_k]
     for row in page:
         row.pop(VECTOR_ATTRIBUTE, None)
     return QueryAnswer(
         rows=page,
-        next_cursor=_next_cursor(query, page),
+        next_cursor=_next_cursor(query, page, len(answer.rows) - len(rows)),
         stable_as_of_ms=cut.stable_as_of_ms,
     )
 
@@ -133,6 +135,15 @@ def _row_count(query: LayerQuery) -> int:
     return min(UPSTREAM_ROWS_MAX, query.cursor.count + query.top_k)
 
 
+def _reaches(query: LayerQuery, cursor: Cursor, row_count: int, answer: LegAnswer) -> bool:
+    """Tell whether the rows found have the whole page after ``cursor``, or all that there are.
+
+    Others may have been written before it since, or come in by another filter.
+    """
+    is_all = len(answer.rows) < row_count or row_count >= UPSTREAM_ROWS_MAX
+    return is_all or answer.refusal is not None or len(_after(cursor, answer.rows)) >= query.top_k
+
+
 def _after(cursor: Cursor, rows: list[RawObject]) -> list[RawObject]:
     """Return the rows that follow ``cursor`` in order of distance, then id."""
     end = (cursor.distance, id_order(cursor.id))
@@ -141,7 +152,8 @@ def _after(cursor: Cursor, rows: list[RawObject]) -> list[RawObject]:
     ]
 
 
-def _next_cursor(query: LayerQuery, page: list[RawObject]) -> str | None:
+def _next_cursor(query: LayerQuery, page: list[RawObject], passed_count: int) -> str | None:
+    """Return the cursor that follows a page, before which the store has ``passed_count`` rows."""
     if len(page) < query.top_k or not query.is_nearest:
         return None
     distance = _distance(page[-1])
@@ -150,14 +162,14 @@ def _next_cursor(query: LayerQuery, page: list[RawObject]) -> str | None:
     earlier = 0 if query.cursor is None else query.cursor.count
     if earlier is None:
         return Cursor(distance=distance, id=row_id(page[-1]), count=None).encode()
-    return next_cursor(distance, row_id(page[-1]), earlier + len(page))
+    return next_cursor(distance, row_id(page[-1]), max(earlier, passed_count) + len(page))
 
 
 def next_cursor(distance: float, id_: JsonId, returned_count: int) -> str | None:
     """Return the cursor that follows a row; None where the store returns no more.
 
     Args:
-        returned_count: Rows on all pages so far, that row among them.
+        returned_count: Rows on all pages so far, that row among them, or more.
     """
     if returned_count >= UPSTREAM_ROWS_MAX:
         return None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from layer_testing.edge_calls import EdgeAnswer, EdgeCaller
-from layer_testing.scripted_store import ScriptedStore, StoreRequest, answer
+from layer_testing.scripted_store import Exchange, ScriptedStore, StoreRequest, answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -159,6 +159,47 @@ async def test_pages_go_on_after_ties(edge: EdgeCaller, store: ScriptedStore) ->
     assert seen == ["a", "b", "c", "d", "e"]
     assert cursor is None
     assert [request.json["top_k"] for request in queries(store, "paged")] == [2, 4, 6]
+
+
+async def test_pages_go_on_after_rows_that_came_before_them_meanwhile(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    rows = [row(f"a-{at}", at) for at in range(6)]
+
+    async def nearest(exchange: Exchange) -> None:
+        is_about_the_marker = b"_hevlayer:namespace_meta" in exchange.request.body
+        found = [] if is_about_the_marker else rows[: exchange.request.json["top_k"]]
+        await exchange.say(answer({"rows": found}))
+
+    store.namespace("growing")
+    store.answers["POST /v2/namespaces/growing/query"] = nearest
+    seen, cursor = [], None
+    for page in range(4):
+        received = await query(edge, "growing", vector=[1], top_k=2, cursor=cursor)
+        seen += [one["id"] for one in received.json["rows"]]
+        cursor = received.json["next_cursor"]
+        rows[:0] = [row(f"b-{page}-{at}", -page - 1) for at in range(7)]
+    assert seen == [f"a-{at}" for at in range(6)]
+    assert cursor is None
+
+
+async def test_pages_end_where_the_store_does_though_rows_came_before_them(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    rows = [row(f"b-{at:05}", 0.1) for at in range(10_000)]
+
+    async def nearest(exchange: Exchange) -> None:
+        is_about_the_marker = b"_hevlayer:namespace_meta" in exchange.request.body
+        found = [] if is_about_the_marker else rows[: exchange.request.json["top_k"]]
+        await exchange.say(answer({"rows": found}))
+
+    store.namespace("flooded")
+    store.answers["POST /v2/namespaces/flooded/query"] = nearest
+    cursor = base64.urlsafe_b64encode(b'{"dist":0.5,"id":"a","n":1000}').decode().rstrip("=")
+    received = await query(edge, "flooded", vector=[1], top_k=2, cursor=cursor)
+    assert received.json == {"rows": [], "next_cursor": None}
+    asked = [request.json["top_k"] for request in queries(store, "flooded")]
+    assert asked == [1002, 2004, 4008, 8016, 10_000]
 
 
 async def test_a_cursor_that_does_not_count_asks_for_all(
