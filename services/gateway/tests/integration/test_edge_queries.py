@@ -30,6 +30,18 @@ def queries(store: ScriptedStore, name: str) -> list[StoreRequest]:
     return [one for one in asked if b"_hevlayer:namespace_meta" not in one.body]
 
 
+def nearest_first(store: ScriptedStore, name: str, rows: list[dict[str, Any]]) -> None:
+    """Serve a namespace that has these rows, in this order, whatever they become."""
+    store.namespace(name)
+
+    async def found(exchange: Exchange) -> None:
+        is_about_the_marker = b"_hevlayer:namespace_meta" in exchange.request.body
+        first = [] if is_about_the_marker else rows[: exchange.request.json["top_k"]]
+        await exchange.say(answer({"rows": first}))
+
+    store.answers[f"POST /v2/namespaces/{name}/query"] = found
+
+
 def decoded(cursor: str) -> Any:
     return json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
 
@@ -165,14 +177,7 @@ async def test_pages_go_on_after_rows_that_came_before_them_meanwhile(
     edge: EdgeCaller, store: ScriptedStore
 ) -> None:
     rows = [row(f"a-{at}", at) for at in range(6)]
-
-    async def nearest(exchange: Exchange) -> None:
-        is_about_the_marker = b"_hevlayer:namespace_meta" in exchange.request.body
-        found = [] if is_about_the_marker else rows[: exchange.request.json["top_k"]]
-        await exchange.say(answer({"rows": found}))
-
-    store.namespace("growing")
-    store.answers["POST /v2/namespaces/growing/query"] = nearest
+    nearest_first(store, "growing", rows)
     seen, cursor = [], None
     for page in range(4):
         received = await query(edge, "growing", vector=[1], top_k=2, cursor=cursor)
@@ -187,14 +192,7 @@ async def test_pages_end_where_the_store_does_though_rows_came_before_them(
     edge: EdgeCaller, store: ScriptedStore
 ) -> None:
     rows = [row(f"b-{at:05}", 0.1) for at in range(10_000)]
-
-    async def nearest(exchange: Exchange) -> None:
-        is_about_the_marker = b"_hevlayer:namespace_meta" in exchange.request.body
-        found = [] if is_about_the_marker else rows[: exchange.request.json["top_k"]]
-        await exchange.say(answer({"rows": found}))
-
-    store.namespace("flooded")
-    store.answers["POST /v2/namespaces/flooded/query"] = nearest
+    nearest_first(store, "flooded", rows)
     cursor = base64.urlsafe_b64encode(b'{"dist":0.5,"id":"a","n":1000}').decode().rstrip("=")
     received = await query(edge, "flooded", vector=[1], top_k=2, cursor=cursor)
     assert received.json == {"rows": [], "next_cursor": None}
