@@ -67,10 +67,11 @@ class CacheSettings(ServiceSettings):
         200, ge=10, le=10_000, description="Longest wait for one operation on the cluster."
     )
     aerospike_own_sets_max: int = Field(
-        900,
+        880,
         ge=0,
         le=4_000,
-        description="Namespaces with a set of their own; others share 64. A server has 4,095.",
+        description="Namespaces with a set of their own; others share 64. A server has 4,095, an "
+        "old one 1,023.",
     )
     records_bytes_max: int = Field(
         256 * 1024**2,

@@ -39,7 +39,7 @@ class Target:
     timeout_ms: int = 200
     """Longest wait for one operation on records."""
 
-    own_sets_max: int = 900
+    own_sets_max: int = 880
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

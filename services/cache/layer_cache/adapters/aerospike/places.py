@@ -1,8 +1,9 @@
 """Which set the rows of a namespace are in.
 
-A server keeps at most 4,095 sets for each of its namespaces, and never lets go of the name of one.
-So the first namespaces get a set of their own, as ``<prefix><namespace>``; those after
-``own_sets_max``, and those whose name is too long for a set's, share a fixed number of sets.
+A server keeps at most 4,095 sets for each of its namespaces (1,023 in old versions), and never lets
+go of the name of one. So the first namespaces get a set of their own, as ``<prefix><namespace>``;
+those after ``own_sets_max``, and those whose name is too long for a set's, share a fixed number of
+sets.
 """
 
 from __future__ import annotations
