@@ -105,7 +105,7 @@ class RowFilter:
             if self._id_kind:
                 for one, key in zip(decoded, keys, strict=True):
                     one.row_id = self._id(key[id_starts_at:])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise unsupported("a row is not of the types given") from error
         return self._test(decoded)
 

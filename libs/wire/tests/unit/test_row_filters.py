@@ -115,9 +115,10 @@ def test_names_with_escapes_are_found() -> None:
         (b"s1", b'{"year":"1815"}'),
         (b"s1", b'{"year":'),
         (b"s1", b"[]"),
+        (b"s1", b'{"deep":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
         (b"u1", b'{"year":1815}'),
     ],
-    ids=["another type", "cut", "no object", "another kind of id"],
+    ids=["another type", "cut", "no object", "deep", "another kind of id"],
 )
 def test_a_row_that_is_not_as_the_types_say_is_left_to_the_store(
     row_id: bytes, body: bytes

@@ -14,6 +14,9 @@ import msgspec
 EMPTY: Final = b"{}"
 NULL: Final = b"null"
 
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What bytes that are no JSON object raise: also a name that is not UTF-8, and a value too deep."""
+
 _decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encoder: Final = msgspec.json.Encoder()
 
@@ -25,7 +28,7 @@ def project(body: bytes, attribute_names: Sequence[str]) -> bytes | None:
     """
     try:
         attributes = _decoder.decode(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return _encoder.encode(
         {name: attributes[name] for name in attribute_names if name in attributes}
@@ -39,6 +42,6 @@ def merge(body: bytes, patch: bytes) -> bytes | None:
     """
     try:
         merged = _decoder.decode(body) | _decoder.decode(patch)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return _encoder.encode({name: value for name, value in merged.items() if bytes(value) != NULL})

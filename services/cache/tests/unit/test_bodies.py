@@ -40,10 +40,15 @@ def test_a_merge_replaces_adds_and_removes_attributes() -> None:
     assert merge(b'{"a":1,"b":1,"x":1e400}', patch) == b'{"b":2,"x":1e400,"c":[]}'
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"a":', b"null"])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b'{"a":', b"null", b'{"\xff":1}', b'{"a":' + b"[" * 100_000],
+    ids=["empty", "array", "cut", "null", "no UTF-8", "deep"],
+)
 def test_a_body_that_is_no_object_has_no_projection(body: bytes) -> None:
     assert project(body, ["a"]) is None
     assert merge(body, b"{}") is None
+    assert merge(b"{}", body) is None
 
 
 async def test_a_lookup_returns_what_was_asked_for(cache: Cache) -> None:
