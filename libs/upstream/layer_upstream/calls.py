@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from layer_kit.errors import LayerError, UpstreamError
 from layer_upstream.connection import Connection
 from layer_upstream.request import OutgoingRequest, Piece
@@ -65,39 +67,41 @@ class Call:
             receiver: Told how it ended.
         """
         client = self._client
-        now_s = client.monotonic()
         body_bytes = len(body[0]) if len(body) == 1 else sum(map(len, body))
         if body_bytes or self._is_length_told:
             head = b"%b\r\ncontent-length: %d\r\n\r\n" % (self._begin, body_bytes)
         else:
             head = self._begin + b"\r\n\r\n"
         request = OutgoingRequest(
-            head, body, self._is_head, self._is_streaming_allowed, now_s + client.total_timeout_s
+            head,
+            body,
+            body_bytes,
+            self._is_head,
+            self._is_streaming_allowed,
+            client.monotonic() + client.total_timeout_s,
         )
-        client.begin(request, now_s, receiver, is_idempotent=self._is_idempotent)
+        client.inflight_count += 1
+        connection = client.take_idle()
+        if connection is None:
+            client.begin_waiting(request, receiver, is_idempotent=self._is_idempotent)
+        else:
+            may_be_replayed = self._is_idempotent and connection.has_answered
+            replayed = request if may_be_replayed else None
+            connection.ask(request, Begun(client, connection, receiver, replayed))
 
 
-class Begun:
+class Begun(msgspec.Struct):
     """Waits for the answer to a request that was begun.
 
     Args:
-        replayed: What to send once more when the connection turns out to be gone; None for what
+        _replayed: What to send once more when the connection turns out to be gone; None for what
             may not be.
     """
 
-    __slots__ = ("_client", "_connection", "_receiver", "_replayed")
-
-    def __init__(
-        self,
-        client: UpstreamClient,
-        connection: Connection,
-        receiver: Receiver,
-        replayed: OutgoingRequest | None,
-    ) -> None:
-        self._client = client
-        self._connection = connection
-        self._receiver = receiver
-        self._replayed = replayed
+    _client: UpstreamClient
+    _connection: Connection
+    _receiver: Receiver
+    _replayed: OutgoingRequest | None
 
     def done(self) -> bool:
         return False  # the connection forgets whom it has told
@@ -106,7 +110,11 @@ class Begun:
         return False
 
     def set_result(self, answer: UpstreamResponse, /) -> None:
-        self._client.answered(answer, self._receiver)
+        client = self._client
+        client.inflight_count -= 1
+        if not client.is_reachable:
+            client.note(is_reachable=True)
+        self._receiver.answered(answer)
 
     def set_exception(self, error: LayerError, /) -> None:
         request = self._replayed

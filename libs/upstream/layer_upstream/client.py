@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from layer_kit.clock import Monotonic
 from layer_kit.errors import DeadlineError, InternalError, LayerError, UpstreamError
 from layer_kit.lost_errors import report_lost
-from layer_upstream.calls import Begun, Call, Receiver
+from layer_upstream.calls import Call, Receiver
 from layer_upstream.connection import Connection
 from layer_upstream.faults import client_closed
 from layer_upstream.headers import Header
@@ -27,7 +27,7 @@ IDEMPOTENT_METHODS: Final = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPT
 
 
 class Watcher(Protocol):
-    """Who is told after every request whether the origin answered it."""
+    """Who is told whether the origin answers, whenever that changes."""
 
     def note(self, *, is_reachable: bool) -> None: ...
 
@@ -56,12 +56,14 @@ class UpstreamClient:
             ssl_context = ssl.create_default_context()
         self._limits = limits
         self.total_timeout_s = limits.total_timeout_s
+        self.is_reachable: bool | None = None
         self.monotonic = monotonic
         self._head = RequestHead(parsed.authority, parsed.path_prefix)
         self._pool = ConnectionPool(
             parsed, limits, ssl_context if parsed.is_tls else None, monotonic
         )
-        self._inflight_count = 0
+        self.take_idle = self._pool.take_idle
+        self.inflight_count = 0
         self._watcher: Watcher | None = None
         self._begun: set[asyncio.Task[None]] = set()
         self._replays: Counter | None = None
@@ -69,8 +71,9 @@ class UpstreamClient:
             self._register_metrics(registry)
 
     def watch(self, watcher: Watcher) -> None:
-        """Tell ``watcher`` of the end of every request from now on."""
+        """Tell ``watcher`` how requests end from now on."""
         self._watcher = watcher
+        self.is_reachable = None
 
     async def request(
         self,
@@ -104,20 +107,19 @@ class UpstreamClient:
             UnavailableError: ``UPSTREAM_POOL_FULL``, ``UPSTREAM_CLIENT_CLOSED``.
             InvalidRequestError: ``UPSTREAM_REQUEST_INVALID``.
         """
-        now_s = self.monotonic()
-        deadline_s = now_s + (self._limits.total_timeout_s if timeout_s is None else timeout_s)
+        deadline_s = self.monotonic() + (self.total_timeout_s if timeout_s is None else timeout_s)
         request = self._outgoing(method, target, headers, body, deadline_s, stream=stream)
         if idempotent is None:
             idempotent = method in IDEMPOTENT_METHODS
-        self._inflight_count += 1
+        self.inflight_count += 1
         try:
-            answer = await self._exchange(request, now_s, idempotent=idempotent)
+            answer = await self._exchange(request, idempotent=idempotent)
         except (UpstreamError, DeadlineError):
-            self._note(is_reachable=False)
+            self.note(is_reachable=False)
             raise
         finally:
-            self._inflight_count -= 1
-        self._note(is_reachable=True)
+            self.inflight_count -= 1
+        self.note(is_reachable=True)
         return answer
 
     def call(
@@ -145,32 +147,23 @@ class UpstreamClient:
             is_idempotent=idempotent,
         )
 
-    def begin(
-        self, request: OutgoingRequest, now_s: float, receiver: Receiver, *, is_idempotent: bool
+    def begin_waiting(
+        self, request: OutgoingRequest, receiver: Receiver, *, is_idempotent: bool
     ) -> None:
-        """Send a request without a task, and have ``receiver`` told how it ended."""
-        self._inflight_count += 1
-        connection = self._pool.take_idle()
-        if connection is None:
-            work = self._exchange(request, now_s, idempotent=is_idempotent)
-            self._finish_in_task(work, receiver)
-        else:
-            may_be_replayed = is_idempotent and connection.requests_count > 0
-            begun = Begun(self, connection, receiver, request if may_be_replayed else None)
-            connection.ask(request, now_s, begun)
+        """Send a request that was begun and for which no connection was free."""
+        self._finish_in_task(self._exchange(request, idempotent=is_idempotent), receiver)
 
     def answered(self, answer: UpstreamResponse, receiver: Receiver) -> None:
         """Note that a request that was begun is answered, and tell ``receiver``."""
-        self._inflight_count -= 1
-        if self._watcher is not None:
-            self._watcher.note(is_reachable=True)
+        self.inflight_count -= 1
+        self.note(is_reachable=True)
         receiver.answered(answer)
 
     def failed(self, error: LayerError, receiver: Receiver) -> None:
         """Note that a request that was begun has failed, and tell ``receiver``."""
-        self._inflight_count -= 1
+        self.inflight_count -= 1
         if isinstance(error, UpstreamError | DeadlineError):
-            self._note(is_reachable=False)
+            self.note(is_reachable=False)
         receiver.failed(error)
 
     def begin_replay(self, request: OutgoingRequest, receiver: Receiver) -> None:
@@ -197,18 +190,15 @@ class UpstreamClient:
         else:
             pieces, body_bytes = body, sum(map(len, body))
         head = self._head.encode(method, target, headers, body_bytes)
-        return OutgoingRequest(head, pieces, method == b"HEAD", stream, deadline_s)
+        return OutgoingRequest(head, pieces, body_bytes, method == b"HEAD", stream, deadline_s)
 
-    async def _exchange(
-        self, request: OutgoingRequest, now_s: float, *, idempotent: bool
-    ) -> UpstreamResponse:
+    async def _exchange(self, request: OutgoingRequest, *, idempotent: bool) -> UpstreamResponse:
         """Send a request, and once more where that may be; errors as for :meth:`request`."""
         connection = self._pool.take_idle()
         if connection is None:
             connection = await self._pool.acquire(request.deadline_s)
-            now_s = self.monotonic()
-        is_reused = connection.requests_count > 0
-        answer = connection.send(request, now_s)
+        is_reused = connection.has_answered
+        answer = connection.send(request)
         try:
             return await answer
         except asyncio.CancelledError:
@@ -223,7 +213,7 @@ class UpstreamClient:
         if self._replays is not None:
             self._replays.inc()
         connection = await self._pool.acquire(request.deadline_s, is_fresh=True)
-        answer = connection.send(request, self.monotonic())
+        answer = connection.send(request)
         try:
             return await answer
         except asyncio.CancelledError:
@@ -253,16 +243,19 @@ class UpstreamClient:
         else:
             self.answered(answer, receiver)
 
-    def _note(self, *, is_reachable: bool) -> None:
-        if self._watcher is not None:
-            self._watcher.note(is_reachable=is_reachable)
+    def note(self, *, is_reachable: bool) -> None:
+        """Note whether the origin has answered, and tell the watcher if that is news."""
+        if is_reachable is not self.is_reachable:
+            self.is_reachable = is_reachable
+            if self._watcher is not None:
+                self._watcher.note(is_reachable=is_reachable)
 
     def _register_metrics(self, registry: CollectorRegistry) -> None:
         Gauge(
             "layer_tpuf_inflight",
             "Requests to the upstream that have not been answered, waiting ones included.",
             registry=registry,
-        ).set_function(lambda: self._inflight_count)
+        ).set_function(lambda: self.inflight_count)
         connections = Gauge(
             "layer_upstream_connections",
             "Connections to the upstream.",

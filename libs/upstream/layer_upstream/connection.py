@@ -36,9 +36,14 @@ class Connection(asyncio.BufferedProtocol):
     did not come at once is received where it stays.
 
     Attributes:
+        has_answered: Whether a request has been answered on it already, so that it may have been
+            closed at the other end since.
         was_unanswered: The last request failed because the connection ended before any byte of
             an answer, so that the upstream probably never saw it.
     """
+
+    _transport: asyncio.Transport
+    """From :meth:`connection_made` on, before which nobody has the connection."""
 
     def __init__(
         self, owner: Owner, origin: str, limits: UpstreamLimits, read_buffer: bytearray
@@ -46,6 +51,7 @@ class Connection(asyncio.BufferedProtocol):
         self._owner = owner
         self._origin = origin
         self._limits = limits
+        self._buffer_bytes_max = limits.buffer_bytes_max
         self._received = read_buffer
         self._read_buffer = memoryview(read_buffer)
         self._first_buffer = self._read_buffer[:FIRST_READ_BYTES]
@@ -61,7 +67,6 @@ class Connection(asyncio.BufferedProtocol):
         self._place: memoryview | None = None
         """Where the rest of a plain answer goes."""
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
         self._waiter: Waiter | None = None
         self._rest: BodyStream | None = None
         self._is_streaming_allowed = False
@@ -71,7 +76,7 @@ class Connection(asyncio.BufferedProtocol):
         self._unsent_bytes = 0
         self._outbox: Outbox | None = None
         """Of the large body that was sent last."""
-        self.requests_count = 0
+        self.has_answered = False
         self.was_unanswered = False
         self.is_closed = False
 
@@ -79,42 +84,38 @@ class Connection(asyncio.BufferedProtocol):
     def is_busy(self) -> bool:
         return self._waiter is not None or self._rest is not None
 
-    def send(self, request: OutgoingRequest, now_s: float) -> asyncio.Future[UpstreamResponse]:
+    def send(self, request: OutgoingRequest) -> asyncio.Future[UpstreamResponse]:
         """Write a request and return the future of its answer.
 
         Cancelling the future gives the connection up; :meth:`discard` does so at once.
         """
         waiter: asyncio.Future[UpstreamResponse] = self._loop.create_future()
-        self.ask(request, now_s, waiter)
+        self.ask(request, waiter)
         return waiter
 
-    def ask(self, request: OutgoingRequest, now_s: float, waiter: Waiter) -> None:
+    def ask(self, request: OutgoingRequest, waiter: Waiter) -> None:
         """Write a request for whose answer ``waiter`` waits."""
-        transport = self._transport
-        assert transport is not None
         assert self._waiter is None
         assert self._rest is None
-        head, body, is_head, self._is_streaming_allowed, self._deadline_s = request
-        self.requests_count += 1
-        self.was_unanswered = False
-        self._quiet_since_s = now_s
-        self._has_progressed = False
-        self._is_head = is_head
-        self._has_begun = self._is_reading = False
         self._waiter = waiter
-        if not body:
-            transport.write(head)
-        elif len(body) == 1 and len(body[0]) <= SINGLE_WRITE_BYTES_MAX:
-            transport.write(b"".join((head, *body)))
-        elif sum(map(len, body)) <= PART_BYTES_MAX:
-            transport.writelines([head, *body])
+        self._deadline_s = request.deadline_s
+        self._is_head = request.is_head
+        self._is_streaming_allowed = request.is_streaming_allowed
+        self._has_begun = False
+        self._has_progressed = True
+        body_bytes = request.body_bytes
+        if body_bytes <= SINGLE_WRITE_BYTES_MAX:
+            self._transport.write(b"".join((request.head, *request.body)))
+        elif body_bytes <= PART_BYTES_MAX:
+            self._transport.writelines((request.head, *request.body))
         else:
-            self._outbox = Outbox(transport, [head, *body], self._loop)
+            pieces = [request.head, *request.body]
+            self._outbox = Outbox(self._transport, pieces, self._loop)
             self._outbox.send_next()
 
     def check_deadlines(self, now_s: float) -> None:
         """Fail the request, or close the idle connection, whose time is over."""
-        if self.is_closed or self._transport is None:
+        if self.is_closed:
             return
         if not self.is_busy:  # as most are at most ticks
             if self._has_progressed:
@@ -126,7 +127,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._waiter is not None and self._waiter.cancelled():
             self.discard()
             return
-        unsent_bytes = self._left_bytes(self._transport)
+        unsent_bytes = self._left_bytes()
         if self._has_progressed or unsent_bytes != self._unsent_bytes:
             self._has_progressed = False
             self._unsent_bytes = unsent_bytes
@@ -147,8 +148,7 @@ class Connection(asyncio.BufferedProtocol):
             self._outbox.abandon()
         self._waiter = None
         self._rest = None
-        if self._transport is not None:
-            self._transport.abort()
+        self._transport.abort()
         self._owner.discarded(self)
 
     def fail(self, error: LayerError) -> None:
@@ -161,12 +161,12 @@ class Connection(asyncio.BufferedProtocol):
             waiter.set_exception(error)
 
     def pause(self) -> None:
-        if self._transport is not None and not self.is_closed:
+        if not self.is_closed:
             self._transport.pause_reading()
 
     def resume(self) -> None:
         self._has_progressed = True
-        if self._transport is not None and not self.is_closed:
+        if not self.is_closed:
             self._transport.resume_reading()
 
     def pause_writing(self) -> None:
@@ -187,45 +187,47 @@ class Connection(asyncio.BufferedProtocol):
         return self._read_buffer if self._is_reading else self._first_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        waiter = self._waiter
-        if waiter is None and self._rest is None:
+        if self._waiter is None and self._rest is None:
             # Nobody asked: a parting 408, or an answer that goes on. Either spoils what follows.
             self.discard()
             return
         self._has_progressed = True
-        if self._place is not None:
-            self._place = self._place[nbytes:] or None
-            if self._place is None:
-                self._complete()
-        elif self._has_begun or not self._begin_plain(nbytes):
-            self._read(nbytes)
-
-    def _begin_plain(self, nbytes: int) -> bool:
-        """Take the first of an answer without the reader, if it is plain."""
+        if self._has_begun:
+            self._go_on(nbytes)
+            return
         self._has_begun = True
         plain = None
         if not self._is_head:
-            bytes_max = self._limits.buffer_bytes_max
-            plain = self._plain_reader.read(self._received, nbytes, body_bytes_max=bytes_max)
+            plain = self._plain_reader.read(self._received, nbytes, self._buffer_bytes_max)
         if plain is None:
             self._reader.begin(is_head=self._is_head)
             self._is_reading = True
-            return False
-        self._head, self._body, self._place = plain
-        if self._place is None:
-            self._complete()
-        return True
+            self._read(nbytes)
+        else:
+            head, body, self._place = plain
+            if self._place is None:
+                self._complete(head, body)
+            else:
+                self._head, self._body = head, body
 
-    def _complete(self) -> None:
+    def _go_on(self, nbytes: int) -> None:
+        """Take more of an answer."""
+        if self._place is None:
+            self._read(nbytes)
+            return
+        self._place = self._place[nbytes:] or None
+        if self._place is None:
+            body, self._body = self._body, b""
+            self._complete(self._head, body)
+
+    def _complete(self, head: PlainHead, body: bytes | bytearray) -> None:
         """Hand over a plain answer."""
         waiter, self._waiter = self._waiter, None
-        body, self._body = self._body, b""
         if waiter is None or waiter.done():
             self.discard()
             return
-        status, headers, can_keep_alive = self._head
-        self._retire(can_keep_alive)  # first, since the waiter may have more to ask
-        waiter.set_result(UpstreamResponse(status, headers, (body,)))
+        self._retire(head.can_keep_alive)  # first, since the waiter may have more to ask
+        waiter.set_result(UpstreamResponse(head.status, head.headers, (body,)))
 
     def _read(self, nbytes: int) -> None:
         """Let the reader have what has come, and hand over what is due."""
@@ -300,16 +302,17 @@ class Connection(asyncio.BufferedProtocol):
         rest.end()
         self._retire(self._reader.can_keep_alive)
 
-    def _left_bytes(self, transport: asyncio.Transport) -> int:
+    def _left_bytes(self) -> int:
         """Return how much of the request has not left for the upstream."""
         waiting_bytes = 0 if self._outbox is None else self._outbox.left_bytes
-        return transport.get_write_buffer_size() + waiting_bytes
+        return self._transport.get_write_buffer_size() + waiting_bytes
 
     def _retire(self, can_keep_alive: bool) -> None:  # noqa: FBT001 -- all it is asked
         """Return to the pool if another request may follow on this socket."""
-        assert self._transport is not None
+        self.has_answered = True
+        self._is_reading = False
         # An answer that came before the whole request was sent leaves its tail in the way.
-        if can_keep_alive and not self._left_bytes(self._transport):
+        if can_keep_alive and not self._left_bytes():
             self._owner.released(self)
         else:
             self.discard()

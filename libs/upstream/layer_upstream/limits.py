@@ -19,7 +19,8 @@ FIRST_READ_BYTES: Final = 16 * 1024
 tells how much that is."""
 
 TICK_S: Final = 0.05
-"""How often deadlines are looked at, and so how late one may be noticed."""
+"""How often deadlines are looked at, and so how late one may be noticed; a silence is counted from
+the first look at it, and may be noticed another tick later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

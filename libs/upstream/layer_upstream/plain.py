@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from layer_kit.errors import LayerError
 from layer_upstream.headers import Header
@@ -23,7 +25,7 @@ HEAD_BYTES_MAX: Final = 4096
 _END: Final = b"\r\n\r\n"
 
 
-class PlainHead(NamedTuple):
+class PlainHead(msgspec.Struct, frozen=True):
     """What a head says beside the length; all answers that begin with it share it."""
 
     status: int
@@ -41,7 +43,7 @@ class PlainReader:
         self._head: PlainHead | None = None
 
     def read(
-        self, data: bytearray, size_bytes: int, *, body_bytes_max: int
+        self, data: bytearray, size_bytes: int, body_bytes_max: int
     ) -> tuple[PlainHead, bytes | bytearray, memoryview | None] | None:
         """Return the head of an answer, its body, and where the rest of that is to be received.
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from layer_kit.errors import InvalidRequestError
 from layer_upstream.headers import HOP_BY_HOP, Header, end_to_end
@@ -33,15 +35,18 @@ _NAMING_NOTHING: Final = frozenset({b"keep-alive", b"close"})
 """The usual values of ``connection``, which name no field to leave out."""
 
 
-class OutgoingRequest(NamedTuple):
+class OutgoingRequest(msgspec.Struct, frozen=True):
     """One request; it may be sent more than once.
 
     Attributes:
+        body: In pieces, of which none is empty.
+        body_bytes: Their length together.
         deadline_s: Monotonic time by which the answer must have been handed over.
     """
 
     head: bytes
     body: Sequence[Piece]
+    body_bytes: int
     is_head: bool
     is_streaming_allowed: bool
     deadline_s: float

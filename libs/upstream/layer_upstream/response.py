@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+import msgspec
+
 from layer_kit.errors import LayerError
 from layer_upstream.faults import too_large
 from layer_upstream.headers import Header
@@ -81,7 +83,7 @@ class BodyStream:
             self._wake.set_result(None)
 
 
-class UpstreamResponse:
+class UpstreamResponse(msgspec.Struct, eq=False):
     """One answer.
 
     Attributes:
@@ -90,30 +92,25 @@ class UpstreamResponse:
             one sequence. ``content-encoding`` and the body are as the upstream sent them.
         parts: The whole body when ``is_complete``, else only its beginning, in the pieces in which
             it came: relaying them saves a copy.
-        is_complete: False only for a streamed answer; :meth:`iter_body` then gives the rest.
     """
 
-    __slots__ = ("_rest", "headers", "is_complete", "parts", "status")
+    status: int
+    headers: Sequence[Header]
+    parts: Sequence[bytes | bytearray]
+    _rest: BodyStream | None = None
 
-    def __init__(
-        self,
-        status: int,
-        headers: Sequence[Header],
-        parts: Sequence[bytes | bytearray],
-        rest: BodyStream | None = None,
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self.parts = parts
-        self.is_complete = rest is None
-        self._rest = rest
+    @property
+    def is_complete(self) -> bool:
+        """False only for a streamed answer; :meth:`iter_body` then gives the rest."""
+        return self._rest is None
 
     @property
     def body(self) -> bytes:
         """The ``parts`` as one."""
-        if len(self.parts) == 1 and isinstance(self.parts[0], bytes):
-            return self.parts[0]
-        whole = b"".join(self.parts)
+        parts = self.parts
+        if len(parts) == 1 and isinstance(whole := parts[0], bytes):
+            return whole
+        whole = b"".join(parts)
         self.parts = (whole,)
         return whole
 

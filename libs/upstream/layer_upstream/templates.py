@@ -16,11 +16,14 @@ class HeadTemplate:
             from it.
     """
 
-    __slots__ = ("_prefix", "_suffix", "zero")
+    __slots__ = ("_begin", "_prefix", "_suffix", "_suffix_end", "_suffix_size", "zero")
 
     def __init__(self, prefix: bytes, suffix: bytes) -> None:
         self._prefix = prefix
         self._suffix = suffix
+        self._begin = len(prefix)
+        self._suffix_size = len(suffix)
+        self._suffix_end = self._begin + LENGTH_DIGITS_MAX + self._suffix_size
         self.zero = b"%b0%b" % (prefix, suffix)
 
     def match(self, data: bytes | bytearray) -> tuple[int, int] | None:
@@ -28,17 +31,14 @@ class HeadTemplate:
 
         None when ``data`` begins with another head.
         """
-        prefix, suffix = self._prefix, self._suffix
-        if not data.startswith(prefix):
+        if not data.startswith(self._prefix):
             return None
-        begin = len(prefix)
-        end = data.find(b"\r", begin, begin + LENGTH_DIGITS_MAX + 1)
-        if end < 0 or not data.startswith(suffix, end):
-            return None
+        begin = self._begin
+        end = data.find(self._suffix, begin, self._suffix_end)
         digits = data[begin:end]
-        if not digits.isdigit():
+        if end < 0 or not digits.isdigit():
             return None
-        return end + len(suffix), int(digits)
+        return end + self._suffix_size, int(digits)
 
 
 def template_of(head: bytes) -> tuple[HeadTemplate, int] | None:

@@ -168,6 +168,8 @@ async def test_silence_ends_in_a_timeout(serve: Any, connect: Any, clock: Any) -
     client = connect(await serve(script), monotonic=clock, read_timeout_s=7)
     request = asyncio.create_task(client.request(b"GET", b"/", []))
     await heard.wait()
+    (connection,) = client._pool._connections
+    await until(lambda: not connection._has_progressed)
     clock.now_s += 7.1
     assert await reason_of(request) == "UPSTREAM_TIMEOUT"
     assert client._pool.open_count == 0

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from layer_upstream.plain import HEAD_BYTES_MAX, PlainReader
+from layer_upstream.plain import HEAD_BYTES_MAX, PlainHead, PlainReader
 from layer_upstream.reader import ResponseReader
 
 BODY_BYTES_MAX: Final = 100
@@ -53,7 +53,7 @@ ANSWERS_COUNT: Final = 5000
 
 @pytest.mark.parametrize("data", LEFT.values(), ids=LEFT.keys())
 def test_what_is_not_plain_is_left_to_the_reader(data: bytes) -> None:
-    assert PlainReader().read(bytearray(data), len(data), body_bytes_max=BODY_BYTES_MAX) is None
+    assert PlainReader().read(bytearray(data), len(data), BODY_BYTES_MAX) is None
 
 
 def test_what_is_plain_reads_as_the_reader_reads_it() -> None:
@@ -61,8 +61,8 @@ def test_what_is_plain_reads_as_the_reader_reads_it() -> None:
     plain_count, of_one_connection = 0, PlainReader()
     for _ in range(ANSWERS_COUNT):
         came, body = _answer(rng)
-        plain = PlainReader().read(bytearray(came), len(came), body_bytes_max=BODY_BYTES_MAX)
-        again = of_one_connection.read(bytearray(came), len(came), body_bytes_max=BODY_BYTES_MAX)
+        plain = PlainReader().read(bytearray(came), len(came), BODY_BYTES_MAX)
+        again = of_one_connection.read(bytearray(came), len(came), BODY_BYTES_MAX)
         assert again == plain
         if plain is None:
             continue
@@ -77,7 +77,7 @@ def test_what_is_plain_reads_as_the_reader_reads_it() -> None:
             reader.feed(place)
         assert reader.is_complete
         assert reader.declared_bytes == len(found)
-        assert head == (reader.status, tuple(reader.headers), reader.can_keep_alive)
+        assert head == PlainHead(reader.status, tuple(reader.headers), reader.can_keep_alive)
         assert found == reader.take_body() == body
     assert plain_count > ANSWERS_COUNT / 3
 
@@ -87,7 +87,7 @@ def test_a_plain_answer_is_taken_though_others_were_like_it() -> None:
     heads = []
     for body, extra in ((b"a", b""), (b"bcd", b""), (b"", b""), (b"bcd", b"x: 1\r\n")):
         came = OK + b"a: 1\r\n%bcontent-length: %d\r\n\r\n" % (extra, len(body)) + body
-        plain = PlainReader().read(bytearray(came), len(came), body_bytes_max=BODY_BYTES_MAX)
+        plain = PlainReader().read(bytearray(came), len(came), BODY_BYTES_MAX)
         assert plain is not None
         assert plain[1:] == (body, None)
         heads.append(plain[0])
@@ -98,12 +98,12 @@ def test_a_plain_answer_is_taken_though_others_were_like_it() -> None:
 def test_what_was_received_before_is_no_part_of_an_answer() -> None:
     whole = OK + b"content-length: 3\r\n\r\nabc"
     reader, received = PlainReader(), bytearray(whole)
-    assert reader.read(received, len(whole), body_bytes_max=BODY_BYTES_MAX) is not None
+    assert reader.read(received, len(whole), BODY_BYTES_MAX) is not None
     for size_bytes in range(1, len(whole) - 3):
-        assert reader.read(received, size_bytes, body_bytes_max=BODY_BYTES_MAX) is None
-        assert reader.read(received, len(whole), body_bytes_max=BODY_BYTES_MAX) is not None
+        assert reader.read(received, size_bytes, BODY_BYTES_MAX) is None
+        assert reader.read(received, len(whole), BODY_BYTES_MAX) is not None
     for size_bytes in range(len(whole) - 3, len(whole)):
-        plain = reader.read(received, size_bytes, body_bytes_max=BODY_BYTES_MAX)
+        plain = reader.read(received, size_bytes, BODY_BYTES_MAX)
         assert plain is not None
         assert plain[2] is not None
         assert len(plain[2]) == len(whole) - size_bytes
