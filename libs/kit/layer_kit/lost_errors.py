@@ -35,6 +35,12 @@ def lost_errors_counted(registry: CollectorRegistry) -> Iterator[None]:
         loop.set_exception_handler(before)
 
 
+def report_error(message: str, error: Exception) -> None:
+    """Hand an error that nobody is to be told of to whoever counts lost errors."""
+    told = {"message": message, "exception": error}
+    asyncio.get_running_loop().call_exception_handler(told)
+
+
 def report_lost(task: asyncio.Task[Any]) -> None:
     """Hand the error of a task that has ended, if it has one, to whoever counts lost errors."""
     if not task.cancelled() and (error := task.exception()) is not None:

@@ -75,7 +75,7 @@ def decode_object_around_numbers(body: bytes) -> RawObject:
     then put back wherever it has come up. The list itself is looked at only at its ends, as in a
     write: what stands between is upstream's to judge. Errors as for :func:`decode`.
     """
-    rest, numbers = without_numbers(body)
+    rest, numbers = without_numbers(body, long_list_of_numbers(body))
     if numbers is None:
         return decode_object(body)
     try:
@@ -89,9 +89,8 @@ def decode_object_around_numbers(body: bytes) -> RawObject:
     return fields
 
 
-def without_numbers(body: bytes) -> tuple[bytes, memoryview | None]:
-    """Return ``body`` with a stand-in for its first long list of numbers, and that list."""
-    found = _long_list_of_numbers(body) if len(body) > LONG_LIST_BYTES_MIN else None
+def without_numbers(body: bytes, found: tuple[int, int] | None) -> tuple[bytes, memoryview | None]:
+    """Return ``body`` with a stand-in for the list of numbers that was found, and that list."""
     if found is None:
         return body, None
     start, end = found
@@ -112,23 +111,37 @@ def with_numbers(value: Raw, numbers: memoryview) -> Raw:
     return Raw(numbers if text == STAND_IN else text.replace(STAND_IN, numbers))
 
 
-def _long_list_of_numbers(body: bytes) -> tuple[int, int] | None:
-    """Return where the first such list begins and ends."""
-    opening = _LIST_OF_NUMBERS.search(body)
+def long_list_of_numbers(body: bytes) -> tuple[int, int] | None:
+    """Return where the first long list of numbers begins and ends."""
+    opening = _LIST_OF_NUMBERS.search(body) if len(body) > LONG_LIST_BYTES_MIN else None
     while opening is not None:
         start, end = opening.start(), body.find(b"]", opening.end()) + 1
         if not end:
             return None  # nor does any later list; to look for each of their ends would take long
         if end - start >= LONG_LIST_BYTES_MIN:
-            find, first = body.find, start + 1
-            if find(b'"', first, end) >= 0 or find(b"[", first, end) >= 0:
-                return None
-            if find(b"{", first, end) >= 0:
-                return None
-            is_ended = body[end - LIST_END_BYTES_MAX : end - 1].rstrip(b" \t\r\n")[-1:].isdigit()
-            return (start, end) if is_ended else None
+            return (start, end) if _is_flat(body, start, end) else None
         opening = _LIST_OF_NUMBERS.search(body, opening.end())
     return None
+
+
+def is_long_list_of_numbers(body: bytes, start: int, end: int) -> bool:
+    """Tell whether such a list begins and ends there."""
+    return (
+        end - start >= LONG_LIST_BYTES_MIN
+        and _LIST_OF_NUMBERS.match(body, start) is not None
+        and body.find(b"]", start, end) == end - 1
+        and _is_flat(body, start, end)
+    )
+
+
+def _is_flat(body: bytes, start: int, end: int) -> bool:
+    """Tell whether nothing between these brackets can hold another one, and a number is last."""
+    # Without a string in it an object could only be empty.
+    return (
+        body.find(b'"', start, end) < 0
+        and body.find(b"[", start + 1, end) < 0
+        and body[end - LIST_END_BYTES_MAX : end - 1].rstrip(b" \t\r\n")[-1:].isdigit()
+    )
 
 
 def decode_list(body: bytes | Raw) -> list[Raw]:

@@ -6,11 +6,15 @@ import functools
 from enum import Enum, auto
 from typing import Final
 
+import msgspec
+
 from layer_kit.errors import LayerError
 from layer_wire.jsontext import (
     RawObject,
     decode_object,
     field_of_stand_in,
+    is_long_list_of_numbers,
+    long_list_of_numbers,
     with_numbers,
     without_numbers,
 )
@@ -66,19 +70,16 @@ class Prepared:
         self.place = place
 
 
-class QueryAtHand:
+class QueryAtHand(msgspec.Struct, frozen=True, eq=False):
     """A prepared query as it has come once more.
 
     Attributes:
         numbers: The list that the stand-in stands for.
     """
 
-    __slots__ = ("body", "numbers", "prepared")
-
-    def __init__(self, prepared: Prepared, numbers: memoryview | None, body: bytes) -> None:
-        self.prepared = prepared
-        self.numbers = numbers
-        self.body = body
+    prepared: Prepared
+    numbers: memoryview | None
+    body: bytes
 
     @property
     def fields(self) -> RawObject:
@@ -89,9 +90,40 @@ class QueryAtHand:
         return {**fields, place: with_numbers(fields[place], self.numbers)}
 
 
+class QueryReader:
+    """Reads queries that mostly differ from the one before in nothing but their list of numbers.
+
+    What is read is what :func:`prepare` reads; like that one it raises nothing.
+    """
+
+    __slots__ = ("_after", "_before", "_prepared")
+
+    def __init__(self) -> None:
+        self._prepared: Prepared | None = None
+        self._before = self._after = b""
+
+    def read(self, body: bytes) -> QueryAtHand | None:
+        """Read a query."""
+        prepared, before, after = self._prepared, self._before, self._after
+        if prepared is not None and body.startswith(before) and body.endswith(after):
+            start, end = len(before), len(body) - len(after)
+            if is_long_list_of_numbers(body, start, end):
+                return QueryAtHand(prepared, memoryview(body)[start:end], body)
+        found = long_list_of_numbers(body)
+        query = _prepare(body, found)
+        if query is not None and found is not None and query.prepared.is_remembered:
+            start, end = found
+            self._prepared, self._before, self._after = query.prepared, body[:start], body[end:]
+        return query
+
+
 def prepare(body: bytes) -> QueryAtHand | None:
     """Read a query that is native or plain; None for others, and for those that are not valid."""
-    rest, numbers = without_numbers(body)
+    return _prepare(body, long_list_of_numbers(body))
+
+
+def _prepare(body: bytes, found: tuple[int, int] | None) -> QueryAtHand | None:
+    rest, numbers = without_numbers(body, found)
     read = _remembered if len(rest) <= REMEMBERED_BYTES_MAX else _read
     prepared = read(rest, numbers is not None)
     return None if prepared is None else QueryAtHand(prepared, numbers, body)

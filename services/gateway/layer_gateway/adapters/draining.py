@@ -22,14 +22,14 @@ class Draining:
         self._marker = marker
         self._monotonic = monotonic
         self._is_marked = False
-        self._checked_at_s = float("-inf")
+        self._checked_until_s = float("-inf")
 
     def __call__(self) -> bool:
         if self._health.is_draining:
             return True
         now_s = self._monotonic()
-        if now_s - self._checked_at_s >= MARKER_CHECK_INTERVAL_S:
-            self._checked_at_s = now_s
+        if now_s >= self._checked_until_s:
+            self._checked_until_s = now_s + MARKER_CHECK_INTERVAL_S
             self._is_marked = self._marker.exists()
         return self._is_marked
 

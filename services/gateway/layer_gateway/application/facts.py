@@ -77,6 +77,7 @@ class Facts:
         self._store = store
         self._shards = shards
         self._ttl_s = ttl_s
+        self._refreshed_s = ttl_s * REFRESHED_SHARE
         self._monotonic = monotonic
         self._known: dict[Namespace, tuple[float, NamespaceFacts]] = {}
         self._asking: dict[Namespace, asyncio.Task[NamespaceFacts]] = {}
@@ -113,8 +114,7 @@ class Facts:
         age_s = self._monotonic() - known[0]
         if age_s >= self._ttl_s or age_s >= age_s_max:
             return None
-        refreshed_s = self._ttl_s * REFRESHED_SHARE
-        if age_s > refreshed_s and age_s > self._rested.get(namespace, 0.0):
+        if age_s > self._refreshed_s and age_s > self._rested.get(namespace, 0.0):
             self._ask_once(namespace, caller)  # before anybody has to wait for it
         return known[1]
 

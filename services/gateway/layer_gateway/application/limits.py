@@ -11,6 +11,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from layer_kit.clock import Monotonic
 from layer_kit.errors import QuotaExceededError, UnavailableError
 
@@ -122,14 +124,11 @@ class Limits:
         return use
 
 
-class Pass:
+class Pass(msgspec.Struct, eq=False):
     """A request that was let in, until the block ends or it is given back."""
 
-    __slots__ = ("_limits", "_use")
-
-    def __init__(self, limits: Limits, use: _Use | None) -> None:
-        self._limits: Limits | None = limits
-        self._use = use
+    _limits: Limits | None
+    _use: _Use | None
 
     def __enter__(self) -> None:
         pass

@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from operator import attrgetter
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import structs
@@ -61,13 +61,12 @@ _ID_OF: Final = attrgetter("id")
 _TEXT: Final[msgspec.json.Decoder[_Text]] = msgspec.json.Decoder(_Text)
 
 
-class PlainPage(NamedTuple):
+class PlainPage(msgspec.Struct, frozen=True, eq=False):
     """The rows of an answer, as the store sent them."""
 
     rows: Raw
     ids: Sequence[str | int]
     next_cursor: str | None
-    stable_as_of_ms: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,67 +93,61 @@ class PlainQueries:
         before, after = around(prepared, plan, cut_ms)
         numbers = query.numbers
         body = (before,) if after is None or numbers is None else (before, numbers, after)
-        return PlainQuery(self, namespace, query, body, cut=cut, plan=plan, caller=caller)
+        return PlainQuery(self, namespace, query, prepared.query, body, cut, plan, caller)
 
 
-class PlainQuery:
+class PlainQuery(msgspec.Struct, frozen=True, eq=False):
     """A plain query on its way to the store and back.
 
     Attributes:
+        query: As it came.
         asked: What the caller asked for, but for the list of numbers.
         body: What to send, in pieces.
     """
 
-    __slots__ = ("_caller", "_cut", "_namespace", "_plan", "_queries", "_query", "asked", "body")
+    _queries: PlainQueries
+    _namespace: Namespace
+    query: QueryAtHand
+    asked: LayerQuery
+    body: Sequence[Piece]
+    _cut: Cut
+    _plan: Plan
+    _caller: Caller
 
-    def __init__(
-        self,
-        queries: PlainQueries,
-        namespace: Namespace,
-        query: QueryAtHand,
-        body: Sequence[Piece],
-        *,
-        cut: Cut,
-        plan: Plan,
-        caller: Caller,
-    ) -> None:
-        assert query.prepared.query is not None
-        self._queries = queries
-        self._namespace = namespace
-        self._query = query
-        self.asked = query.prepared.query
-        self.body = body
-        self._cut = cut
-        self._plan = plan
-        self._caller = caller
+    @property
+    def stable_as_of_ms(self) -> int | None:
+        """Where the answer ends; None while nobody knows."""
+        return self._cut.stable_as_of_ms
 
     def conclude(self, answer: StoreAnswer) -> PlainPage | QueryAnswer | None:
         """Return what the query is answered with; None where :meth:`go_on` has to find out."""
         if answer.status != STATUS_OK:
             may_be_cut = answer.status == HTTPStatus.TOO_MANY_REQUESTS
             return None if may_be_cut or blames_layer(answer) else QueryAnswer(refusal=answer)
-        body = answer.body
+        body, asked = answer.body, self.asked
         try:
             rows = _FOUND.decode(body).rows
             text = _TEXT.decode(body).rows
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
-        ids = list(map(_ID_OF, rows))
-        asked = self.asked
-        if MARKER_ID in ids or len(ids) > asked.top_k:
+        ids, count = list(map(_ID_OF, rows)), len(rows)
+        if MARKER_ID in ids or count > asked.top_k:
             return None
-        self._queries.watermarks.seen(self._namespace, self._caller)
         cursor = None
-        if len(ids) == asked.top_k and asked.is_nearest:
+        if count == asked.top_k and asked.is_nearest:
             distance = rows[-1].distance
             if distance is not None:
-                cursor = next_cursor(distance, ids[-1], len(ids))
-        return PlainPage(text, ids, cursor, self._cut.stable_as_of_ms)
+                cursor = next_cursor(distance, ids[-1], count)
+        return PlainPage(text, ids, cursor)
+
+    def settle(self) -> None:
+        """Remember, once a page has been answered, that the store has answered the caller."""
+        self._queries.watermarks.seen(self._namespace, self._caller)
 
     def go_on(self, answer: StoreAnswer) -> Coroutine[Any, Any, QueryAnswer]:
         """Carry on from an answer; errors as for ``QueryRows``."""
         begun = Begun(plan=self._plan, answer=answer)
-        query, numbers = self.asked, self._query.numbers
+        query, numbers = self.asked, self.query.numbers
         if numbers is not None:
             query = _with_numbers(query, numbers)
         return self._queries.query_rows.go_on(

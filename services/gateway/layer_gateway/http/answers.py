@@ -9,7 +9,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
@@ -21,7 +21,6 @@ from layer_wire.jsontext import encode
 
 if TYPE_CHECKING:
     from layer_gateway.http.edge_request import EdgeRequest
-    from layer_gateway.http.heads import Head
 
 JSON_FIELDS: Final = ((b"content-type", b"application/json"),)
 NOT_RELAYED: Final = frozenset(
@@ -36,7 +35,8 @@ SINGLE_WRITE_BYTES_MAX: Final = 16 * 1024
 
 FIELDS_REMEMBERED_MAX: Final = 256
 
-_REQUEST_ID: Final = REQUEST_ID_HEADER.encode() + b": %b\r\n%b"
+_REQUEST_ID: Final = REQUEST_ID_HEADER.encode() + b": %b\r\n"
+_HEAD: Final = b"%b%bcontent-length: %d\r\n%b"
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
@@ -97,12 +97,20 @@ class WholeAnswer(web.StreamResponse):
         if self._keep_alive is None:
             self._keep_alive = request_head.can_keep_alive
         self._eof_sent = True
+        lines = self._lines
+        if self._added:
+            lines += self._added_lines()
+        if not (self._keep_alive and request_head.is_kept_alive_by_default):
+            lines += self._connection_line()
+        if self.request_id:
+            lines += _REQUEST_ID % self.request_id.encode()
+        beginning, date = _beginning(self._status, tuple(self.fields)), _date_line(int(time.time()))
         if request_head.method == "HEAD" or self._status in _BODILESS_STATUSES:
-            transport.write(self._head(request_head, b""))
+            transport.write(b"".join((beginning, lines, date)))
             return
         parts = self._parts
         body_bytes = sum(map(len, parts))
-        head = self._head(request_head, b"content-length: %d\r\n" % body_bytes)
+        head = _HEAD % (beginning, lines, body_bytes, date)
         if body_bytes <= SINGLE_WRITE_BYTES_MAX:
             transport.write(b"".join((head, *parts)))
         else:
@@ -117,18 +125,8 @@ class WholeAnswer(web.StreamResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: :meth:`send` has sent the end."""
 
-    def _head(self, request_head: Head, length: bytes) -> bytes:
-        beginning = _beginning(self._status, tuple(self.fields))
-        lines = self._lines
-        if self._added:
-            lines += self._added_lines()
-        if self.request_id:
-            length = _REQUEST_ID % (self.request_id.encode(), length)
-        if not self._keep_alive:
-            length += b"connection: close\r\n"
-        elif request_head.version is not HttpVersion11 and request_head.version < HttpVersion11:
-            length += b"connection: keep-alive\r\n"
-        return b"".join((beginning, lines, length, _date_line(int(time.time()))))
+    def _connection_line(self) -> bytes:
+        return b"connection: keep-alive\r\n" if self._keep_alive else b"connection: close\r\n"
 
     def _added_lines(self) -> bytes:
         added = self._added or {}

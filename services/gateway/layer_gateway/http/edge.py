@@ -39,6 +39,7 @@ from layer_kit.errors import (
     SlowRequestError,
 )
 from layer_kit.health import Health
+from layer_kit.lost_errors import report_error
 from layer_kit.rpc.context import incoming_trace, mint_request_id, request_id
 from layer_kit.telemetry.metrics import CONTENT_TYPE, Exposition
 from layer_kit.telemetry.traces import is_exporting, server_span
@@ -121,8 +122,7 @@ class Edge:
         except LayerError:
             return False  # the handler proper meets it again, and answers with it
         except Exception as error:  # noqa: BLE001 -- a fault of ours, which the handler may not have
-            told = {"message": "an errand could not be begun", "exception": error}
-            asyncio.get_running_loop().call_exception_handler(told)
+            report_error("an errand could not be begun", error)
             return False
         Errand(self, request, exchange, admitted, started_s).begin()
         return True

@@ -37,17 +37,17 @@ class EdgeRequest(web.BaseRequest):
     __slots__ = (
         "body_at_hand",
         "content_length",
-        "fetched",
         "head",
         "protocol",
-        "shape",
-        "written",
     )
 
     content_length: int | None
     protocol: EdgeProtocol
     confined_to: Sequence[str] = ()
     """Patterns of the only namespaces that the caller may name; none is all of them, as usual."""
+    shape: tuple[bool, bool] | None = None
+    written: tuple[int, int] | None = None
+    fetched: tuple[int, str | None] | None = None
 
     def __init__(
         self,
@@ -63,9 +63,6 @@ class EdgeRequest(web.BaseRequest):
         self.protocol = self._protocol = protocol
         self._payload = payload
         self._cache: dict[str, Any] = {}
-        self.shape: tuple[bool, bool] | None = None
-        self.written: tuple[int, int] | None = None
-        self.fetched: tuple[int, str | None] | None = None
 
     @classmethod
     def of(

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+import msgspec
 from aiohttp import web
 
 from layer_gateway.application.limits import Pass
@@ -24,6 +25,7 @@ from layer_gateway.http.routes import Route
 from layer_gateway.ports.stores import Receiver, StreamedAnswer
 from layer_gateway.upstream_time import upstream_time
 from layer_kit.errors import LayerError
+from layer_kit.lost_errors import report_error
 from layer_kit.rpc.context import mint_request_id, request_id
 
 
@@ -31,7 +33,10 @@ class Exchange(Protocol):
     """What a request asks of the store, and what it makes of the answer."""
 
     def begin(self, receiver: Receiver) -> None:
-        """Ask it; ``receiver`` is told of the end. Errors are those of ``StoreExchanges``."""
+        """Ask it; ``receiver`` is told of the end, in a later turn.
+
+        What can be done for the answer beforehand is done while the store is at work.
+        """
         ...
 
     def conclude(self, answer: StreamedAnswer) -> WholeAnswer | None:
@@ -44,6 +49,10 @@ class Exchange(Protocol):
 
     def go_on(self, answer: StreamedAnswer) -> Coroutine[Any, Any, web.StreamResponse]:
         """Serve the request from here, where :meth:`conclude` could not; errors as there."""
+        ...
+
+    def settle(self) -> None:
+        """Do what the caller need not wait for, once what :meth:`conclude` returned is sent."""
         ...
 
 
@@ -76,46 +85,33 @@ class Accounts(Protocol):
         ...
 
 
-class Errand:
+class Errand(msgspec.Struct, eq=False):
     """One such request, from the moment it was let in.
 
     Args:
-        admitted: Given back when it is answered.
-        started_s: When it came, by ``time.perf_counter``.
+        _admitted: Given back when it is answered.
+        _started_s: When it came, by ``time.perf_counter``.
     """
 
-    __slots__ = (
-        "_accounts",
-        "_admitted",
-        "_asked_s",
-        "_exchange",
-        "_identifier",
-        "_request",
-        "_started_s",
-    )
-
-    def __init__(
-        self,
-        accounts: Accounts,
-        request: EdgeRequest,
-        exchange: Exchange,
-        admitted: Pass,
-        started_s: float,
-    ) -> None:
-        self._accounts = accounts
-        self._request = request
-        self._exchange = exchange
-        self._admitted = admitted
-        self._started_s = started_s
-        self._identifier = request.head.request_id or mint_request_id()
-        self._asked_s = time.perf_counter()
+    _accounts: Accounts
+    _request: EdgeRequest
+    _exchange: Exchange
+    _admitted: Pass
+    _started_s: float
+    _asked_s: float = 0.0
+    _identifier: str = ""
 
     def begin(self) -> None:
         """Ask the store."""
+        self._asked_s = time.perf_counter()
+        failure = None
         try:
             self._exchange.begin(self)
         except Exception as error:  # noqa: BLE001 -- whatever it is, this request alone fails
-            self._refuse(error, self._tally())
+            failure = error
+        self._identifier = self._request.head.request_id or mint_request_id()
+        if failure is not None:
+            self._refuse(failure, self._tally())
 
     def answered(self, answer: StreamedAnswer, /) -> None:
         """Answer the request, in this turn if that is possible."""
@@ -130,12 +126,16 @@ class Errand:
             return
         request, identifier = self._request, self._identifier
         response.request_id = identifier
-        self._admitted.give_back()
         request.protocol.end_errand(request, response)
+        self._admitted.give_back()
         seconds = time.perf_counter() - self._started_s
         self._accounts.answered(
             request, response, identifier, seconds=seconds, upstream_s=upstream_s
         )
+        try:
+            self._exchange.settle()
+        except Exception as error:  # noqa: BLE001 -- the connection that called serves others
+            report_error("an errand could not be settled", error)
 
     def failed(self, error: LayerError, /) -> None:
         """Answer the request with what came instead of an answer."""

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 from aiohttp import web
 
-from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.history import History
-from layer_gateway.application.plain_queries import PlainQuery
+from layer_gateway.application.plain_queries import PlainPage, PlainQuery
 from layer_gateway.application.reports import reports
 from layer_gateway.domain.visits import Visit
 from layer_gateway.http.answers import WholeAnswer
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.passthrough import streamed, whole
-from layer_gateway.http.queries import plain_response, query_response
+from layer_gateway.http.queries import plain_lines, plain_response, query_response
+from layer_gateway.http.requests import with_trace
 from layer_gateway.ports.stores import Receiver, StoreAnswer, StoreCall, StoreCalls, StreamedAnswer
 from layer_kit.names import Namespace
-from layer_wire.prepared import QueryAtHand
+from layer_wire.prepared import QueryReader
 
 
-class QueryCalls(NamedTuple):
+class QueryCalls(msgspec.Struct, frozen=True, eq=False):
     """What the queries with one head have in common."""
 
     store: StoreCalls
@@ -31,17 +32,15 @@ class QueryCalls(NamedTuple):
     """The caller's request, passed on."""
     query: StoreCall
     """A query of layer's on the caller's behalf."""
+    reader: QueryReader
 
 
-class PassedOn:
+class PassedOn(msgspec.Struct, eq=False):
     """Forwards a request and relays the answer."""
 
-    __slots__ = ("_body", "_call", "_request")
-
-    def __init__(self, request: EdgeRequest, call: StoreCall, body: Sequence[bytes]) -> None:
-        self._request = request
-        self._call = call
-        self._body = body
+    _request: EdgeRequest
+    _call: StoreCall
+    _body: Sequence[bytes]
 
     def begin(self, receiver: Receiver) -> None:
         self._call.begin(self._body, receiver)
@@ -52,48 +51,55 @@ class PassedOn:
     def go_on(self, answer: StreamedAnswer) -> Coroutine[Any, Any, web.StreamResponse]:
         return streamed(answer, self._request)
 
+    def settle(self) -> None:
+        pass
 
-class PlainExchange:
-    """Asks the store what a plain query wants, and answers with the rows as they come."""
 
-    __slots__ = ("_calls", "_history", "_plain", "_query", "_visit")
+class PlainExchange(msgspec.Struct, eq=False):
+    """Asks the store what a plain query wants, and answers with the rows as they come.
 
-    def __init__(
-        self,
-        history: History,
-        calls: QueryCalls,
-        query: QueryAtHand,
-        plain: PlainQuery,
-        visit: Visit,
-    ) -> None:
-        self._history = history
-        self._calls = calls
-        self._query = query
-        self._plain = plain
-        self._visit = visit
+    Args:
+        _visit: What the request says of its session; from :meth:`begin` on with a trace.
+    """
+
+    _history: History
+    _calls: QueryCalls
+    _plain: PlainQuery
+    _visit: Visit
+    _lines: bytes = b""
+    _page: PlainPage | None = None
 
     def begin(self, receiver: Receiver) -> None:
-        self._calls.query.begin(self._plain.body, receiver)
+        plain = self._plain
+        self._calls.query.begin(plain.body, receiver)
+        self._visit = visit = with_trace(self._visit)
+        self._lines = plain_lines(visit, plain.asked, plain.stable_as_of_ms)
 
     def conclude(self, answer: StoreAnswer) -> WholeAnswer | None:
         page = self._plain.conclude(answer)
+        if isinstance(page, PlainPage):
+            self._page = page
+            return plain_response(self._lines, page)
+        return None if page is None else query_response(self._visit, self._plain.asked, page)
+
+    async def go_on(self, answer: StoreAnswer) -> web.StreamResponse:
+        plain, visit = self._plain, self._visit
+        found = await plain.go_on(answer)
+        self._history.queried(
+            self._calls.namespace, plain.query.fields, visit, found, reports(found)
+        )
+        return query_response(visit, plain.asked, found)
+
+    def settle(self) -> None:
+        page, plain = self._page, self._plain
         if page is None:
-            return None
-        visit, asked = self._visit, self._plain.asked
-        if isinstance(page, QueryAnswer):
-            return query_response(visit, asked, page)
+            return
+        plain.settle()
         if self._history.recorder.is_recording:
             self._history.found(
                 self._calls.namespace,
-                self._query.fields,
-                visit,
+                plain.query.fields,
+                self._visit,
                 page.ids,
-                stable_as_of_ms=page.stable_as_of_ms,
+                stable_as_of_ms=plain.stable_as_of_ms,
             )
-        return plain_response(visit, asked, page)
-
-    async def go_on(self, answer: StoreAnswer) -> web.StreamResponse:
-        found = await self._plain.go_on(answer)
-        namespace, visit = self._calls.namespace, self._visit
-        self._history.queried(namespace, self._query.fields, visit, found, reports(found))
-        return query_response(visit, self._plain.asked, found)

@@ -66,6 +66,7 @@ class Head:
         kept: What the handler of its requests keeps with it.
         is_json: Whether the body is JSON by its type.
         is_encoded: Whether the body is not what it stands for.
+        is_kept_alive_by_default: Whether the connection stays open if nobody says anything.
         is_traced: Whether the request belongs to a trace.
     """
 
@@ -76,6 +77,7 @@ class Head:
         "fields",
         "is_encoded",
         "is_json",
+        "is_kept_alive_by_default",
         "is_traced",
         "kept",
         "method",
@@ -113,6 +115,7 @@ class Head:
         self.size_bytes = size_bytes
         self.can_keep_alive = can_keep_alive
         self.version = version
+        self.is_kept_alive_by_default = version >= HttpVersion11
         self.route = None if path_only in PUBLIC_PATHS else route(method, path_only)
         self.scope = required_scope(method, path_only)
         self.session: Visit | None = None

@@ -21,6 +21,7 @@ NO_CURSOR: Final = b',"next_cursor":null}'
 CURSOR: Final = b',"next_cursor":"%b"}'
 """Around a cursor, which has nothing in it to escape."""
 
+CURSOR_LINE: Final = b"x-layer-next-cursor: %b\r\n"
 VECTOR_WARNING_LINE: Final = "".join(
     f"{name}: {value}\r\n" for name, value in VECTOR_WARNING.items()
 )
@@ -44,18 +45,28 @@ def query_response(visit: Visit, query: Query, answer: QueryAnswer) -> WholeAnsw
     return json_answer(body, headers=headers)
 
 
-def plain_response(visit: Visit, query: LayerQuery, page: PlainPage) -> WholeAnswer:
-    """Answer a plain query with the rows that the store has sent."""
-    lines, end = f"traceparent: {visit.traceparent}\r\n", NO_CURSOR
+def plain_lines(visit: Visit, query: LayerQuery, stable_as_of_ms: int | None) -> bytes:
+    """Return what the head of an answer to a plain query says before anything is found."""
+    lines = f"traceparent: {visit.traceparent}\r\n"
     if query.drops_vector:
         lines += VECTOR_WARNING_LINE
-    if page.stable_as_of_ms is not None:
-        lines += f"x-layer-stable-as-of: {page.stable_as_of_ms}\r\n"
-    if (cursor := page.next_cursor) is not None:
-        lines += f"x-layer-next-cursor: {cursor}\r\n"
-        end = CURSOR % cursor.encode()
-    body = (ROWS, bytes(page.rows), end)
-    return WholeAnswer(STATUS_OK, JSON_FIELDS, body, lines=lines.encode())
+    if stable_as_of_ms is not None:
+        lines += f"x-layer-stable-as-of: {stable_as_of_ms}\r\n"
+    return lines.encode()
+
+
+def plain_response(lines: bytes, page: PlainPage) -> WholeAnswer:
+    """Answer a plain query with the rows that the store has sent.
+
+    Args:
+        lines: From :func:`plain_lines`.
+    """
+    end = NO_CURSOR
+    if page.next_cursor is not None:
+        cursor = page.next_cursor.encode()
+        lines += CURSOR_LINE % cursor
+        end = CURSOR % cursor
+    return WholeAnswer(STATUS_OK, JSON_FIELDS, (ROWS, bytes(page.rows), end), lines=lines)
 
 
 def multi_query_response(visit: Visit, query: MultiQuery, answer: MultiQueryAnswer) -> WholeAnswer:

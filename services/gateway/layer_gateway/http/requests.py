@@ -55,7 +55,11 @@ def visit_of(request: web.BaseRequest) -> Visit:
     Raises:
         InvalidRequestError: ``TAG_INVALID`` or ``TOO_MANY_TAGS``.
     """
-    session = session_of(request)
+    return with_trace(session_of(request))
+
+
+def with_trace(session: Visit) -> Visit:
+    """Return ``session`` with a trace of layer's where it has none."""
     return minted(session, int(time.time()), _numbers.getrandbits) if session.is_minted else session
 
 

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiohttp import HttpVersion11
 
 from layer_gateway.adapters.no_history import NoHistory
 from layer_gateway.application.cuts import Cut
@@ -25,7 +24,7 @@ from layer_gateway.http.answers import WholeAnswer, error_answer
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.exchanges import PlainExchange, QueryCalls
 from layer_gateway.http.queries import query_response
-from layer_gateway.ports.stores import Caller, Receiver, StoreCall, StoreCalls
+from layer_gateway.ports.stores import Caller, Receiver
 from layer_gateway_testing.legs_store import (
     BEHIND,
     MARKER,
@@ -37,7 +36,7 @@ from layer_gateway_testing.legs_store import (
     rows,
 )
 from layer_kit.errors import LayerError
-from layer_wire.prepared import Prepared, QueryForm, prepare
+from layer_wire.prepared import Prepared, QueryForm, QueryReader, prepare
 from layer_wire.queries import decode_query, layer_query
 
 VISIT = Visit("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "a" * 32, False, "", ())  # noqa: FBT003
@@ -146,7 +145,7 @@ class Way:
 
     def told(self, response: WholeAnswer) -> Told:
         transport = Transport()
-        head = SimpleNamespace(method="POST", can_keep_alive=True, version=HttpVersion11)
+        head = SimpleNamespace(method="POST", can_keep_alive=True, is_kept_alive_by_default=True)
         protocol = SimpleNamespace(transport=transport)
         response.send(cast("EdgeRequest", SimpleNamespace(protocol=protocol, head=head)))
         lines, _, body = transport.sent.decode().partition("\r\n\r\n")
@@ -162,23 +161,25 @@ class Way:
             return self.told(error_answer(error))
         return self.told(query_response(VISIT, query, answer))
 
-    async def by_errand(self, body: bytes) -> Told:
+    async def by_errand(self, body: bytes, reader: QueryReader) -> Told:
         await self.world.plans(TOOLS, self.cut, Caller())  # so that the facts are known
-        query = prepare(body)
+        query = reader.read(body)
         assert query is not None
         assert query.prepared.form is QueryForm.PLAIN
         plain = self.plain.begin(TOOLS, query, Caller())
         assert plain is not None
         call = RecordingCall()
-        calls = QueryCalls(cast("StoreCalls", None), TOOLS, cast("StoreCall", None), call)
+        nothing = cast("Any", None)
+        calls = QueryCalls(nothing, TOOLS, forward=nothing, query=call, reader=reader)
         history = History(recorder=NoHistory(), now_ns=lambda: 0)
-        exchange = PlainExchange(history, calls, query, plain, VISIT)
-        exchange.begin(cast("Receiver", None))
+        exchange = PlainExchange(history, calls, plain, VISIT)
+        exchange.begin(nothing)
         try:
             answer = await self.world.query(TOOLS, call.body, Caller())
             response = exchange.conclude(answer) or await exchange.go_on(answer)
         except LayerError as error:
             return self.told(error_answer(error))
+        exchange.settle()
         return self.told(cast("WholeAnswer", response))
 
 
@@ -195,16 +196,16 @@ class RecordingCall:
 async def test_both_ways_ask_and_answer_alike(query: dict[str, Any], cut: Cut) -> None:
     body = json.dumps(query).encode()
     for name, answer in ANSWERS.items():
-        ordinary = await Way(answer, cut).ordinary(body)
-        for _ in range(2):  # the second time it is prepared already
-            assert await Way(answer, cut).by_errand(body) == ordinary, name
+        ordinary, reader = await Way(answer, cut).ordinary(body), QueryReader()
+        for _ in range(2):  # the second time it is read already
+            assert await Way(answer, cut).by_errand(body, reader) == ordinary, name
 
 
 async def test_the_second_vector_takes_the_place_of_the_first() -> None:
-    first, second = LONG, [-number for number in LONG]
+    first, second, reader = LONG, [-number for number in LONG], QueryReader()
     for numbers in (first, second, first):
         way = Way(rows(SAW), STABLE)
-        await way.by_errand(json.dumps({"vector": numbers, "top_k": 2}).encode())
+        await way.by_errand(json.dumps({"vector": numbers, "top_k": 2}).encode(), reader)
         assert way.world.asked[0]["rank_by"] == ["vector", "ANN", numbers]
 
 

@@ -24,13 +24,13 @@ from layer_gateway.http.exchanges import PassedOn, PlainExchange, QueryCalls
 from layer_gateway.http.heads import Head
 from layer_gateway.http.passthrough import Passthrough
 from layer_gateway.http.queries import multi_query_response, query_response
-from layer_gateway.http.requests import Handler, caller_of, visit_of
+from layer_gateway.http.requests import Handler, caller_of, session_of, visit_of
 from layer_gateway.http.routes import Operation, Route
 from layer_gateway.ports.stores import StoreAnswer, StoreCalls
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.jsontext import RawObject
 from layer_wire.multi_queries import is_multi_query, parse_multi_query
-from layer_wire.prepared import NATIVE, prepare
+from layer_wire.prepared import NATIVE, QueryReader
 from layer_wire.queries import decode_query, is_native
 from layer_wire.search_bodies import is_search, parse_query
 
@@ -75,25 +75,29 @@ class RowHandlers:
     def begin_query(self, request: EdgeRequest, route: Route) -> Exchange | None:
         """Return the exchange that a query takes, if it takes just one."""
         body = json_at_hand(request, self.query_body_bytes_max)
-        query = None if body is None else prepare(body)
-        if query is None:
+        if body is None:
             return None
-        head, prepared = request.head, query.prepared
+        head = request.head
         calls = head.kept
         if not isinstance(calls, QueryCalls) or calls.store is not self.store:
             calls = head.kept = self._calls(head, route)
+        query = calls.reader.read(body)
+        if query is None:
+            return None
+        prepared = query.prepared
         request.shape = prepared.shape
         if prepared.form is NATIVE:
-            return PassedOn(request, calls.forward, (query.body,))
+            return PassedOn(request, calls.forward, (body,))
         plain = self.plain_queries.begin(calls.namespace, query, head.caller)
         if plain is None:
             return None
-        return PlainExchange(self.history, calls, query, plain, visit_of(request))
+        return PlainExchange(self.history, calls, plain, session_of(request))
 
     def _calls(self, head: Head, route: Route) -> QueryCalls:
         name = parse_namespace(route.names["namespace"])
         forward = self.store.forward_call(head.raw_method, head.target, head.raw_headers)
-        return QueryCalls(self.store, name, forward, self.store.query_call(name, head.caller))
+        query = self.store.query_call(name, head.caller)
+        return QueryCalls(self.store, name, forward, query, QueryReader())
 
     async def write(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
         body = await read_json_body(request, self.body_bytes_max)
