@@ -18,6 +18,7 @@ class Health:
     def __init__(self) -> None:
         self._faults: dict[str, str | None] = {}
         self._listeners: list[Callable[[], None]] = []
+        self.is_draining = False
 
     def require(self, component: str) -> None:
         """Declare ``component`` as needed and not ready yet."""
@@ -33,15 +34,12 @@ class Health:
 
     def drain(self) -> None:
         """Turn unready for good, because the process is about to stop."""
+        self.is_draining = True
         self._set(DRAINING, "shutting down")
 
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` whenever the overall state has changed."""
         self._listeners.append(listener)
-
-    @property
-    def is_draining(self) -> bool:
-        return DRAINING in self._faults
 
     @property
     def is_ready(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
 
 from layer_kit.errors import LayerError, UpstreamError
 from layer_upstream.connection import Connection
@@ -67,41 +66,42 @@ class Call:
             receiver: Told how it ended.
         """
         client = self._client
-        body_bytes = len(body[0]) if len(body) == 1 else sum(map(len, body))
+        body_bytes = sum(map(len, body))
         if body_bytes or self._is_length_told:
             head = b"%b\r\ncontent-length: %d\r\n\r\n" % (self._begin, body_bytes)
         else:
             head = self._begin + b"\r\n\r\n"
-        request = OutgoingRequest(
+        connection = client.idle.pop() if client.idle else None
+        request = Begun(
             head,
             body,
             body_bytes,
             self._is_head,
             self._is_streaming_allowed,
             client.monotonic() + client.total_timeout_s,
+            client,
+            connection,
+            receiver,
+            self._is_idempotent and connection is not None and connection.has_answered,
         )
         client.inflight_count += 1
-        connection = client.take_idle()
         if connection is None:
             client.begin_waiting(request, receiver, is_idempotent=self._is_idempotent)
         else:
-            may_be_replayed = self._is_idempotent and connection.has_answered
-            replayed = request if may_be_replayed else None
-            connection.ask(request, Begun(client, connection, receiver, replayed))
+            connection.ask(request, request)
 
 
-class Begun(msgspec.Struct):
-    """Waits for the answer to a request that was begun.
+class Begun(OutgoingRequest, frozen=True, eq=False):
+    """A request that was begun, and waits for its answer.
 
     Args:
-        _replayed: What to send once more when the connection turns out to be gone; None for what
-            may not be.
+        _may_be_replayed: Whether it is sent once more when the connection turns out to be gone.
     """
 
     _client: UpstreamClient
-    _connection: Connection
+    _connection: Connection | None
     _receiver: Receiver
-    _replayed: OutgoingRequest | None
+    _may_be_replayed: bool
 
     def done(self) -> bool:
         return False  # the connection forgets whom it has told
@@ -117,9 +117,9 @@ class Begun(msgspec.Struct):
         self._receiver.answered(answer)
 
     def set_exception(self, error: LayerError, /) -> None:
-        request = self._replayed
-        is_gone = isinstance(error, UpstreamError) and self._connection.was_unanswered
-        if request is not None and is_gone:
-            self._client.begin_replay(request, self._receiver)
+        connection = self._connection
+        is_gone = isinstance(error, UpstreamError) and connection and connection.was_unanswered
+        if is_gone and self._may_be_replayed:
+            self._client.begin_replay(self, self._receiver)
         else:
             self._client.failed(error, self._receiver)

@@ -62,7 +62,7 @@ class UpstreamClient:
         self._pool = ConnectionPool(
             parsed, limits, ssl_context if parsed.is_tls else None, monotonic
         )
-        self.take_idle = self._pool.take_idle
+        self.idle = self._pool.idle
         self.inflight_count = 0
         self._watcher: Watcher | None = None
         self._begun: set[asyncio.Task[None]] = set()

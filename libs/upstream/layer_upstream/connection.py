@@ -52,11 +52,10 @@ class Connection(asyncio.BufferedProtocol):
         self._origin = origin
         self._limits = limits
         self._buffer_bytes_max = limits.buffer_bytes_max
-        self._received = read_buffer
         self._read_buffer = memoryview(read_buffer)
         self._first_buffer = self._read_buffer[:FIRST_READ_BYTES]
         self._reader = ResponseReader(limits.header_bytes_max)
-        self._plain_reader = PlainReader()
+        self._plain_reader = PlainReader(read_buffer)
         self._is_head = False
         self._has_begun = False
         """Whether any byte of the answer has come."""
@@ -198,17 +197,17 @@ class Connection(asyncio.BufferedProtocol):
         self._has_begun = True
         plain = None
         if not self._is_head:
-            plain = self._plain_reader.read(self._received, nbytes, self._buffer_bytes_max)
+            plain = self._plain_reader.read(nbytes, self._buffer_bytes_max)
         if plain is None:
             self._reader.begin(is_head=self._is_head)
             self._is_reading = True
             self._read(nbytes)
+            return
+        head, body, place = plain
+        if place is None:
+            self._complete(head, body)
         else:
-            head, body, self._place = plain
-            if self._place is None:
-                self._complete(head, body)
-            else:
-                self._head, self._body = head, body
+            self._head, self._body, self._place = plain
 
     def _go_on(self, nbytes: int) -> None:
         """Take more of an answer."""
@@ -226,8 +225,10 @@ class Connection(asyncio.BufferedProtocol):
         if waiter is None or waiter.done():
             self.discard()
             return
-        self._retire(head.can_keep_alive)  # first, since the waiter may have more to ask
-        waiter.set_result(UpstreamResponse(head.status, head.headers, (body,)))
+        try:
+            waiter.set_result(UpstreamResponse(head.status, head.headers, (body,)))
+        finally:
+            self._retire(head.can_keep_alive)  # for which nobody need wait
 
     def _read(self, nbytes: int) -> None:
         """Let the reader have what has come, and hand over what is due."""
@@ -312,7 +313,8 @@ class Connection(asyncio.BufferedProtocol):
         self.has_answered = True
         self._is_reading = False
         # An answer that came before the whole request was sent leaves its tail in the way.
-        if can_keep_alive and not self._left_bytes():
+        if can_keep_alive and not self.is_closed and not self._left_bytes():
+            self._outbox = None
             self._owner.released(self)
         else:
             self.discard()

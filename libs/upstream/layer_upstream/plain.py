@@ -34,39 +34,46 @@ class PlainHead(msgspec.Struct, frozen=True):
 
 
 class PlainReader:
-    """Reads the answers of one connection, which mostly begin like the one before."""
+    """Reads the answers of one connection, which mostly begin like the one before.
 
-    __slots__ = ("_head", "_template")
+    Args:
+        data: Where they are received.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_data", "_head", "_template", "_view")
+
+    def __init__(self, data: bytearray) -> None:
+        self._data = data
+        self._view = memoryview(data)
         self._template: HeadTemplate | None = None
         self._head: PlainHead | None = None
 
     def read(
-        self, data: bytearray, size_bytes: int, body_bytes_max: int
+        self, size_bytes: int, body_bytes_max: int
     ) -> tuple[PlainHead, bytes | bytearray, memoryview | None] | None:
         """Return the head of an answer, its body, and where the rest of that is to be received.
 
-        None when what came first of an answer is no such head, or more than the answer, or when
+        None when what has come first of an answer is no such head, or more than the answer, or when
         its body is to be longer than ``body_bytes_max``.
 
         Args:
-            size_bytes: How much of ``data`` has come.
+            size_bytes: How much has come, at the beginning of the buffer.
         """
         template = self._template
-        found = None if template is None else template.match(data)
-        start, body_bytes = found or self._read_head(data, size_bytes)
+        found = None if template is None else template.match(self._data)
+        start, body_bytes = found or self._read_head(size_bytes)
         head, came_bytes = self._head, size_bytes - start
         if head is None or not 0 <= came_bytes <= body_bytes <= body_bytes_max:
             return None
         if came_bytes == body_bytes:  # as is usual
-            return head, bytes(memoryview(data)[start:size_bytes]), None
+            return head, bytes(self._view[start:size_bytes]), None
         body = bytearray(body_bytes)
-        body[:came_bytes] = memoryview(data)[start:size_bytes]
+        body[:came_bytes] = self._view[start:size_bytes]
         return head, body, memoryview(body)[came_bytes:]
 
-    def _read_head(self, data: bytearray, size_bytes: int) -> tuple[int, int]:
+    def _read_head(self, size_bytes: int) -> tuple[int, int]:
         """Return where the head ends, and the length of the body."""
+        data = self._data
         start = data.find(_END, 0, min(size_bytes, HEAD_BYTES_MAX)) + len(_END)
         found = template_of(bytes(data[:start]))
         if found is None:

@@ -119,27 +119,24 @@ def long_list_of_numbers(body: bytes) -> tuple[int, int] | None:
         if not end:
             return None  # nor does any later list; to look for each of their ends would take long
         if end - start >= LONG_LIST_BYTES_MIN:
-            return (start, end) if _is_flat(body, start, end) else None
+            return (start, end) if is_long_list_of_numbers(body, start, end) else None
         opening = _LIST_OF_NUMBERS.search(body, opening.end())
     return None
 
 
 def is_long_list_of_numbers(body: bytes, start: int, end: int) -> bool:
-    """Tell whether such a list begins and ends there."""
+    """Tell whether such a list begins and ends there.
+
+    It begins with a number and ends with one, and nothing in between can hold another bracket:
+    without a string in it an object could only be empty.
+    """
+    find = body.find
     return (
         end - start >= LONG_LIST_BYTES_MIN
         and _LIST_OF_NUMBERS.match(body, start) is not None
-        and body.find(b"]", start, end) == end - 1
-        and _is_flat(body, start, end)
-    )
-
-
-def _is_flat(body: bytes, start: int, end: int) -> bool:
-    """Tell whether nothing between these brackets can hold another one, and a number is last."""
-    # Without a string in it an object could only be empty.
-    return (
-        body.find(b'"', start, end) < 0
-        and body.find(b"[", start + 1, end) < 0
+        and find(b"]", start, end) == end - 1
+        and find(b'"', start, end) < 0
+        and find(b"[", start + 1, end) < 0
         and body[end - LIST_END_BYTES_MAX : end - 1].rstrip(b" \t\r\n")[-1:].isdigit()
     )
 

@@ -79,7 +79,6 @@ class QueryAtHand(msgspec.Struct, frozen=True, eq=False):
 
     prepared: Prepared
     numbers: memoryview | None
-    body: bytes
 
     @property
     def fields(self) -> RawObject:
@@ -96,24 +95,31 @@ class QueryReader:
     What is read is what :func:`prepare` reads; like that one it raises nothing.
     """
 
-    __slots__ = ("_after", "_before", "_prepared")
+    __slots__ = ("_after", "_after_bytes", "_before", "_before_bytes", "_prepared")
 
     def __init__(self) -> None:
         self._prepared: Prepared | None = None
         self._before = self._after = b""
+        self._before_bytes = self._after_bytes = 0
 
-    def read(self, body: bytes) -> QueryAtHand | None:
-        """Read a query."""
-        prepared, before, after = self._prepared, self._before, self._after
-        if prepared is not None and body.startswith(before) and body.endswith(after):
-            start, end = len(before), len(body) - len(after)
-            if is_long_list_of_numbers(body, start, end):
-                return QueryAtHand(prepared, memoryview(body)[start:end], body)
+    def read(self, data: bytes, start: int = 0) -> QueryAtHand | None:
+        """Read a query, which begins in ``data`` at ``start`` and ends with it."""
+        prepared = self._prepared
+        if (
+            prepared is not None
+            and data.startswith(self._before, start)
+            and data.endswith(self._after)
+        ):
+            begin, end = start + self._before_bytes, len(data) - self._after_bytes
+            if is_long_list_of_numbers(data, begin, end):
+                return QueryAtHand(prepared, memoryview(data)[begin:end])
+        body = data[start:]
         found = long_list_of_numbers(body)
         query = _prepare(body, found)
         if query is not None and found is not None and query.prepared.is_remembered:
-            start, end = found
-            self._prepared, self._before, self._after = query.prepared, body[:start], body[end:]
+            begin, end = found
+            self._prepared, self._before, self._after = query.prepared, body[:begin], body[end:]
+            self._before_bytes, self._after_bytes = begin, len(body) - end
         return query
 
 
@@ -126,7 +132,7 @@ def _prepare(body: bytes, found: tuple[int, int] | None) -> QueryAtHand | None:
     rest, numbers = without_numbers(body, found)
     read = _remembered if len(rest) <= REMEMBERED_BYTES_MAX else _read
     prepared = read(rest, numbers is not None)
-    return None if prepared is None else QueryAtHand(prepared, numbers, body)
+    return None if prepared is None else QueryAtHand(prepared, numbers)
 
 
 def _read(rest: bytes, has_numbers: bool) -> Prepared | None:  # noqa: FBT001 -- of a cached call

@@ -99,8 +99,13 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
 
     def encode(self) -> str:
         """Return the opaque text: base64url without padding of compact JSON."""
-        text = encode({"dist": self.distance, "id": self.id, "n": self.count})
-        return binascii.b2a_base64(text, newline=False).translate(_URL_SAFE, b"=").decode()
+        return encoded_cursor(self.distance, self.id, self.count)
+
+
+def encoded_cursor(distance: float, id_: JsonId, count: int | None) -> str:
+    """Return what :meth:`Cursor.encode` does."""
+    text = encode(_CursorBody(distance, id_, count))
+    return binascii.b2a_base64(text, newline=False).translate(_URL_SAFE, b"=").decode()
 
 
 class LayerQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -98,7 +98,7 @@ def is_held_back(connection: Connection) -> bool:
     return outbox is not None and outbox._is_full and outbox.left_bytes > 0
 
 
-async def test_whoever_is_told_may_begin_the_next_on_the_same_connection(
+async def test_whoever_is_told_may_begin_the_next_where_there_is_one_connection(
     serve: Any, connect: Any
 ) -> None:
     server = await serve(lambda dialogue: dialogue.answer_all())

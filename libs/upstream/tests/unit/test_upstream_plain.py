@@ -49,21 +49,23 @@ STATUS_LINES: Final = (
 
 OTHERS_SHARE: Final = 0.06
 ANSWERS_COUNT: Final = 5000
+RECEIVED_BYTES_MAX: Final = 4096
 
 
 @pytest.mark.parametrize("data", LEFT.values(), ids=LEFT.keys())
 def test_what_is_not_plain_is_left_to_the_reader(data: bytes) -> None:
-    assert PlainReader().read(bytearray(data), len(data), BODY_BYTES_MAX) is None
+    assert read_alone(data) is None
 
 
 def test_what_is_plain_reads_as_the_reader_reads_it() -> None:
     rng = random.Random(5)  # noqa: S311 -- the same answers in every run
-    plain_count, of_one_connection = 0, PlainReader()
+    received = bytearray(RECEIVED_BYTES_MAX)
+    plain_count, of_one_connection = 0, PlainReader(received)
     for _ in range(ANSWERS_COUNT):
         came, body = _answer(rng)
-        plain = PlainReader().read(bytearray(came), len(came), BODY_BYTES_MAX)
-        again = of_one_connection.read(bytearray(came), len(came), BODY_BYTES_MAX)
-        assert again == plain
+        plain = read_alone(came)
+        received[: len(came)] = came
+        assert of_one_connection.read(len(came), BODY_BYTES_MAX) == plain
         if plain is None:
             continue
         plain_count += 1
@@ -87,7 +89,7 @@ def test_a_plain_answer_is_taken_though_others_were_like_it() -> None:
     heads = []
     for body, extra in ((b"a", b""), (b"bcd", b""), (b"", b""), (b"bcd", b"x: 1\r\n")):
         came = OK + b"a: 1\r\n%bcontent-length: %d\r\n\r\n" % (extra, len(body)) + body
-        plain = PlainReader().read(bytearray(came), len(came), BODY_BYTES_MAX)
+        plain = read_alone(came)
         assert plain is not None
         assert plain[1:] == (body, None)
         heads.append(plain[0])
@@ -97,16 +99,20 @@ def test_a_plain_answer_is_taken_though_others_were_like_it() -> None:
 
 def test_what_was_received_before_is_no_part_of_an_answer() -> None:
     whole = OK + b"content-length: 3\r\n\r\nabc"
-    reader, received = PlainReader(), bytearray(whole)
-    assert reader.read(received, len(whole), BODY_BYTES_MAX) is not None
+    reader = PlainReader(bytearray(whole))
+    assert reader.read(len(whole), BODY_BYTES_MAX) is not None
     for size_bytes in range(1, len(whole) - 3):
-        assert reader.read(received, size_bytes, BODY_BYTES_MAX) is None
-        assert reader.read(received, len(whole), BODY_BYTES_MAX) is not None
+        assert reader.read(size_bytes, BODY_BYTES_MAX) is None
+        assert reader.read(len(whole), BODY_BYTES_MAX) is not None
     for size_bytes in range(len(whole) - 3, len(whole)):
-        plain = reader.read(received, size_bytes, BODY_BYTES_MAX)
+        plain = reader.read(size_bytes, BODY_BYTES_MAX)
         assert plain is not None
         assert plain[2] is not None
         assert len(plain[2]) == len(whole) - size_bytes
+
+
+def read_alone(came: bytes) -> tuple[PlainHead, bytes | bytearray, memoryview | None] | None:
+    return PlainReader(bytearray(came)).read(len(came), BODY_BYTES_MAX)
 
 
 def _answer(rng: random.Random) -> tuple[bytes, bytes]:

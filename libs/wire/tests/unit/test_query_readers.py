@@ -25,7 +25,7 @@ def described(query: QueryAtHand | None) -> object:
     if query is None:
         return None
     numbers = None if query.numbers is None else bytes(query.numbers)
-    return query.prepared.form, query.prepared.shape, query.fields, numbers, query.body
+    return query.prepared.form, query.prepared.shape, query.fields, numbers
 
 
 @pytest.mark.parametrize(
@@ -74,5 +74,5 @@ def test_no_text_between_the_same_ends_reads_otherwise() -> None:
         inserted = "".join(rng.choices(PARTS, k=rng.randrange(4)))
         cut = NUMBERS[: rng.choice((3, at, len(NUMBERS)))]
         body = f"{BEFORE}{cut}{inserted}{NUMBERS[at:]}{AFTER}".encode()
-        assert described(reader.read(body)) == described(prepare(body)), body
+        assert described(reader.read(b"head" + body, 4)) == described(prepare(body)), body
         reader.read(USUAL)

@@ -21,6 +21,8 @@ class Admission:
         self._auth = auth
         self._limits = limits
         self._is_draining = is_draining
+        self.recognise = auth.identify_known
+        """Returns who a caller is whom :meth:`enter_known` knows; changes nothing."""
 
     async def enter(
         self,
@@ -60,10 +62,6 @@ class Admission:
         """
         identity = self.recognise(authorization, scope)
         return None if identity is None else self.let_in(identity)
-
-    def recognise(self, authorization: str | None, scope: Scope) -> Identity | None:
-        """Return who a caller is whom :meth:`enter_known` knows; changes nothing."""
-        return self._auth.identify_known(authorization, scope)
 
     def let_in(self, identity: Identity) -> Pass:
         """Let in a caller who was recognised; errors as for :meth:`enter`."""

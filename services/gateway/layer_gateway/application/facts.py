@@ -111,12 +111,17 @@ class Facts:
         known = self._known.get(namespace)
         if known is None:
             return None
-        age_s = self._monotonic() - known[0]
-        if age_s >= self._ttl_s or age_s >= age_s_max:
+        asked_s, facts = known
+        age_s = self._monotonic() - asked_s
+        if age_s >= age_s_max:
             return None
-        if age_s > self._refreshed_s and age_s > self._rested.get(namespace, 0.0):
+        if age_s < self._refreshed_s:  # as is usual
+            return facts
+        if age_s >= self._ttl_s:
+            return None
+        if age_s > self._rested.get(namespace, 0.0):
             self._ask_once(namespace, caller)  # before anybody has to wait for it
-        return known[1]
+        return facts
 
     async def covering(
         self, namespace: Namespace, names: Collection[str], caller: Caller

@@ -7,6 +7,7 @@ bearers made up by the million cost no memory.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
@@ -51,7 +52,7 @@ class Limits:
         self._rate = rate
         self._burst = float(settings.key_burst_count or max(1, round(rate)))
         self._key_inflight_max = settings.key_inflight_max
-        self._inflight_max = settings.inflight_max
+        self._inflight_max = settings.inflight_max or math.inf
         self._keys_count_max = settings.keys_count_max
         self._is_by_key = rate > 0 or settings.key_inflight_max > 0
         self._monotonic = monotonic
@@ -68,7 +69,7 @@ class Limits:
             QuotaExceededError: ``KEY_RATE`` or ``KEY_INFLIGHT``.
             UnavailableError: ``GATEWAY_FULL``.
         """
-        if 0 < self._inflight_max <= self.inflight_count:
+        if self.inflight_count >= self._inflight_max:
             raise UnavailableError(
                 "GATEWAY_FULL",
                 f"{self._inflight_max} requests are being answered; try again.",

@@ -20,6 +20,7 @@ from msgspec import structs
 
 from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.cuts import Cut
+from layer_gateway.application.facts import NamespaceFacts
 from layer_gateway.application.legs import Begun, leg_body
 from layer_gateway.application.plans import MakePlans, Plan, blames_layer
 from layer_gateway.application.querying import (
@@ -32,7 +33,7 @@ from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports.stores import Caller, StoreAnswer
 from layer_kit.names import Namespace
 from layer_wire.jsontext import STAND_IN, Piece, Raw, with_numbers
-from layer_wire.prepared import Prepared, QueryAtHand
+from layer_wire.prepared import Prepared
 from layer_wire.queries import LayerQuery
 from layer_wire.reserved import MARKER_ID
 
@@ -71,53 +72,66 @@ class PlainPage(msgspec.Struct, frozen=True, eq=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainQueries:
-    """Begins plain queries."""
+    """Works out how plain queries are asked."""
 
     plans: MakePlans
     watermarks: Watermarks
     query_rows: QueryRows
 
-    def begin(self, namespace: Namespace, query: QueryAtHand, caller: Caller) -> PlainQuery | None:
-        """Return what to ask the store; None where something else has to be asked before.
+    def plain(self, namespace: Namespace, prepared: Prepared, caller: Caller) -> PlainQuery | None:
+        """Return how a query is asked now; None where something else has to be asked before.
 
         Args:
-            query: One that is plain by its fields.
+            prepared: A query that is plain by its fields.
         """
         cut = self.watermarks.cut(namespace)
-        plan = self.plans.at_once(namespace, cut, caller)
-        prepared = query.prepared
-        if plan is None or plan.scatter_count > 1 or prepared.query is None:
+        facts = self.plans.facts.known(namespace, caller)
+        plan = None if facts is None else self.plans.at_once(namespace, facts, cut)
+        asked = prepared.query
+        if facts is None or plan is None or plan.scatter_count > 1 or asked is None:
             return None
         cut_ms = cut.stable_as_of_ms if cut.is_updating else None
         around = _remembered_around if prepared.is_remembered else _around_numbers
         before, after = around(prepared, plan, cut_ms)
-        numbers = query.numbers
-        body = (before,) if after is None or numbers is None else (before, numbers, after)
-        return PlainQuery(self, namespace, query, prepared.query, body, cut, plan, caller)
+        return PlainQuery(self, namespace, prepared, asked, before, after, cut, facts, plan, caller)
 
 
 class PlainQuery(msgspec.Struct, frozen=True, eq=False):
-    """A plain query on its way to the store and back.
+    """How a plain query is asked, whatever its numbers, for as long as it is current.
 
     Attributes:
-        query: As it came.
-        asked: What the caller asked for, but for the list of numbers.
-        body: What to send, in pieces.
+        asked: What the caller asks for, but for the list of numbers.
     """
 
     _queries: PlainQueries
     _namespace: Namespace
-    query: QueryAtHand
+    prepared: Prepared
     asked: LayerQuery
-    body: Sequence[Piece]
+    _before: bytes
+    _after: bytes | None
     _cut: Cut
+    _facts: NamespaceFacts
     _plan: Plan
     _caller: Caller
+
+    @property
+    def is_current(self) -> bool:
+        """Whether :meth:`PlainQueries.plain` would return the same."""
+        queries, namespace = self._queries, self._namespace
+        return (
+            queries.watermarks.cut(namespace) is self._cut
+            and queries.plans.facts.known(namespace, self._caller) is self._facts
+        )
 
     @property
     def stable_as_of_ms(self) -> int | None:
         """Where the answer ends; None while nobody knows."""
         return self._cut.stable_as_of_ms
+
+    def body(self, numbers: memoryview | None) -> Sequence[Piece]:
+        """Return what to send, in pieces."""
+        before, after = self._before, self._after
+        return (before,) if after is None or numbers is None else (before, numbers, after)
 
     def conclude(self, answer: StoreAnswer) -> PlainPage | QueryAnswer | None:
         """Return what the query is answered with; None where :meth:`go_on` has to find out."""
@@ -144,12 +158,12 @@ class PlainQuery(msgspec.Struct, frozen=True, eq=False):
         """Remember, once a page has been answered, that the store has answered the caller."""
         self._queries.watermarks.seen(self._namespace, self._caller)
 
-    def go_on(self, answer: StoreAnswer) -> Coroutine[Any, Any, QueryAnswer]:
+    def go_on(
+        self, answer: StoreAnswer, numbers: memoryview | None
+    ) -> Coroutine[Any, Any, QueryAnswer]:
         """Carry on from an answer; errors as for ``QueryRows``."""
         begun = Begun(plan=self._plan, answer=answer)
-        query, numbers = self.asked, self.query.numbers
-        if numbers is not None:
-            query = _with_numbers(query, numbers)
+        query = self.asked if numbers is None else _with_numbers(self.asked, numbers)
         return self._queries.query_rows.go_on(
             self._namespace, query, self._cut, begun, self._caller
         )

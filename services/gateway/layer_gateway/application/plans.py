@@ -85,12 +85,9 @@ class MakePlans:
     _made: dict[Namespace, tuple[NamespaceFacts, Plan]] = field(default_factory=dict)
     """The latest plan of each namespace, and the facts that it follows from."""
 
-    def at_once(self, namespace: Namespace, cut: Cut, caller: Caller) -> Plan | None:
+    def at_once(self, namespace: Namespace, facts: NamespaceFacts, cut: Cut) -> Plan | None:
         """Plan without waiting; None where something has to be asked first."""
-        facts = self.facts.known(namespace, caller)
-        if facts is None or not facts.exists:
-            return None
-        if cut.is_updating and UPSERTED_AT not in facts.types:
+        if not facts.exists or (cut.is_updating and UPSERTED_AT not in facts.types):
             return None
         return self._plan(namespace, facts)
 

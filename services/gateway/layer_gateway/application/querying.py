@@ -27,6 +27,7 @@ from layer_wire.queries import (
     VECTOR_ATTRIBUTE,
     Cursor,
     LayerQuery,
+    encoded_cursor,
     rank_by_vector,
 )
 from layer_wire.ranking import id_order
@@ -173,7 +174,7 @@ def next_cursor(distance: float, id_: JsonId, returned_count: int) -> str | None
     """
     if returned_count >= UPSTREAM_ROWS_MAX:
         return None
-    return Cursor(distance=distance, id=id_, count=returned_count).encode()
+    return encoded_cursor(distance, id_, returned_count)
 
 
 def _distance(row: RawObject) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from layer_gateway.application.cuts import Cut
 from layer_wire.metadata import IndexStatus
 
 
@@ -24,6 +25,8 @@ class Watched:
 
     status: IndexStatus = IndexStatus.UNKNOWN
     watermark_ms: int | None = None
+    cut: Cut = field(default_factory=Cut)
+    """Where reads end, by these two."""
     polled_at_ms: int = 0
     due_at_s: float = -math.inf
     used_at_s: float
@@ -34,3 +37,9 @@ class Watched:
     """When the latest write through this process ended."""
     authorization: bytes | None = field(default=None, repr=False)
     """The key that last worked here, maybe an empty one; None once it was refused."""
+
+    def become(self, status: IndexStatus, watermark_ms: int | None) -> None:
+        """Take what was learnt of the index."""
+        self.status = status
+        self.watermark_ms = watermark_ms
+        self.cut = Cut(stable_as_of_ms=watermark_ms, is_updating=status is IndexStatus.UPDATING)

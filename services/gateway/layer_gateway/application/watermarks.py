@@ -37,6 +37,7 @@ IDLE_S: Final = 3600.0
 """A namespace that nobody asked for in this time is not polled until somebody does;
 one that is registered again and again is."""
 
+NO_CUT: Final = Cut()
 EARLY_SHARE: Final = 0.1
 """A stable namespace comes due by up to this share early, so that many do not come together."""
 
@@ -76,14 +77,10 @@ class Watermarks:
 
     def cut(self, namespace: Namespace) -> Cut:
         """Return where reads of a namespace end now; a request takes one and keeps it."""
-        self._hear_of(namespace)
+        if self._shared is not None:
+            self._hear_of(namespace)
         watched = self._watched.get(namespace)
-        if watched is None:
-            return Cut()
-        return Cut(
-            stable_as_of_ms=watched.watermark_ms,
-            is_updating=watched.status is IndexStatus.UPDATING,
-        )
+        return NO_CUT if watched is None else watched.cut
 
     def is_stable(self, namespace: Namespace) -> bool:
         """Tell whether the latest poll has found the index up to date."""
@@ -186,7 +183,7 @@ class Watermarks:
         self._stamps.heard_of(mark.polled_at_ms)
         if mark.polled_at_ms > watched.polled_at_ms:
             watched.polled_at_ms = mark.polled_at_ms
-            watched.status = mark.status
+            watched.become(mark.status, watched.watermark_ms)
             watched.due_at_s = max(watched.due_at_s, now_s + self._interval_s(watched))
         if mark.watermark_ms is not None:
             self._advance(mark.namespace, watched, mark.watermark_ms)
@@ -195,8 +192,7 @@ class Watermarks:
         """Give up what was true of a namespace before another process saw it deleted."""
         watched = self._watched.get(mark.namespace)
         if watched is not None and watched.polled_at_ms <= mark.polled_at_ms:
-            watched.status = IndexStatus.UNKNOWN
-            watched.watermark_ms = None
+            watched.become(IndexStatus.UNKNOWN, None)
             watched.polled_at_ms = mark.polled_at_ms
             watched.due_at_s = self._monotonic()
 
@@ -243,7 +239,7 @@ class Watermarks:
         if polled_at_ms < watched.polled_at_ms or self._watched.get(namespace) is not watched:
             return "late"
         watched.polled_at_ms = polled_at_ms
-        watched.status = index_status(answer.body)
+        watched.become(index_status(answer.body), watched.watermark_ms)
         if watched.status is IndexStatus.UP_TO_DATE:
             stable_ms = polled_at_ms - self._settings.safety_margin_ms
             if on_their_way_ms is not None:
@@ -262,7 +258,7 @@ class Watermarks:
 
     def _advance(self, namespace: Namespace, watched: Watched, watermark_ms: int) -> None:
         if watched.watermark_ms is None or watermark_ms > watched.watermark_ms:
-            watched.watermark_ms = watermark_ms
+            watched.become(watched.status, watermark_ms)
             self._advanced(namespace, watermark_ms, watched.authorization or b"")
 
     def _interval_s(self, watched: Watched) -> float:

@@ -9,7 +9,8 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
-from aiohttp import web
+import msgspec
+from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
@@ -21,6 +22,7 @@ from layer_wire.jsontext import encode
 
 if TYPE_CHECKING:
     from layer_gateway.http.edge_request import EdgeRequest
+    from layer_gateway.http.heads import Head
 
 JSON_FIELDS: Final = ((b"content-type", b"application/json"),)
 NOT_RELAYED: Final = frozenset(
@@ -37,6 +39,7 @@ FIELDS_REMEMBERED_MAX: Final = 256
 
 _REQUEST_ID: Final = REQUEST_ID_HEADER.encode() + b": %b\r\n"
 _HEAD: Final = b"%b%bcontent-length: %d\r\n%b"
+_QUICK_HEAD: Final = b"%b" + _REQUEST_ID + b"content-length: %d\r\n%b"
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
@@ -93,19 +96,18 @@ class WholeAnswer(web.StreamResponse):
         transport = request.protocol.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the caller closed the connection")
-        request_head = request.head
-        if self._keep_alive is None:
-            self._keep_alive = request_head.can_keep_alive
         self._eof_sent = True
-        lines = self._lines
+        request_head, lines, status = request.head, self._lines, self._status
+        if request_head.is_usual and self._keep_alive is None:
+            self._keep_alive = True
+        else:
+            lines += self._connection_line(request_head)
         if self._added:
             lines += self._added_lines()
-        if not (self._keep_alive and request_head.is_kept_alive_by_default):
-            lines += self._connection_line()
         if self.request_id:
             lines += _REQUEST_ID % self.request_id.encode()
-        beginning, date = _beginning(self._status, tuple(self.fields)), _date_line(int(time.time()))
-        if request_head.method == "HEAD" or self._status in _BODILESS_STATUSES:
+        beginning, date = _beginning(status, tuple(self.fields)), _date_line(int(time.time()))
+        if request_head.method == "HEAD" or status in _BODILESS_STATUSES:
             transport.write(b"".join((beginning, lines, date)))
             return
         parts = self._parts
@@ -125,13 +127,54 @@ class WholeAnswer(web.StreamResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: :meth:`send` has sent the end."""
 
-    def _connection_line(self) -> bytes:
-        return b"connection: keep-alive\r\n" if self._keep_alive else b"connection: close\r\n"
+    def _connection_line(self, request_head: Head) -> bytes:
+        """Return what tells whether the connection stays open, where that goes without saying not.
+
+        Settles it, too, where nobody has.
+        """
+        if self._keep_alive is None:
+            self._keep_alive = request_head.can_keep_alive
+        if not self._keep_alive:
+            return b"connection: close\r\n"
+        return b"" if request_head.version >= HttpVersion11 else b"connection: keep-alive\r\n"
 
     def _added_lines(self) -> bytes:
         added = self._added or {}
         lines = "".join([f"{name}: {value}\r\n" for name, value in added.items()])
         return _checked(lines.encode("latin-1"), len(added))
+
+
+class QuickAnswer(msgspec.Struct, eq=False):
+    """An answer with status 200 on a connection that stays open, made of as little as possible.
+
+    Attributes:
+        beginning: Status line and fields as they go on the wire, without those of this hop.
+    """
+
+    beginning: bytes
+    body: bytes
+    request_id: str = ""
+    status: int = HTTPStatus.OK.value
+    keep_alive: bool = True
+
+    def send(self, request: EdgeRequest) -> None:
+        """Send all of it.
+
+        Raises:
+            ConnectionResetError: When the caller is gone.
+        """
+        transport, body = request.protocol.transport, self.body
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the caller closed the connection")
+        date = _date_line(int(time.time()))
+        head = _QUICK_HEAD % (self.beginning, self.request_id.encode(), len(body), date)
+        if len(body) <= SINGLE_WRITE_BYTES_MAX:
+            transport.write(head + body)
+        else:
+            transport.writelines((head, body))
+
+
+SENT_WHOLE: Final = (QuickAnswer, WholeAnswer)
 
 
 def json_answer(

@@ -32,10 +32,8 @@ def json_at_hand(request: EdgeRequest, bytes_max: int) -> bytes | None:
 
     None for any other, which :func:`read_json_body` reads, or refuses.
     """
-    body, head = request.body_at_hand, request.head
-    if body is None or not head.is_json or head.is_encoded or len(body) > bytes_max:
-        return None
-    return body
+    body = request.body_at_hand if request.head.is_plain_json else None
+    return None if body is None or len(body) > bytes_max else body
 
 
 async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:

@@ -22,7 +22,13 @@ from layer_gateway.application.cache_states import CacheStates, shown
 from layer_gateway.application.limits import Pass
 from layer_gateway.data_metrics import DataMetrics
 from layer_gateway.domain.access import is_about_many, named_namespace
-from layer_gateway.http.answers import FIRST_ERROR_STATUS, WholeAnswer, error_answer, json_answer
+from layer_gateway.http.answers import (
+    FIRST_ERROR_STATUS,
+    QuickAnswer,
+    WholeAnswer,
+    error_answer,
+    json_answer,
+)
 from layer_gateway.http.counting import Tally
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.errands import Errand, QuickHandler
@@ -108,17 +114,21 @@ class Edge:
         """Begin to serve a request by an errand; False, changing nothing, where none can."""
         started_s = time.perf_counter()
         head = request.head
-        found = head.route
-        quick = None if found is None else self._quick.get(found.operation)
-        if quick is None or head.is_traced or self._is_exporting:
+        route = head.route
+        if route is None or head.is_traced or self._is_exporting:
             return False
-        assert found is not None
+        quick = self._quick.get(route.operation)
+        if quick is None:
+            return False
+        admission = self._admission
         try:
-            identity = self._admission.recognise(head.bearer, head.scope)
-            exchange = None if identity is None else quick(request, found)
-            if identity is None or exchange is None:
+            identity = admission.recognise(head.bearer, head.scope)
+            if identity is None:
                 return False
-            admitted = self._admission.let_in(identity)
+            exchange = quick(request, route)
+            if exchange is None:
+                return False
+            admitted = admission.let_in(identity)
         except LayerError:
             return False  # the handler proper meets it again, and answers with it
         except Exception as error:  # noqa: BLE001 -- a fault of ours, which the handler may not have
@@ -130,7 +140,7 @@ class Edge:
     def answered(
         self,
         request: EdgeRequest,
-        response: WholeAnswer,
+        response: QuickAnswer | WholeAnswer,
         identifier: str,
         *,
         seconds: float,
@@ -148,7 +158,7 @@ class Edge:
             upstream_s=upstream_s,
         )
         if self._is_debugging:
-            _log_finished(route.operation, response, None, identifier, seconds)
+            _log_finished(route.operation, response.status, None, identifier, seconds)
 
     async def _answered(self, request: EdgeRequest, found: Route | None) -> web.StreamResponse:
         """Answer a request, whatever happens, and tell metrics and log of it."""
@@ -204,7 +214,7 @@ class Edge:
         if route is not None:
             tally.count(self._data, request, route, seconds=seconds)
         if self._is_debugging:
-            _log_finished(operation, response, tally.reason, tally.identifier, seconds)
+            _log_finished(operation, response.status, tally.reason, tally.identifier, seconds)
 
     async def _enter(self, request: EdgeRequest) -> Pass:
         """Let in a caller whose key is not in the manifest."""
@@ -270,7 +280,7 @@ def _continue(request: EdgeRequest) -> None:
 
 def _log_finished(
     operation: str,
-    response: web.StreamResponse,
+    status: int,
     reason: str | None,
     identifier: str,
     seconds: float,
@@ -278,7 +288,7 @@ def _log_finished(
     log.debug(
         "request_finished",
         operation=operation,
-        status=response.status,
+        status=status,
         reason=reason,
         request_id=identifier,
         total_ms=round(seconds * 1000, 3),

@@ -27,7 +27,8 @@ class EdgeRequest(web.BaseRequest):
 
     Attributes:
         head: What came before the body; requests may share it.
-        body_at_hand: The whole body, empty where there is none; None while more of it is to come.
+        received: What the whole body is in, from ``body_start`` to its end; None while more of it
+            is to come.
         content_length: How long the body is; None where that was not told.
         shape: Noted of a query: whether it filters, and whether it ranks by an expression.
         written: Noted of a write: its rows and billed bytes.
@@ -35,10 +36,11 @@ class EdgeRequest(web.BaseRequest):
     """
 
     __slots__ = (
-        "body_at_hand",
+        "body_start",
         "content_length",
         "head",
         "protocol",
+        "received",
     )
 
     content_length: int | None
@@ -49,16 +51,18 @@ class EdgeRequest(web.BaseRequest):
     written: tuple[int, int] | None = None
     fetched: tuple[int, str | None] | None = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 -- one is made for each request, and names take time
         self,
         head: Head,
-        body: bytes | None,
+        received: bytes | None,
+        body_start: int,
         content_length: int | None,
         payload: StreamReader,
         protocol: EdgeProtocol,
     ) -> None:
         self.head = head
-        self.body_at_hand = body
+        self.received = received
+        self.body_start = body_start
         self.content_length = content_length
         self.protocol = self._protocol = protocol
         self._payload = payload
@@ -72,7 +76,7 @@ class EdgeRequest(web.BaseRequest):
         head = head_of(message)
         length = head.fields.get("content-length")
         body = payload.read_nowait() if payload.is_eof() else None
-        return cls(head, body, None if length is None else int(length), payload, protocol)
+        return cls(head, body, 0, None if length is None else int(length), payload, protocol)
 
     @property
     def method(self) -> str:
@@ -107,6 +111,13 @@ class EdgeRequest(web.BaseRequest):
     def open_writer(self, writer: AbstractStreamWriter | None = None) -> None:
         """Have something that a streamed answer can be written to."""
         self._payload_writer = writer or StreamWriter(self.protocol, asyncio.get_running_loop())
+
+    @property
+    def body_at_hand(self) -> bytes | None:
+        """The whole body, empty where there is none; None while more of it is to come."""
+        if self.received and self.body_start:
+            self.received, self.body_start = self.received[self.body_start :], 0
+        return self.received
 
     @property
     def body_exists(self) -> bool:

@@ -18,7 +18,7 @@ import msgspec
 from aiohttp import web
 
 from layer_gateway.application.limits import Pass
-from layer_gateway.http.answers import FIRST_ERROR_STATUS, WholeAnswer
+from layer_gateway.http.answers import FIRST_ERROR_STATUS, QuickAnswer, WholeAnswer
 from layer_gateway.http.counting import Tally
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.routes import Route
@@ -39,7 +39,7 @@ class Exchange(Protocol):
         """
         ...
 
-    def conclude(self, answer: StreamedAnswer) -> WholeAnswer | None:
+    def conclude(self, answer: StreamedAnswer) -> QuickAnswer | WholeAnswer | None:
         """Return the answer to the request; None where it takes more than this exchange.
 
         Raises:
@@ -71,7 +71,7 @@ class Accounts(Protocol):
     def answered(
         self,
         request: EdgeRequest,
-        response: WholeAnswer,
+        response: QuickAnswer | WholeAnswer,
         identifier: str,
         *,
         seconds: float,

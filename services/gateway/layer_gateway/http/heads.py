@@ -66,7 +66,8 @@ class Head:
         kept: What the handler of its requests keeps with it.
         is_json: Whether the body is JSON by its type.
         is_encoded: Whether the body is not what it stands for.
-        is_kept_alive_by_default: Whether the connection stays open if nobody says anything.
+        is_usual: Whether the connection stays open though nobody says so.
+        is_plain_json: Whether the body is JSON as it stands.
         is_traced: Whether the request belongs to a trace.
     """
 
@@ -77,8 +78,9 @@ class Head:
         "fields",
         "is_encoded",
         "is_json",
-        "is_kept_alive_by_default",
+        "is_plain_json",
         "is_traced",
+        "is_usual",
         "kept",
         "method",
         "path",
@@ -115,7 +117,7 @@ class Head:
         self.size_bytes = size_bytes
         self.can_keep_alive = can_keep_alive
         self.version = version
-        self.is_kept_alive_by_default = version >= HttpVersion11
+        self.is_usual = can_keep_alive and version >= HttpVersion11
         self.route = None if path_only in PUBLIC_PATHS else route(method, path_only)
         self.scope = required_scope(method, path_only)
         self.session: Visit | None = None
@@ -133,6 +135,7 @@ class Head:
         media_type = fields.get("content-type", "").partition(";")[0].strip().lower()
         self.is_json = media_type in JSON_TYPES
         self.is_encoded = "content-encoding" in fields
+        self.is_plain_json = self.is_json and not self.is_encoded
         self.is_traced = not TRACE_FIELDS.isdisjoint(fields)
 
 
@@ -145,8 +148,8 @@ class PlainReader:
         self._template: HeadTemplate | None = None
         self._head: Head | None = None
 
-    def read(self, data: bytes) -> tuple[Head, bytes, int] | None:
-        """Return the head that ``data`` begins with, what came of the body, and its length.
+    def read(self, data: bytes) -> tuple[Head, int, int] | None:
+        """Return the head that ``data`` begins with, where the body begins, and its length.
 
         None when it is another kind of request, or no request at all, or not the whole head of one.
         """
@@ -156,7 +159,7 @@ class PlainReader:
         head = self._head
         if head is None or len(data) - start > body_bytes:
             return None
-        return head, data[start:], body_bytes
+        return head, start, body_bytes
 
     def _read_head(self, data: bytes) -> tuple[int, int]:
         """Return where the head ends, and the length of the body."""

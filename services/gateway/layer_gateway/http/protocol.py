@@ -12,7 +12,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
-from layer_gateway.http.answers import WholeAnswer, error_answer
+from layer_gateway.http.answers import SENT_WHOLE, QuickAnswer, WholeAnswer, error_answer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.head_errors import unreadable
@@ -89,15 +89,18 @@ class EdgeProtocol(web.RequestHandler):
             self._is_plain = False
             super().data_received(data)
             return
-        head, body, length = plain
-        payload, is_whole = EMPTY_PAYLOAD, len(body) == length
-        if not is_whole:
+        head, start, length = plain
+        missing_bytes = start + length - len(data)
+        if missing_bytes:
             payload = StreamReader(self, self._read_bufsize, loop=self._loop)
-            self._body, self._missing_bytes = payload, length - len(body)
-            payload.feed_data(body)
-        request = EdgeRequest(head, body if is_whole else None, length, payload, self)
-        if is_whole and self._begin(request):
-            return
+            self._body, self._missing_bytes = payload, missing_bytes
+            payload.feed_data(data[start:])
+            request = EdgeRequest(head, None, 0, length, payload, self)
+        else:
+            payload = EMPTY_PAYLOAD
+            request = EdgeRequest(head, data, start, length, payload, self)
+            if self._begin(request):
+                return
         self._messages.append((cast("RawRequestMessage", request), payload))
         if len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
@@ -128,10 +131,10 @@ class EdgeProtocol(web.RequestHandler):
             self._break_off(error)
             self._end_errand(None)
 
-    def end_errand(self, request: EdgeRequest, response: web.StreamResponse) -> None:
+    def end_errand(self, request: EdgeRequest, response: QuickAnswer | web.StreamResponse) -> None:
         """Send the answer to the request at hand, and go on to what came after it."""
         try:
-            if isinstance(response, WholeAnswer):
+            if isinstance(response, SENT_WHOLE):
                 response.send(request)
         except Exception as error:  # noqa: BLE001 -- who called has other connections to serve
             self._break_off(error)
@@ -140,7 +143,7 @@ class EdgeProtocol(web.RequestHandler):
         else:
             self._end_errand(response)
 
-    async def _end_when_drained(self, response: web.StreamResponse) -> None:
+    async def _end_when_drained(self, response: QuickAnswer | web.StreamResponse) -> None:
         await self._drain_helper()
         self._end_errand(response)
 
@@ -150,7 +153,7 @@ class EdgeProtocol(web.RequestHandler):
             self.log_exception("connection_crashed", exc_info=error)
         self.force_close()
 
-    def _end_errand(self, response: web.StreamResponse | None) -> None:
+    def _end_errand(self, response: QuickAnswer | web.StreamResponse | None) -> None:
         """Go on to what came after a request; None for one that was broken off."""
         self._is_on_errand = self._request_in_progress = False
         if self._handler_waiter is not None and not self._handler_waiter.done():
@@ -256,7 +259,7 @@ class EdgeProtocol(web.RequestHandler):
             return False
         return self._wait_for_more(response)
 
-    def _wait_for_more(self, response: web.StreamResponse) -> bool:
+    def _wait_for_more(self, response: QuickAnswer | web.StreamResponse) -> bool:
         """Give the caller time for another request; tell whether one may follow."""
         self._keepalive = bool(response.keep_alive)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout

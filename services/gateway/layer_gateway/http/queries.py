@@ -10,12 +10,13 @@ from layer_gateway.application.multi_querying import MultiQueryAnswer
 from layer_gateway.application.plain_queries import PlainPage
 from layer_gateway.application.reports import reports
 from layer_gateway.domain.visits import Visit
-from layer_gateway.http.answers import JSON_FIELDS, WholeAnswer, json_answer, relayed
+from layer_gateway.http.answers import QuickAnswer, WholeAnswer, json_answer, relayed
 from layer_gateway.http.requests import VECTOR_WARNING
 from layer_wire.multi_queries import MultiQuery
 from layer_wire.queries import LayerQuery
 from layer_wire.search_bodies import Query
 
+PLAIN_BEGINNING: Final = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 ROWS: Final = b'{"rows":'
 NO_CURSOR: Final = b',"next_cursor":null}'
 CURSOR: Final = b',"next_cursor":"%b"}'
@@ -25,8 +26,6 @@ CURSOR_LINE: Final = b"x-layer-next-cursor: %b\r\n"
 VECTOR_WARNING_LINE: Final = "".join(
     f"{name}: {value}\r\n" for name, value in VECTOR_WARNING.items()
 )
-STATUS_OK: Final = HTTPStatus.OK.value
-"""To look at a member of an enumeration is felt at every request."""
 
 
 def query_response(visit: Visit, query: Query, answer: QueryAnswer) -> WholeAnswer:
@@ -45,9 +44,9 @@ def query_response(visit: Visit, query: Query, answer: QueryAnswer) -> WholeAnsw
     return json_answer(body, headers=headers)
 
 
-def plain_lines(visit: Visit, query: LayerQuery, stable_as_of_ms: int | None) -> bytes:
-    """Return what the head of an answer to a plain query says before anything is found."""
-    lines = f"traceparent: {visit.traceparent}\r\n"
+def plain_beginning(visit: Visit, query: LayerQuery, stable_as_of_ms: int | None) -> bytes:
+    """Return how an answer to a plain query begins, whatever is found."""
+    lines = f"{PLAIN_BEGINNING}traceparent: {visit.traceparent}\r\n"
     if query.drops_vector:
         lines += VECTOR_WARNING_LINE
     if stable_as_of_ms is not None:
@@ -55,18 +54,18 @@ def plain_lines(visit: Visit, query: LayerQuery, stable_as_of_ms: int | None) ->
     return lines.encode()
 
 
-def plain_response(lines: bytes, page: PlainPage) -> WholeAnswer:
+def plain_response(beginning: bytes, page: PlainPage) -> QuickAnswer:
     """Answer a plain query with the rows that the store has sent.
 
     Args:
-        lines: From :func:`plain_lines`.
+        beginning: From :func:`plain_beginning`.
     """
     end = NO_CURSOR
     if page.next_cursor is not None:
         cursor = page.next_cursor.encode()
-        lines += CURSOR_LINE % cursor
+        beginning += CURSOR_LINE % cursor
         end = CURSOR % cursor
-    return WholeAnswer(STATUS_OK, JSON_FIELDS, (ROWS, bytes(page.rows), end), lines=lines)
+    return QuickAnswer(beginning, b"".join((ROWS, memoryview(page.rows), end)))
 
 
 def multi_query_response(visit: Visit, query: MultiQuery, answer: MultiQueryAnswer) -> WholeAnswer:

@@ -20,7 +20,7 @@ from layer_gateway.application.plain_queries import PlainQueries
 from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.domain.visits import Visit
-from layer_gateway.http.answers import WholeAnswer, error_answer
+from layer_gateway.http.answers import QuickAnswer, WholeAnswer, error_answer
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.exchanges import PlainExchange, QueryCalls
 from layer_gateway.http.queries import query_response
@@ -143,9 +143,10 @@ class Way:
             plans=self.world.plans, watermarks=watermarks, query_rows=query_rows
         )
 
-    def told(self, response: WholeAnswer) -> Told:
+    def told(self, response: QuickAnswer | WholeAnswer) -> Told:
         transport = Transport()
-        head = SimpleNamespace(method="POST", can_keep_alive=True, is_kept_alive_by_default=True)
+        response.request_id = "one"
+        head = SimpleNamespace(method="POST", is_usual=True)
         protocol = SimpleNamespace(transport=transport)
         response.send(cast("EdgeRequest", SimpleNamespace(protocol=protocol, head=head)))
         lines, _, body = transport.sent.decode().partition("\r\n\r\n")
@@ -166,13 +167,13 @@ class Way:
         query = reader.read(body)
         assert query is not None
         assert query.prepared.form is QueryForm.PLAIN
-        plain = self.plain.begin(TOOLS, query, Caller())
+        plain = self.plain.plain(TOOLS, query.prepared, Caller())
         assert plain is not None
         call = RecordingCall()
         nothing = cast("Any", None)
         calls = QueryCalls(nothing, TOOLS, forward=nothing, query=call, reader=reader)
         history = History(recorder=NoHistory(), now_ns=lambda: 0)
-        exchange = PlainExchange(history, calls, plain, VISIT)
+        exchange = PlainExchange(history, calls, query, plain, VISIT)
         exchange.begin(nothing)
         try:
             answer = await self.world.query(TOOLS, call.body, Caller())
@@ -180,7 +181,7 @@ class Way:
         except LayerError as error:
             return self.told(error_answer(error))
         exchange.settle()
-        return self.told(cast("WholeAnswer", response))
+        return self.told(cast("QuickAnswer | WholeAnswer", response))
 
 
 class RecordingCall:
@@ -238,10 +239,11 @@ async def test_long_queries_that_are_not_remembered_are_not_kept() -> None:
         words = [f"{number}-{at}" for at in range(1000)]
         query = prepare(json.dumps({"vector": LONG, "filters": ["word", "In", words]}).encode())
         assert query is not None
-        begun = way.plain.begin(TOOLS, query, Caller())
-        assert begun is not None
-        assert json.loads(b"".join(begun.body))["filters"] == ["word", "In", words]
-    del query, begun
+        plain = way.plain.plain(TOOLS, query.prepared, Caller())
+        assert plain is not None
+        body = b"".join(plain.body(query.numbers))
+        assert json.loads(body)["filters"] == ["word", "In", words]
+    del query, plain
     prepared = [one for one in gc.get_objects() if isinstance(one, Prepared)]
     assert [one for one in prepared if not one.is_remembered] == []
 
@@ -257,23 +259,44 @@ async def test_an_index_that_is_behind_is_cut_where_rows_have_stamps(
     await way.world.plans(TOOLS, STABLE, Caller())
     query = prepare(json.dumps({"vector": LONG}).encode())
     assert query is not None
-    begun = way.plain.begin(TOOLS, query, Caller())
+    plain = way.plain.plain(TOOLS, query.prepared, Caller())
     if len(schema) == 1:
-        assert begun is None  # another gateway may have written the first stamps
+        assert plain is None  # another gateway may have written the first stamps
     else:
-        assert begun is not None
-        assert b"_hevlayer_upserted_at" in b"".join(begun.body)
+        assert plain is not None
+        assert b"_hevlayer_upserted_at" in b"".join(plain.body(query.numbers))
 
 
 async def test_shards_and_namespaces_that_nobody_knows_are_left_to_the_ordinary_way() -> None:
     query = prepare(json.dumps({"vector": LONG}).encode())
     assert query is not None
     unknown = Way(rows(SAW), STABLE)
-    assert unknown.plain.begin(TOOLS, query, Caller()) is None
+    assert unknown.plain.plain(TOOLS, query.prepared, Caller()) is None
     sharded = Way(rows(SAW), STABLE)
     sharded.world.marker = MARKER
     await sharded.world.plans(TOOLS, STABLE, Caller())
-    assert sharded.plain.begin(TOOLS, query, Caller()) is None
+    assert sharded.plain.plain(TOOLS, query.prepared, Caller()) is None
+
+
+async def test_how_a_query_is_asked_is_current_until_something_changes_that_it_follows_from() -> (
+    None
+):
+    way = Way(rows(SAW), STABLE)
+    plans = way.world.plans
+    await plans(TOOLS, STABLE, Caller())
+    query = prepare(json.dumps({"vector": LONG}).encode())
+    assert query is not None
+    plain = way.plain.plain(TOOLS, query.prepared, Caller())
+    assert plain is not None
+    assert plain.is_current
+    way.watermarks.at = BEHIND
+    assert not plain.is_current
+    way.watermarks.at = STABLE
+    assert plain.is_current
+    plans.facts.forget(TOOLS)
+    assert not plain.is_current
+    await plans(TOOLS, STABLE, Caller())
+    assert not plain.is_current
 
 
 def test_the_fields_of_a_prepared_query_are_those_of_its_body() -> None:

@@ -74,24 +74,30 @@ class RowHandlers:
 
     def begin_query(self, request: EdgeRequest, route: Route) -> Exchange | None:
         """Return the exchange that a query takes, if it takes just one."""
-        body = json_at_hand(request, self.query_body_bytes_max)
-        if body is None:
+        received, start, head = request.received, request.body_start, request.head
+        if received is None or not head.is_plain_json or not head.is_usual:
             return None
-        head = request.head
+        if len(received) - start > self.query_body_bytes_max:
+            return None
         calls = head.kept
         if not isinstance(calls, QueryCalls) or calls.store is not self.store:
             calls = head.kept = self._calls(head, route)
-        query = calls.reader.read(body)
+        query = calls.reader.read(received, start)
         if query is None:
             return None
         prepared = query.prepared
         request.shape = prepared.shape
         if prepared.form is NATIVE:
-            return PassedOn(request, calls.forward, (body,))
-        plain = self.plain_queries.begin(calls.namespace, query, head.caller)
-        if plain is None:
-            return None
-        return PlainExchange(self.history, calls, plain, session_of(request))
+            return PassedOn(request, calls.forward, (memoryview(received)[start:],))
+        plain = calls.latest
+        if plain is None or plain.prepared is not prepared or not plain.is_current:
+            plain = self.plain_queries.plain(calls.namespace, prepared, head.caller)
+            if plain is None:
+                return None
+            if prepared.is_remembered:
+                calls.latest = plain
+        session = head.session or session_of(request)
+        return PlainExchange(self.history, calls, query, plain, session)
 
     def _calls(self, head: Head, route: Route) -> QueryCalls:
         name = parse_namespace(route.names["namespace"])
