@@ -131,10 +131,10 @@ class Connection(asyncio.BufferedProtocol):
             self._has_progressed = False
             self._unsent_bytes = unsent_bytes
             self._quiet_since_s = now_s
-        if now_s - self._quiet_since_s >= self._limits.read_timeout_s:
-            self.fail(timed_out(self._origin, "send or take the next byte"))
-        elif self._waiter is not None and now_s >= self._deadline_s:
+        if self._waiter is not None and now_s >= self._deadline_s:
             self.fail(timed_out(self._origin, "answer"))
+        elif now_s - self._quiet_since_s >= self._limits.read_timeout_s:
+            self.fail(timed_out(self._origin, "send or take the next byte"))
         elif self._waiter is not None and self._is_trickling():
             self._hand_over_stream()
 
