@@ -34,8 +34,8 @@ def parse_namespace(text: str) -> Namespace:
         shown = text if len(text) <= NAMESPACE_LENGTH_MAX else f"{text[:NAMESPACE_LENGTH_MAX]}…"
         raise InvalidRequestError(
             "NAMESPACE_INVALID",
-            f"Namespace {shown!r} is not 1 to {NAMESPACE_LENGTH_MAX} characters of [A-Za-z0-9-_.], "
-            "other than . and ..",
+            f"Namespace {shown!r} is not 1 to {NAMESPACE_LENGTH_MAX} characters of [A-Za-z0-9-_.] "
+            "that are not just one or two dots.",
             namespace=shown,
         )
     return Namespace(text)

@@ -41,7 +41,7 @@ class Stream(NamedTuple):
 
     @property
     def folder(self) -> str:
-        return f"{self.kind.value}/{_segment(self.namespace)}"
+        return f"{self.kind.value}/{self.namespace}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,15 +100,15 @@ def parse_key(stream: Stream, key: str) -> SegmentName | None:
 
 
 def policy_key(namespace: Namespace) -> str:
-    return f"{POLICIES_FOLDER}/{_segment(namespace)}.json"
+    return f"{POLICIES_FOLDER}/{namespace}.json"
 
 
 def namespace_of_policy(key: str) -> str:
-    return _unsegment(key.removeprefix(f"{POLICIES_FOLDER}/").removesuffix(".json"))
+    return key.removeprefix(f"{POLICIES_FOLDER}/").removesuffix(".json")
 
 
 def namespace_of_folder(kind: Kind, key: str) -> str:
-    return _unsegment(key.removeprefix(f"{kind.value}/").partition("/")[0])
+    return key.removeprefix(f"{kind.value}/").partition("/")[0]
 
 
 def day_of(time_ns: int) -> int:
@@ -127,12 +127,3 @@ def day_of_key(stream: Stream, key: str) -> int | None:
         return (date.fromisoformat(text) - _EPOCH).days
     except ValueError:
         return None
-
-
-def _segment(namespace: str) -> str:
-    """Spell a namespace as one segment of a key, of which ``.`` and ``..`` are none."""
-    return namespace.replace(".", "%2E") if namespace in {".", ".."} else namespace
-
-
-def _unsegment(text: str) -> str:
-    return text.replace("%2E", ".")

@@ -21,7 +21,7 @@ WATERMARK_MS_MAX: Final = 10**13 - 1
 """13 digits, until the year 2286; more would end the order of keys."""
 
 _FILE: Final = re.compile(r"([0-9]{13})-([0-9a-f]{7})\.json")
-_POLICY: Final = re.compile(rf"{POLICIES}/(?:[A-Za-z0-9\-_.]{{1,128}}|(?:%2E){{1,2}})\.json")
+_POLICY: Final = re.compile(rf"{POLICIES}/[A-Za-z0-9\-_.]{{1,128}}\.json")
 _SHA: Final = re.compile(r"[0-9a-f]{64}|[0-9a-f]{7}")
 
 
@@ -38,7 +38,7 @@ class SnapshotName(NamedTuple):
 
 def folder(place: str, namespace: Namespace) -> str:
     """Return the prefix of everything that a namespace has in ``place``."""
-    return f"{place}/{_segment(namespace)}/"
+    return f"{place}/{namespace}/"
 
 
 def snapshot_key(namespace: Namespace, name: SnapshotName) -> str:
@@ -55,11 +55,11 @@ def checkpoint_key(namespace: Namespace, label: str) -> str:
 
 
 def policy_key(namespace: Namespace) -> str:
-    return f"{POLICIES}/{_segment(namespace)}.json"
+    return f"{POLICIES}/{namespace}.json"
 
 
 def state_key(namespace: Namespace) -> str:
-    return f"{STATES}/{_segment(namespace)}.json"
+    return f"{STATES}/{namespace}.json"
 
 
 def job_file(created_ms: int, job_id: str) -> str:
@@ -74,7 +74,7 @@ def snapshot_name(key: str) -> SnapshotName | None:
 
 def namespace_in(place: str, key: str) -> Namespace:
     """Return the namespace in whose folder of ``place`` a key is."""
-    return _namespace(key.removeprefix(f"{place}/").partition("/")[0])
+    return Namespace(key.removeprefix(f"{place}/").partition("/")[0])
 
 
 def is_policy_key(key: str) -> bool:
@@ -83,7 +83,7 @@ def is_policy_key(key: str) -> bool:
 
 
 def namespace_of_policy(key: str) -> Namespace:
-    return _namespace(key.removeprefix(f"{POLICIES}/").removesuffix(".json"))
+    return Namespace(key.removeprefix(f"{POLICIES}/").removesuffix(".json"))
 
 
 def name_of(watermark_ms: int, sha: str) -> SnapshotName:
@@ -102,12 +102,3 @@ def parse_sha(text: str) -> str:
             "SHA_INVALID", f"{text[:64]!r} is not 64 or 7 hexadecimal digits.", field="sha"
         )
     return lowered
-
-
-def _namespace(segment: str) -> Namespace:
-    return Namespace(segment.replace("%2E", "."))
-
-
-def _segment(namespace: Namespace) -> str:
-    """Spell a namespace as one segment of a key, of which ``.`` and ``..`` are none."""
-    return namespace.replace(".", "%2E") if namespace in {".", ".."} else namespace
