@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from layer_cache.domain.rows import Entry, RowKey, Rows
+from layer_cache.domain.rows import Entry, Hits, NewRows, RowKey, Rows
 from layer_kit.names import Namespace
 
 
@@ -80,8 +80,14 @@ class RowStore(Protocol):
     async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         """Return the entries in the order of ``keys``; None for those absent or over age."""
 
+    async def find(self, keys: Sequence[RowKey], *, era_min: int, with_vectors: bool) -> Hits:
+        """Return the entries that :meth:`get` does, without those stored before ``era_min``."""
+
     async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
         """Store entries in order, the last one winning; return how many were kept."""
+
+    async def put_new(self, rows: NewRows, *, era: int, written_ms: int) -> int:
+        """Store rows as :meth:`put` does."""
 
     async def take(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         """Remove entries and return what they were, as ``get`` does.

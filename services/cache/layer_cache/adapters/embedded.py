@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Sequence
+from operator import add
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -19,11 +19,19 @@ import structlog
 from rocksdict import WriteBatch, WriteOptions
 
 from layer_cache.adapters.passages import Passages
-from layer_cache.adapters.rocksdb import WRITE_BUFFERS_MAX, open_rows, write_buffer_bytes
+from layer_cache.adapters.rocksdb import WRITE_BUFFERS_MAX, is_stall, open_rows, write_buffer_bytes
 from layer_cache.adapters.tables import Tables
-from layer_cache.adapters.values import alive_of, decode_all, encode_each, has_big
+from layer_cache.adapters.values import (
+    alive_of,
+    decode_all,
+    encode_each,
+    encode_new,
+    find_all,
+    has_big,
+    sizes_of,
+)
 from layer_cache.domain.limits import BIG_ROW_BYTES, BIG_ROWS_AT_ONCE, CHUNK_ROWS
-from layer_cache.domain.rows import Entry, RowKey, Rows
+from layer_cache.domain.rows import Entry, Hits, NewRows, RowKey, Rows
 from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import UnavailableError
@@ -37,8 +45,6 @@ UNERASED_KEYS_MAX: Final = 100_000
 
 _BIG_ROWS: Final = "big-rows"
 """The file that stands in the directory from when there were big rows: to be read a few at once."""
-
-_KEY: Final[Callable[[tuple[RowKey, Entry]], RowKey]] = itemgetter(0)
 
 
 class EmbeddedStore:
@@ -90,27 +96,20 @@ class EmbeddedStore:
     async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         return self._entries(self._values(keys))
 
+    async def find(self, keys: Sequence[RowKey], *, era_min: int, with_vectors: bool) -> Hits:
+        return find_all(
+            self._values(keys),
+            oldest_ms=self._now_ms() - self._ttl_ms,
+            era_min=era_min,
+            with_vectors=with_vectors,
+        )
+
     async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
-        if not entries:
-            return 0
-        if self._last_error:
-            self._refused_count += len(entries)
-            return 0
-        batch = WriteBatch(raw_mode=True)
-        put = batch.put
-        for key, value in encode_each(entries):
-            put(key, value)
-        self._passages.written(map(_KEY, entries))
-        try:
-            if not self._has_big_rows and batch.size_in_bytes() > BIG_ROW_BYTES:
-                self._look_for_big(entries)
-            self._rows.write(batch, self._put_options)
-        except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
-            self._refused_count += len(entries)
-            if not _is_stall(error):
-                self._fail(error)
-            return 0
-        return len(entries)
+        return self._put([key for key, _ in entries], encode_each(entries), sizes_of(entries))
+
+    async def put_new(self, rows: NewRows, *, era: int, written_ms: int) -> int:
+        sizes = map(add, map(len, rows.bodies), map(len, rows.vectors))
+        return self._put(rows.keys, encode_new(rows, era=era, written_ms=written_ms), sizes)
 
     async def take(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         values = self._values(keys)
@@ -209,10 +208,27 @@ class EmbeddedStore:
         self._rows = open_rows(self._path, disk_bytes_max=self._disk_bytes_max)
         self._has_big_rows = (self._path / _BIG_ROWS).exists()
 
-    def _look_for_big(self, entries: Sequence[tuple[RowKey, Entry]]) -> None:
-        if has_big(entries):
-            (self._path / _BIG_ROWS).touch()
-            self._has_big_rows = True
+    def _put(self, keys: Sequence[RowKey], values: Iterable[bytes], sizes: Iterable[int]) -> int:
+        """Store values; ``sizes`` are those of their rows, and are looked at where it matters."""
+        if self._last_error or not keys:
+            self._refused_count += len(keys)
+            return 0
+        batch = WriteBatch(raw_mode=True)
+        put = batch.put
+        for key, value in zip(keys, values, strict=True):
+            put(key, value)
+        self._passages.written(keys)
+        try:
+            if not self._has_big_rows and batch.size_in_bytes() > BIG_ROW_BYTES and has_big(sizes):
+                (self._path / _BIG_ROWS).touch()
+                self._has_big_rows = True
+            self._rows.write(batch, self._put_options)
+        except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
+            self._refused_count += len(keys)
+            if not is_stall(error):
+                self._fail(error)
+            return 0
+        return len(keys)
 
     def _close_rows(self) -> None:
         """Close the database, which it also does when it complains about an earlier failure."""
@@ -266,11 +282,6 @@ class EmbeddedStore:
         if not self._last_error:
             log.error("store_failed", error=str(error))
         self._last_error = str(error)
-
-
-def _is_stall(error: Exception) -> bool:
-    """Tell whether a write was refused because it would have had to wait for a flush."""
-    return "incomplete" in str(error).lower()
 
 
 def _size(file: Path) -> int:

@@ -6,7 +6,7 @@ from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
 
 from layer_cache.domain.limits import CHUNK_ROWS
-from layer_cache.domain.rows import Entry, RowKey, Rows, namespace_prefix
+from layer_cache.domain.rows import Entry, Hits, NewRows, RowKey, Rows, hits_among, namespace_prefix
 from layer_cache.ports import Ledger, Page, Place, StoreFigures, WarmRecord
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.names import Namespace
@@ -37,6 +37,9 @@ class MemoryStore:
         found = [self._entries.get(key) for key in keys]
         return [entry if entry and entry.written_ms > oldest_ms else None for entry in found]
 
+    async def find(self, keys: Sequence[RowKey], *, era_min: int, with_vectors: bool) -> Hits:
+        return hits_among(await self.get(keys), era_min=era_min, with_vectors=with_vectors)
+
     async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
         for key, entry in entries:
             self._remove(key)
@@ -50,6 +53,9 @@ class MemoryStore:
             self._lost_through = self._put_numbers[oldest]
             self._remove(oldest)
         return len(entries)
+
+    async def put_new(self, rows: NewRows, *, era: int, written_ms: int) -> int:
+        return await self.put(rows.entries(era=era, written_ms=written_ms))
 
     async def take(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         found = await self.get(keys)

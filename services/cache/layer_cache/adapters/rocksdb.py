@@ -41,6 +41,11 @@ def open_rows(path: Path, *, disk_bytes_max: int) -> Rdict:
         raise OSError(f"rows: {error}") from error
 
 
+def is_stall(error: Exception) -> bool:
+    """Tell whether a write was refused because it would have had to wait for a flush."""
+    return "incomplete" in str(error).lower()
+
+
 def _options(disk_bytes_max: int) -> Options:
     buffer_bytes = write_buffer_bytes(disk_bytes_max)
     options = Options(raw_mode=True)

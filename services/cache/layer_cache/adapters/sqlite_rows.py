@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import structlog
 
-from layer_cache.adapters.values import has_big
+from layer_cache.adapters.values import has_big, sizes_of
 from layer_cache.domain.limits import (
     BIG_ROWS_AT_ONCE,
     CHUNK_ROWS,
     SCAN_STEP_BYTES_MAX,
 )
-from layer_cache.domain.rows import Entry, RowKey, Rows, namespace_prefix
+from layer_cache.domain.rows import Entry, Hits, NewRows, RowKey, Rows, hits_among, namespace_prefix
 from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import UnavailableError
@@ -97,6 +97,9 @@ class SqliteStore:
         except UnavailableError:
             return [None] * len(keys)
 
+    async def find(self, keys: Sequence[RowKey], *, era_min: int, with_vectors: bool) -> Hits:
+        return hits_among(await self.get(keys), era_min=era_min, with_vectors=with_vectors)
+
     async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
         if not entries:
             return 0
@@ -114,7 +117,7 @@ class SqliteStore:
             for key, entry in entries
         ]
         try:
-            if not self._has_big_rows and has_big(entries):
+            if not self._has_big_rows and has_big(sizes_of(entries)):
                 self._one("PRAGMA user_version = 1")  # kept, for a start to know
                 self._has_big_rows = 1
             self._write(_PUT, rows)
@@ -125,6 +128,9 @@ class SqliteStore:
             self._fail(error)
             return 0
         return len(entries)
+
+    async def put_new(self, rows: NewRows, *, era: int, written_ms: int) -> int:
+        return await self.put(rows.entries(era=era, written_ms=written_ms))
 
     async def take(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         found = self._read(keys)

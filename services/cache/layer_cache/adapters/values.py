@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
-from typing import Final
+from typing import Final, cast
 
 from layer_cache.domain.limits import BIG_ROW_BYTES
-from layer_cache.domain.rows import Entry, RowKey, Rows
+from layer_cache.domain.rows import Entry, Hits, NewRows, RowKey, Rows
 
 _HEADER: Final = struct.Struct(">QQI")  # era, written_ms, bytes of the body
 _TO_THE_END: Final = 2**32 - 1
@@ -18,24 +18,41 @@ _HEAD: Final = itemgetter(slice(_HEADER.size))
 _REST: Final = itemgetter(slice(_HEADER.size, None))
 
 
-def has_big(entries: Iterable[tuple[RowKey, Entry]]) -> bool:
-    """Tell whether one of these is above ``BIG_ROW_BYTES``."""
-    return any(len(entry.body) + len(entry.vectors) > BIG_ROW_BYTES for _, entry in entries)
+def sizes_of(entries: Iterable[tuple[RowKey, Entry]]) -> Iterator[int]:
+    """Yield the bytes of the row in each."""
+    return (len(entry.body) + len(entry.vectors) for _, entry in entries)
 
 
-def encode_each(entries: Iterable[tuple[RowKey, Entry]]) -> Iterator[tuple[RowKey, bytes]]:
+def has_big(sizes: Iterable[int]) -> bool:
+    """Tell whether one of the rows of these sizes is above ``BIG_ROW_BYTES``."""
+    return any(size > BIG_ROW_BYTES for size in sizes)
+
+
+def encode_new(rows: NewRows, *, era: int, written_ms: int) -> Iterator[bytes]:
+    """Yield what is stored for each."""
+    pack = _HEADER.pack
+    alike = pack(era, written_ms, _TO_THE_END)
+    if not any(rows.vectors):
+        return (alike + body for body in rows.bodies)
+    return (
+        b"".join((pack(era, written_ms, len(body)), body, vectors)) if vectors else alike + body
+        for body, vectors in zip(rows.bodies, rows.vectors, strict=True)
+    )
+
+
+def encode_each(entries: Iterable[tuple[RowKey, Entry]]) -> Iterator[bytes]:
     """Yield what is stored for each; those that were written together share the work on a head."""
     era = written_ms = -1
     head = b""
-    for key, entry in entries:
+    for _, entry in entries:
         if entry.vectors:
             own = _HEADER.pack(entry.era, entry.written_ms, len(entry.body))
-            yield key, b"".join((own, entry.body, entry.vectors))
+            yield b"".join((own, entry.body, entry.vectors))
             continue
         if entry.written_ms != written_ms or entry.era != era:
             era, written_ms = entry.era, entry.written_ms
             head = _HEADER.pack(era, written_ms, _TO_THE_END)
-        yield key, head + entry.body
+        yield head + entry.body
 
 
 def decode_all(values: Sequence[bytes | None], oldest_ms: int) -> list[Entry | None]:
@@ -54,15 +71,34 @@ def decode_all(values: Sequence[bytes | None], oldest_ms: int) -> list[Entry | N
     ]
 
 
+def find_all(
+    values: Sequence[bytes | None], *, oldest_ms: int, era_min: int, with_vectors: bool
+) -> Hits:
+    """Return what counts of it; as with :func:`alive_of`, most need no look at each."""
+    if None not in values:
+        stored = cast("Sequence[bytes]", values)
+        if _are_plain(stored, oldest_ms=oldest_ms, era_min=era_min):
+            return Hits(list(range(len(stored))), list(map(_REST, stored)), [b""] * len(stored))
+    hits = Hits([], [], [])
+    unpack, head_bytes = _HEADER.unpack_from, _HEADER.size
+    for position, value in enumerate(values):
+        if value is None:
+            continue
+        era, written_ms, body_bytes = unpack(value)
+        if written_ms <= oldest_ms or era < era_min:
+            continue
+        body_end = head_bytes + body_bytes
+        hits.positions.append(position)
+        hits.bodies.append(value[head_bytes:body_end])
+        hits.vectors.append(value[body_end:] if with_vectors else b"")
+    return hits
+
+
 def alive_of(
     keys: Sequence[RowKey], values: Sequence[bytes], *, oldest_ms: int, era_min: int
 ) -> Rows:
     """Return what counts of it; a call for each row would take as long as the rest."""
-    heads = map(_HEADER.unpack, set(map(_HEAD, values)))
-    if all(
-        written_ms > oldest_ms and era >= era_min and body_bytes == _TO_THE_END
-        for era, written_ms, body_bytes in heads
-    ):
+    if _are_plain(values, oldest_ms=oldest_ms, era_min=era_min):
         return Rows(keys, values, _REST)
     unpack, head_bytes = _HEADER.unpack_from, _HEADER.size
     alive = [
@@ -72,3 +108,11 @@ def alive_of(
         if written_ms > oldest_ms and era >= era_min
     ]
     return Rows([key for key, _ in alive], [body for _, body in alive])
+
+
+def _are_plain(values: Sequence[bytes], *, oldest_ms: int, era_min: int) -> bool:
+    """Tell whether all of it counts and is a body alone; what was put together has one head."""
+    return all(
+        written_ms > oldest_ms and era >= era_min and body_bytes == _TO_THE_END
+        for era, written_ms, body_bytes in map(_HEADER.unpack, set(map(_HEAD, values)))
+    )

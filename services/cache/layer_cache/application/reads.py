@@ -9,10 +9,11 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import Final
 
-from layer_cache.application.pauses import give_way, in_turns
+from layer_cache.application.pauses import give_way
 from layer_cache.application.steps import live_rows
 from layer_cache.domain.bodies import EMPTY, project
 from layer_cache.domain.limits import (
+    CHUNK_ROWS,
     IDS_PER_CALL_MAX,
     LOOKUP_BYTES_MAX,
     ROW_BYTES_MAX,
@@ -25,7 +26,7 @@ from layer_cache.domain.limits import (
 from layer_cache.domain.members import Members
 from layer_cache.domain.order import Order
 from layer_cache.domain.oversize import Oversize
-from layer_cache.domain.rows import Entry, Rows, namespace_prefix, row_keys
+from layer_cache.domain.rows import Hits, NewRows, Rows, namespace_prefix, row_keys
 from layer_cache.domain.tokens import parse_token
 from layer_cache.ports import RowStore
 from layer_kit.clock import EpochMilliseconds, Monotonic
@@ -57,6 +58,11 @@ class Projection:
     with_vectors: bool = False
     attribute_names: Sequence[str] = ()
     ids_only: bool = False
+
+    @property
+    def is_of_body(self) -> bool:
+        """Whether all of a body is wanted."""
+        return not (self.ids_only or self.attribute_names)
 
     def of(self, body: bytes) -> bytes | None:
         """Return the part of ``body`` that is wanted; None where it is no JSON object."""
@@ -129,11 +135,13 @@ class Reads:
             if start:
                 await give_way()
             step = keys[start : start + self.store.rows_at_once()]
-            entries = await self.store.get(step)
             epoch = self.order.eras.epoch(namespace)
-            if not _collect(found, start, entries, epoch, projection):
+            hits = await self.store.find(step, era_min=epoch, with_vectors=projection.with_vectors)
+            if self.order.eras.epoch(namespace) != epoch:
+                break  # what a far store has sent meanwhile is void
+            if not _collect(found, start, hits, projection):
                 break
-            del entries  # before the next ones are read
+            del hits  # before the next ones are read
             start += len(step)
         return found
 
@@ -154,20 +162,19 @@ class Reads:
         token = parse_token(read_token)
         written_ms = self.wall_ms()
         stored_count = 0
-        rows = list(zip(keys, bodies, vectors_of_each, strict=True))
+        rows = NewRows(keys, bodies, vectors_of_each)
         if _longest(bodies) + _longest(vectors_of_each) > ROW_BYTES_MAX:
-            rows = [row for row in rows if not self.oversize.refuses(row[1], row[2])]
-        async for chunk in in_turns(rows):
+            rows = rows.chosen(not refused for refused in map(self.oversize.refuses, *rows[1:]))
+        for start in range(0, len(rows.keys), CHUNK_ROWS):
+            if start:
+                await give_way()
             if not self.order.is_valid(token, namespace, self.clock()):
                 break
-            era, are_all_admitted = self.order.eras.current, self.order.admits_all(token)
-            stored_count += await self.store.put(
-                [
-                    (key, Entry(era, written_ms, body, vectors))
-                    for key, body, vectors in chunk
-                    if are_all_admitted or self.order.admits(token, key)
-                ]
-            )
+            chunk = rows.part(start, CHUNK_ROWS)
+            if not self.order.admits_all(token):
+                chunk = chunk.chosen(self.order.admits(token, key) for key in chunk.keys)
+            era = self.order.eras.current
+            stored_count += await self.store.put_new(chunk, era=era, written_ms=written_ms)
         return stored_count
 
     async def count(self, namespace: Namespace, selection: Selection = EVERY_ROW) -> int:
@@ -260,35 +267,26 @@ def _page_end(bodies: Sequence[bytes], count_max: int) -> int:
 
 
 def _longest(texts: Sequence[bytes]) -> int:
-    return max(map(len, texts), default=0)
+    return max(map(len, texts)) if any(texts) else 0
 
 
-def _collect(
-    found: Found,
-    start: int,
-    entries: Sequence[Entry | None],
-    epoch: int,
-    projection: Projection,
-) -> bool:
-    """Add what is alive to what was found; tell whether there was room for all of it."""
-    alive = [
-        (position, entry)
-        for position, entry in enumerate(entries, start)
-        if entry is not None and entry.era >= epoch
-    ]
-    payload_bytes = found.payload_bytes + sum([len(entry.body) for _, entry in alive])
-    if projection is WHOLE_BODY and payload_bytes <= LOOKUP_BYTES_MAX:
+def _collect(found: Found, start: int, hits: Hits, projection: Projection) -> bool:
+    """Add hits to what was found; tell whether there was room for all of them."""
+    positions = [start + position for position in hits.positions] if start else hits.positions
+    payload_bytes = found.payload_bytes + sum(map(len, hits.bodies))
+    if projection.with_vectors:
+        payload_bytes += sum(map(len, hits.vectors))
+    if projection.is_of_body and payload_bytes <= LOOKUP_BYTES_MAX:
         # As most lookups are. A turn of the loop below for each row takes thrice as long.
         found.payload_bytes = payload_bytes
-        found.positions += [position for position, _ in alive]
-        found.bodies += [entry.body for _, entry in alive]
-        found.vectors += [b""] * len(alive)
+        found.positions += positions
+        found.bodies += hits.bodies
+        found.vectors += hits.vectors
         return True
-    for position, entry in alive:
-        part = projection.of(entry.body)
+    for position, body, vectors in zip(positions, hits.bodies, hits.vectors, strict=True):
+        part = projection.of(body)
         if part is None:
             continue
-        vectors = entry.vectors if projection.with_vectors else b""
         found.payload_bytes += len(part) + len(vectors)
         if found.payload_bytes > LOOKUP_BYTES_MAX:
             return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress
-from typing import Final, NewType, cast
+from typing import Final, NamedTuple, NewType, cast
 
 import msgspec
 
@@ -33,6 +33,60 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     vectors: bytes
     """Vectors as a JSON object, or empty."""
+
+
+class NewRows(NamedTuple):
+    """Rows that are to be stored, by column: a list of entries would cost as much as storing it."""
+
+    keys: Sequence[RowKey]
+    bodies: Sequence[bytes]
+    vectors: Sequence[bytes]
+
+    def part(self, start: int, count: int) -> NewRows:
+        """Return up to ``count`` of them, beginning with the one at ``start``."""
+        end = start + count
+        return NewRows(self.keys[start:end], self.bodies[start:end], self.vectors[start:end])
+
+    def chosen(self, choices: Iterable[bool]) -> NewRows:
+        """Return those for which there is a true value in the same place."""
+        choices = list(choices)
+        return NewRows(
+            list(compress(self.keys, choices)),
+            list(compress(self.bodies, choices)),
+            list(compress(self.vectors, choices)),
+        )
+
+    def entries(self, *, era: int, written_ms: int) -> list[tuple[RowKey, Entry]]:
+        """Return them one by one."""
+        return [
+            (key, Entry(era, written_ms, body, vectors))
+            for key, body, vectors in zip(self.keys, self.bodies, self.vectors, strict=True)
+        ]
+
+
+class Hits(NamedTuple):
+    """Rows that were found, by column."""
+
+    positions: list[int]
+    """Where their keys are among those asked for, ascending."""
+
+    bodies: list[bytes]
+    vectors: list[bytes]
+    """Empty where there are none, or they are not wanted."""
+
+
+def hits_among(entries: Sequence[Entry | None], *, era_min: int, with_vectors: bool) -> Hits:
+    """Return what is there of ``entries`` and was not stored before ``era_min``."""
+    alive = [
+        (position, entry)
+        for position, entry in enumerate(entries)
+        if entry is not None and entry.era >= era_min
+    ]
+    return Hits(
+        [position for position, _ in alive],
+        [entry.body for _, entry in alive],
+        [entry.vectors if with_vectors else b"" for _, entry in alive],
+    )
 
 
 class Rows:
@@ -111,8 +165,7 @@ def _are_well_formed(ids: Sequence[bytes]) -> bool:
         SEPARATOR.join(ids).decode()  # at once: a part of a character does not end at a zero
     except UnicodeDecodeError:
         return False
-    sizes = list(map(len, ids))
-    return min(sizes) > 0 and max(sizes) <= ID_BYTES_MAX
+    return b"" not in ids and max(map(len, ids)) <= ID_BYTES_MAX
 
 
 def id_of(key: RowKey) -> bytes:

@@ -18,7 +18,7 @@ from layer_cache.domain.limits import (
     ROW_BYTES_MAX,
     SCAN_STEP_BYTES_MAX,
 )
-from layer_cache.domain.rows import Entry, RowKey, row_keys
+from layer_cache.domain.rows import Entry, Hits, NewRows, RowKey, row_keys
 from layer_cache.ports import Place, RowStore
 from layer_kit.names import Namespace
 
@@ -51,6 +51,50 @@ async def test_entries_come_back_whole_and_in_the_order_asked(stores: Stores) ->
 
     assert await store.get([key(2), key(3), key(1), key(2)]) == [two, None, one, two]
     assert await store.get([]) == []
+
+
+@pytest.mark.parametrize("vectors", [b"", b'{"vector":[1]}'])
+async def test_new_rows_become_the_entries_that_they_stand_for(
+    stores: Stores, vectors: bytes
+) -> None:
+    store = await stores.open()
+    keys, bodies = [key(1), key(2), key(1)], [b"old", b'{"a":1}', b"{}"]
+    rows = NewRows(keys, bodies, [b"", vectors, b""])
+
+    await store.put_new(rows, era=3, written_ms=stores.now_ms)
+    assert await store.put_new(NewRows([], [], []), era=3, written_ms=stores.now_ms) == 0
+
+    assert await store.get([key(1), key(2)]) == [
+        entry(stores, b"{}", era=3),
+        entry(stores, b'{"a":1}', era=3, vectors=vectors),
+    ]
+
+
+@pytest.mark.parametrize("vectors", [b"", b'{"vector":[1]}'])
+async def test_what_is_found_is_neither_absent_nor_over_age_nor_of_an_era_before(
+    stores: Stores, vectors: bytes
+) -> None:
+    store = await stores.open()
+    await store.put([(key(1), entry(stores, b"of age", era=5))])
+    stores.now_ms += 60_000
+    await store.put(
+        [
+            (key(2), entry(stores, b"before", era=4)),
+            (key(3), entry(stores, b"3", era=5, vectors=vectors)),
+            (key(4), entry(stores, b"4", era=6)),
+        ]
+    )
+
+    async def find(*numbers: int, with_vectors: bool) -> Hits:
+        keys = [key(number) for number in numbers]
+        hits: Hits = await store.find(keys, era_min=5, with_vectors=with_vectors)
+        return hits
+
+    for numbers in ((1, 2, 3, 4), (2, 0, 3, 4), (2, 1, 3, 4)):
+        assert await find(*numbers, with_vectors=True) == ([2, 3], [b"3", b"4"], [vectors, b""])
+    assert await find(4, 3, with_vectors=False) == ([0, 1], [b"4", b"3"], [b"", b""])
+    assert await find(1, with_vectors=False) == await find(2, with_vectors=False) == ([], [], [])
+    assert await find(with_vectors=True) == ([], [], [])
 
 
 async def test_the_last_put_of_a_key_wins(stores: Stores) -> None:

@@ -18,7 +18,7 @@ from layer_cache.domain.limits import (
     SCAN_STEP_ROWS,
     SCAN_STEP_TESTS,
 )
-from layer_cache.domain.rows import Entry, row_keys
+from layer_cache.domain.rows import Entry, Hits, row_keys
 from layer_cache.ports import Page
 from layer_kit.errors import InvalidRequestError, UnavailableError
 from layer_kit.names import Namespace
@@ -123,6 +123,23 @@ async def test_what_a_far_store_sent_before_an_invalidation_is_not_yielded() -> 
     rows = [row async for rows in live_rows(store, store.eras, BOOKS) for row in rows]
 
     assert rows == [(keys[1], b"{}")]
+
+
+async def test_what_a_far_store_found_before_an_invalidation_is_a_miss(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cache.fill(b"u1")
+    find = cache.store.find
+
+    async def found_too_early(*args: Any, **options: Any) -> Hits:
+        hits: Hits = await find(*args, **options)
+        assert hits.positions == [0]
+        await cache.writes.void_namespace(BOOKS)
+        return hits
+
+    monkeypatch.setattr(cache.store, "find", found_too_early)
+
+    assert (await cache.lookup(b"u1")).positions == []
 
 
 @pytest.mark.parametrize("filter_", [None, b'["id","Gte",0]'])

@@ -16,7 +16,7 @@ from layer_cache.adapters.aerospike.records import Bins, Outcome
 from layer_cache.adapters.aerospike.tenure import Tenure
 from layer_cache.adapters.aerospike.windows import Windows
 from layer_cache.domain.limits import CHUNK_ROWS, READ_BYTES_MAX
-from layer_cache.domain.rows import Entry, RowKey, Rows, namespace_of
+from layer_cache.domain.rows import Entry, Hits, NewRows, RowKey, Rows, hits_among, namespace_of
 from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
 from layer_kit.errors import UnavailableError
@@ -75,6 +75,9 @@ class AerospikeStore:
         except UnavailableError:
             return [None] * len(keys)
 
+    async def find(self, keys: Sequence[RowKey], *, era_min: int, with_vectors: bool) -> Hits:
+        return hits_among(await self.get(keys), era_min=era_min, with_vectors=with_vectors)
+
     async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
         last = dict(entries)
         writable = {key: entry for key, entry in last.items() if self._takes(entry)}
@@ -85,6 +88,9 @@ class AerospikeStore:
         stored_count = await self._flights.fly(list(writable), self._put(writable))
         self._refused_count += len(writable) - stored_count
         return stored_count
+
+    async def put_new(self, rows: NewRows, *, era: int, written_ms: int) -> int:
+        return await self.put(rows.entries(era=era, written_ms=written_ms))
 
     async def take(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         found = await self._read(keys, is_whole=True)
