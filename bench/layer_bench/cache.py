@@ -36,6 +36,7 @@ from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.direct_lookups import DirectWay, LookupOffer
 from layer_gateway.adapters.lookup_stream import LookupStream
 from layer_kit.clock import epoch_milliseconds
+from layer_kit.memory import keep_freed_memory
 from layer_kit.rpc.client import open_channel
 from layer_testing.processes import ServiceProcess, launch, running
 
@@ -327,6 +328,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=2000, help="calls a round")
     options = parser.parse_args()
+    keep_freed_memory()  # as the gateway does, for which this process stands
     show(table(uvloop.run(measured(options.rounds, options.count))))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-FRAME_BYTES_MAX: Final = 64 * 1024
-"""Of a frame's payload; it is kept until it is whole."""
+FRAME_BYTES_MAX: Final = 128 * 1024
+"""Of a frame's payload; it is kept until it is whole. A message in one frame is written at once and
+wakes its reader once; one with a hundred rows of a kilobyte is as large."""
 
 HEADER_BYTES_MAX: Final = 16 * 1024
 """Of one header list, compressed or not."""
