@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from operator import add
 from pathlib import Path
@@ -214,9 +215,7 @@ class EmbeddedStore:
             self._refused_count += len(keys)
             return 0
         batch = WriteBatch(raw_mode=True)
-        put = batch.put
-        for key, value in zip(keys, values, strict=True):
-            put(key, value)
+        deque(map(batch.put, keys, values), maxlen=0)  # for the effect of each
         self._passages.written(keys)
         try:
             if not self._has_big_rows and batch.size_in_bytes() > BIG_ROW_BYTES and has_big(sizes):

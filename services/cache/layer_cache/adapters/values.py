@@ -28,16 +28,16 @@ def has_big(sizes: Iterable[int]) -> bool:
     return any(size > BIG_ROW_BYTES for size in sizes)
 
 
-def encode_new(rows: NewRows, *, era: int, written_ms: int) -> Iterator[bytes]:
-    """Yield what is stored for each."""
+def encode_new(rows: NewRows, *, era: int, written_ms: int) -> list[bytes]:
+    """Return what is stored for each."""
     pack = _HEADER.pack
     alike = pack(era, written_ms, _TO_THE_END)
     if not any(rows.vectors):
-        return (alike + body for body in rows.bodies)
-    return (
+        return [alike + body for body in rows.bodies]
+    return [
         b"".join((pack(era, written_ms, len(body)), body, vectors)) if vectors else alike + body
         for body, vectors in zip(rows.bodies, rows.vectors, strict=True)
-    )
+    ]
 
 
 def encode_each(entries: Iterable[tuple[RowKey, Entry]]) -> Iterator[bytes]:
