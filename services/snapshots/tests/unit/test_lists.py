@@ -24,7 +24,7 @@ AGES_MS = st.sampled_from([-DAY_MS, 0, 1, 1000, DAY_MS, 9 * DAY_MS, 800 * DAY_MS
 NAMES = st.builds(
     lambda age_ms, sha: SnapshotName(NOW_MS - age_ms, f"{sha:07x}"), AGES_MS, st.integers(0, 3)
 )
-NAMESPACES = st.sampled_from(["a", "a-b", "a.b", "b", ".", "z.json"])
+NAMESPACES = st.sampled_from(["a", "a-b", "a.b", "b", "...", "z.json"])
 HELD = st.dictionaries(NAMESPACES, st.sets(NAMES, min_size=1, max_size=8), max_size=4)
 
 T = TypeVar("T")
