@@ -100,6 +100,8 @@ class Errand(msgspec.Struct, eq=False):
     _started_s: float
     _asked_s: float = 0.0
     _identifier: str = ""
+    _is_over: bool = False
+    """Whether it was refused when the store had been asked already, whose answer may still come."""
 
     def begin(self) -> None:
         """Ask the store."""
@@ -111,10 +113,13 @@ class Errand(msgspec.Struct, eq=False):
             failure = error
         self._identifier = self._request.head.request_id or mint_request_id()
         if failure is not None:
+            self._is_over = True
             self._refuse(failure, self._tally())
 
     def answered(self, answer: StreamedAnswer, /) -> None:
         """Answer the request, in this turn if that is possible."""
+        if self._is_over:
+            return
         upstream_s = time.perf_counter() - self._asked_s
         try:
             response = self._exchange.conclude(answer)
@@ -139,7 +144,8 @@ class Errand(msgspec.Struct, eq=False):
 
     def failed(self, error: LayerError, /) -> None:
         """Answer the request with what came instead of an answer."""
-        self._refuse(error, self._tally())
+        if not self._is_over:
+            self._refuse(error, self._tally())
 
     async def _rest(self, answer: StreamedAnswer, tally: Tally) -> None:
         """Serve what is left of the request as any other is served."""
