@@ -1,36 +1,18 @@
-"""Queries of many namespaces over HTTP: what each is asked, and what becomes of their answers."""
+"""Queries of many namespaces over HTTP: what each is asked, and how their answers are merged."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import pytest_asyncio
-from hevlayer.models import FederatedQueryResponse
 
+from layer_gateway_testing.federation import asked, bothered, federation, filled, placed, query
 from layer_testing.edge_calls import EdgeAnswer, EdgeCaller, eventually
-from layer_testing.gateway_calls import KEY, gateway_over
 from layer_testing.scripted_store import Exchange, ScriptedStore, answer, scripted_store
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-PROFILE = {
-    "model": "small",
-    "normalization": "l2",
-    "outputDim": 2,
-    "distanceMetric": "cosine_distance",
-}
-PROFILES = {
-    "tools": PROFILE,
-    "screws": PROFILE,
-    "other": PROFILE | {"model": "large"},
-    "wide": PROFILE,
-}
-TOOLS = [("t-2", 0.1), ("t-4", 0.25), ("t-1", 0.3)]
-PARTS = [("p-9", 0.4), ("p-3", 0.45)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -43,70 +25,13 @@ async def store() -> AsyncIterator[ScriptedStore]:
 async def address(
     store: ScriptedStore, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[str]:
-    profiles = tmp_path_factory.mktemp("profiles") / "profiles.yaml"
-    profiles.write_text(json.dumps(PROFILES))
-    async with gateway_over(
-        store.url,
-        LAYER_GATEWAY_UPSTREAM_TIMEOUT_S="2",
-        LAYER_GATEWAY_FACTS_TTL_S="0",
-        LAYER_GATEWAY_EMBEDDING_PROFILES_PATH=str(profiles),
-        LAYER_FEDERATED_QUERY_MAX_NAMESPACES="40",
-        CONSISTENCY_POLL_INTERVAL_MS="20",
-        CONSISTENCY_STABLE_POLL_INTERVAL_MS="20",
-    ) as process:
-        yield process.addresses["http"]
+    async with federation(store, tmp_path_factory.mktemp("profiles")) as address:
+        yield address
 
 
 @pytest.fixture
 def edge(address: str, store: ScriptedStore) -> EdgeCaller:
-    store.requests.clear()
-    store.answers.clear()
-    holding(store, "tools", TOOLS)
-    holding(store, "parts", PARTS)
-    holding(store, "screws", [("s-1", 0.2)])
-    holding(store, "other", [("o-1", 0.2)])
-    return EdgeCaller(address, key=KEY)
-
-
-def holding(store: ScriptedStore, name: str, ranked: list[tuple[str, float]]) -> None:
-    store.namespace(
-        name,
-        rows=tuple({"id": id_, "$dist": distance} for id_, distance in ranked),
-        vector="[2]f32",
-        _hevlayer_upserted_at="int",
-        kind="string",
-        rating="int",
-        text="string",
-    )
-    metadata = {"index": {"status": "up-to-date"}}
-    store.answers[f"GET /v2/namespaces/{name}/metadata"] = answer(metadata)
-
-
-def failing(store: ScriptedStore, name: str, body: object, status: int) -> None:
-    store.answers[f"POST /v2/namespaces/{name}/query"] = answer(body, status)
-
-
-def asked(store: ScriptedStore, name: str) -> list[Any]:
-    """Return the queries of a namespace, without those for its marker row."""
-    requests = store.asked(f"POST /v2/namespaces/{name}/query")
-    return [one.json for one in requests if b"namespace_meta" not in one.body]
-
-
-def bothered(store: ScriptedStore) -> list[str]:
-    """Return what was asked besides the polls of indexes, which come when they will."""
-    paths = [f"{one.method} {one.path}" for one in store.requests]
-    return [path for path in paths if not path.endswith("/metadata")]
-
-
-async def query(edge: EdgeCaller, **body: object) -> EdgeAnswer:
-    received = await edge("POST", "/v2/query", {"vector": [0.1, 0.2]} | body)
-    if received.status == 200:
-        FederatedQueryResponse.model_validate(received.json)
-    return received
-
-
-def placed(received: EdgeAnswer) -> list[tuple[str, str, int]]:
-    return [(row["$namespace"], row["id"], row["$rank"]) for row in received.json["rows"]]
+    return filled(address, store)
 
 
 async def test_distances_compare_where_the_embeddings_are_the_same(
@@ -255,103 +180,6 @@ async def test_the_watermark_is_the_earliest(edge: EdgeCaller) -> None:
     assert header == min(found)
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "code"),
-    [
-        ({"error": "later"}, 429, "rate_limited"),
-        ({"error": "broken"}, 500, "upstream_error"),
-        ({"error": "gone"}, 404, "not_found"),
-        (b"not json", 200, "upstream_error"),
-    ],
-)
-async def test_a_namespace_that_fails_is_told_and_the_others_answer(
-    edge: EdgeCaller, store: ScriptedStore, body: object, status: int, code: str
-) -> None:
-    failing(store, "parts", body, status)
-    received = await query(edge, namespaces=["parts", "tools"], top_k=2)
-    assert (received.status, received["x-layer-partial"]) == (200, "true")
-    assert placed(received) == [("tools", "t-2", 1), ("tools", "t-4", 2)]
-    (error,) = received.json["errors"]
-    assert (error["namespace"], error["code"]) == ("parts", code)
-    assert [one["namespace"] for one in received.json["namespaces"]] == ["tools"]
-
-
-async def test_strict_relays_the_failure_of_one(edge: EdgeCaller, store: ScriptedStore) -> None:
-    failing(store, "parts", {"error": "later"}, 429)
-    received = await query(
-        edge, vector=None, rank_by=["text", "BM25", "hand"], namespaces=["tools", "parts"],
-        strict=True,
-    )  # fmt: skip
-    assert (received.status, received.json) == (429, {"error": "later"})
-
-
-async def test_nothing_is_left_when_all_fail(edge: EdgeCaller, store: ScriptedStore) -> None:
-    for name in ("parts", "tools"):
-        failing(store, name, {"error": "broken"}, 503)
-    received = await query(edge, namespaces=["parts", "tools"])
-    assert (received.status, received.json["error"]) == (502, "upstream_error")
-
-
-@pytest.mark.parametrize("status", [400, 401, 403, 422])
-async def test_what_is_wrong_with_the_request_is_relayed(
-    edge: EdgeCaller, store: ScriptedStore, status: int
-) -> None:
-    failing(store, "parts", {"error": "vector has 2 dimensions"}, status)
-    trace = {"traceparent": "not-checked"}
-    body = {"vector": [0.1, 0.2], "namespaces": ["tools", "parts"]}
-    received = await edge("POST", "/v2/query", body, trace)
-    assert (received.status, received.json) == (status, {"error": "vector has 2 dimensions"})
-    assert received["traceparent"] == "not-checked"
-
-
-@pytest.mark.parametrize(
-    "rank_by", [["vector", "ANN"], ["vector", "ANN", {}], ["vector", "ANN", [0.1, 0.2], 1, 2]]
-)
-async def test_a_ranking_that_makes_no_sense_is_the_stores_to_refuse(
-    edge: EdgeCaller, store: ScriptedStore, rank_by: object
-) -> None:
-    failing(store, "tools", {"error": "no such ranking"}, 422)
-    received = await query(edge, vector=None, rank_by=rank_by, namespaces=["tools"])
-    assert (received.status, received.json) == (422, {"error": "no such ranking"})
-
-
-async def test_a_namespace_that_does_not_answer_in_time_has_failed(
-    edge: EdgeCaller, store: ScriptedStore
-) -> None:
-    async def silent(exchange: Exchange) -> None:
-        await exchange.wait_closed()
-
-    store.answers["POST /v2/namespaces/silent/query"] = silent
-    received = await query(edge, namespaces=["silent", "tools"])
-    (error,) = received.json["errors"]
-    assert (error["namespace"], error["code"]) == ("silent", "gateway_timeout")
-
-
-@pytest.mark.parametrize(
-    ("filters", "detail"),
-    [
-        (["colour", "Eq", "red"], "attribute 'colour' is not in the schema"),
-        (["And", [["id", "Eq", "t-1"], ["rating", "Gt", "high"]]],
-         "attribute 'rating' of type int does not take such a value"),
-    ],
-)  # fmt: skip
-async def test_a_filter_that_does_not_fit_leaves_a_namespace_out(
-    edge: EdgeCaller, store: ScriptedStore, filters: object, detail: str
-) -> None:
-    store.namespace("tools", vector="[2]f32", colour="string", rating="string")
-    received = await query(edge, filters=filters, namespaces=["parts", "tools"])
-    (error,) = received.json["errors"]
-    assert error["namespace"] == "parts"
-    assert (error["code"], error["detail"]) == ("filter_schema_mismatch", detail)
-    assert asked(store, "parts") == []
-    assert asked(store, "tools")[0]["filters"] == filters
-    strict = await query(
-        edge, vector=None, rank_by=["id", "asc"], filters=filters, namespaces=["parts", "tools"],
-        strict=True,
-    )  # fmt: skip
-    assert (strict.status, strict.json["reason"]) == (422, "FILTER_MISMATCH")
-
-
 async def test_sixteen_namespaces_are_asked_at_a_time(
     edge: EdgeCaller, store: ScriptedStore
 ) -> None:
@@ -397,12 +225,6 @@ async def test_a_deferred_search_asks_no_namespace(edge: EdgeCaller, store: Scri
     assert received.json["routing"]["executed"] is False
     assert (received.json["rows"], bothered(store)) == ([], [])
     assert [one["matched"] for one in received.json["namespaces"]] == [0, 0]
-
-
-async def test_the_store_may_refuse_to_list(edge: EdgeCaller, store: ScriptedStore) -> None:
-    store.answers["GET /v1/namespaces"] = answer({"error": "no"}, 403)
-    received = await query(edge)
-    assert (received.status, received.json) == (403, {"error": "no"})
 
 
 async def test_the_route_for_reranking_says_that_it_is_not_offered(
