@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-
 from layer_kit.errors import LayerError, UpstreamError
 from layer_upstream.connection import Connection
 from layer_upstream.request import OutgoingRequest, Piece
@@ -71,7 +70,7 @@ class Call:
             head = b"%b\r\ncontent-length: %d\r\n\r\n" % (self._begin, body_bytes)
         else:
             head = self._begin + b"\r\n\r\n"
-        connection = client.idle.pop() if client.idle else None
+        connection = client.take_idle()
         request = Begun(
             head,
             body,
@@ -110,11 +109,7 @@ class Begun(OutgoingRequest, frozen=True, eq=False):
         return False
 
     def set_result(self, answer: UpstreamResponse, /) -> None:
-        client = self._client
-        client.inflight_count -= 1
-        if not client.is_reachable:
-            client.note(is_reachable=True)
-        self._receiver.answered(answer)
+        self._client.answered(answer, self._receiver)
 
     def set_exception(self, error: LayerError, /) -> None:
         connection = self._connection

@@ -56,13 +56,13 @@ class UpstreamClient:
             ssl_context = ssl.create_default_context()
         self._limits = limits
         self.total_timeout_s = limits.total_timeout_s
-        self.is_reachable: bool | None = None
+        self._is_reachable: bool | None = None
         self.monotonic = monotonic
         self._head = RequestHead(parsed.authority, parsed.path_prefix)
         self._pool = ConnectionPool(
             parsed, limits, ssl_context if parsed.is_tls else None, monotonic
         )
-        self.idle = self._pool.idle
+        self.take_idle = self._pool.take_idle
         self.inflight_count = 0
         self._watcher: Watcher | None = None
         self._begun: set[asyncio.Task[None]] = set()
@@ -73,7 +73,7 @@ class UpstreamClient:
     def watch(self, watcher: Watcher) -> None:
         """Tell ``watcher`` how requests end from now on."""
         self._watcher = watcher
-        self.is_reachable = None
+        self._is_reachable = None
 
     async def request(
         self,
@@ -115,11 +115,11 @@ class UpstreamClient:
         try:
             answer = await self._exchange(request, idempotent=idempotent)
         except (UpstreamError, DeadlineError):
-            self.note(is_reachable=False)
+            self._note(is_reachable=False)
             raise
         finally:
             self.inflight_count -= 1
-        self.note(is_reachable=True)
+        self._note(is_reachable=True)
         return answer
 
     def call(
@@ -156,14 +156,15 @@ class UpstreamClient:
     def answered(self, answer: UpstreamResponse, receiver: Receiver) -> None:
         """Note that a request that was begun is answered, and tell ``receiver``."""
         self.inflight_count -= 1
-        self.note(is_reachable=True)
+        if not self._is_reachable:
+            self._note(is_reachable=True)
         receiver.answered(answer)
 
     def failed(self, error: LayerError, receiver: Receiver) -> None:
         """Note that a request that was begun has failed, and tell ``receiver``."""
         self.inflight_count -= 1
         if isinstance(error, UpstreamError | DeadlineError):
-            self.note(is_reachable=False)
+            self._note(is_reachable=False)
         receiver.failed(error)
 
     def begin_replay(self, request: OutgoingRequest, receiver: Receiver) -> None:
@@ -243,10 +244,10 @@ class UpstreamClient:
         else:
             self.answered(answer, receiver)
 
-    def note(self, *, is_reachable: bool) -> None:
+    def _note(self, *, is_reachable: bool) -> None:
         """Note whether the origin has answered, and tell the watcher if that is news."""
-        if is_reachable is not self.is_reachable:
-            self.is_reachable = is_reachable
+        if is_reachable is not self._is_reachable:
+            self._is_reachable = is_reachable
             if self._watcher is not None:
                 self._watcher.note(is_reachable=is_reachable)
 

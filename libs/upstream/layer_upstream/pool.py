@@ -38,8 +38,7 @@ class ConnectionPool:
         self._monotonic = monotonic
         self._connections: set[Connection] = set()
         self._dialling_count = 0
-        self.idle: list[Connection] = []
-        """The free ones, the most recently used last."""
+        self._idle: list[Connection] = []
         self._waiters: deque[tuple[float, _Waiter]] = deque()
         self._read_buffer = bytearray(READ_BUFFER_BYTES)
         self._tick: asyncio.TimerHandle | None = None
@@ -51,7 +50,7 @@ class ConnectionPool:
 
     @property
     def idle_count(self) -> int:
-        return len(self.idle)
+        return len(self._idle)
 
     @property
     def waiting_count(self) -> int:
@@ -59,7 +58,7 @@ class ConnectionPool:
 
     def take_idle(self) -> Connection | None:
         """Return the connection that was used last, if one is free."""
-        return self.idle.pop() if self.idle else None
+        return self._idle.pop() if self._idle else None
 
     async def acquire(self, deadline_s: float, *, is_fresh: bool = False) -> Connection:
         """Return a connection that is open: a free one, a new one, or the next to become free.
@@ -76,8 +75,8 @@ class ConnectionPool:
         while True:
             if self._is_closed:
                 raise client_closed(self._origin.text)
-            if is_fresh and self.idle and not self._has_place():
-                self.idle[0].discard()
+            if is_fresh and self._idle and not self._has_place():
+                self._idle[0].discard()
             if not is_fresh and (free := self.take_idle()):
                 return free
             if self._has_place():
@@ -94,13 +93,13 @@ class ConnectionPool:
         if self._waiters and (waiter := self._next_waiter()):
             waiter.set_result(connection)
         else:
-            self.idle.append(connection)
+            self._idle.append(connection)
 
     def discarded(self, connection: Connection) -> None:
         """Forget ``connection`` and let the next waiter dial in its place."""
         self._connections.discard(connection)
         with contextlib.suppress(ValueError):
-            self.idle.remove(connection)
+            self._idle.remove(connection)
         self._offer_place()
 
     def close(self) -> None:

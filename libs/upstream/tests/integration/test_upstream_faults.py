@@ -242,7 +242,7 @@ async def test_an_idle_connection_is_closed_in_time(serve: Any, connect: Any, cl
 
     client = connect(await serve(script), monotonic=clock, idle_timeout_s=30)
     await client.request(b"GET", b"/", [])
-    connection = client._pool.idle[0]
+    connection = client._pool._idle[0]
     await until(lambda: not connection._has_progressed)
     clock.now_s += 30.1
     await closed.wait()
