@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Final
 from urllib.parse import unquote
+
+from layer_kit.remembering import remembered_if_short
 
 
 class Scope(Enum):
@@ -76,24 +77,24 @@ NAMESPACE_AT: Final = 3
 _UPWARDS: Final = frozenset({".", ".."})
 
 PATHS_REMEMBERED_MAX: Final = 4096
-REMEMBERED_PATH_CHARACTERS_MAX: Final = 256
+REMEMBERED_CHARACTERS_MAX: Final = 256
 """Of longer ones all is found anew: callers without a key can send as many as they like."""
 
 _ADMINISTERING: Final = frozenset({"pause", "resume", "reset-failed", "discover"})
 
 
+_remembered: Final = remembered_if_short(
+    count_max=PATHS_REMEMBERED_MAX, characters_max=REMEMBERED_CHARACTERS_MAX
+)
+
+
+@_remembered
 def required_scope(method: str, path: str) -> Scope:
     """Return what a key must hold for a request, whether or not there is such a route.
 
     A path is judged by its segments, as routes are: a namespace that is called ``query`` is
     written with ``write``.
     """
-    if len(path) <= REMEMBERED_PATH_CHARACTERS_MAX:
-        return _remembered_scope(method, path)
-    return _required_scope(method, path)
-
-
-def _required_scope(method: str, path: str) -> Scope:
     parts = path.split("/")
     if parts[1:3] == ["v2", "keys"] or _is_administration(method, parts):
         return Scope.ADMIN
@@ -104,28 +105,17 @@ def _required_scope(method: str, path: str) -> Scope:
     return Scope.WRITE
 
 
-_remembered_scope: Final = functools.lru_cache(PATHS_REMEMBERED_MAX)(_required_scope)
-
-
+@_remembered
 def named_namespace(path: str) -> str | None:
     """Return the namespace that a request is about; None where it is about no single one.
 
     Nor is one whose path a store may resolve to that of another.
     """
-    if len(path) <= REMEMBERED_PATH_CHARACTERS_MAX:
-        return _remembered_namespace(path)
-    return _named_namespace(path)
-
-
-def _named_namespace(path: str) -> str | None:
     parts = [unquote(part) for part in path.split("/")]
     if parts[2:3] != ["namespaces"] or len(parts) <= NAMESPACE_AT or _leads_upwards(path):
         return None
     name = parts[NAMESPACE_AT]
     return None if "/" in name else name
-
-
-_remembered_namespace: Final = functools.lru_cache(PATHS_REMEMBERED_MAX)(_named_namespace)
 
 
 def is_about_many(method: str, path: str) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from layer_kit.errors import InvalidRequestError
+from layer_kit.remembering import remembered_if_short
 from layer_wire.traces import RANDOM_BITS, minted_trace_id, trace_id_of
 
 TAGS_MAX: Final = 32
 TAG_BYTES_MAX: Final = 128
+TAGS_REMEMBERED_MAX: Final = 4096
 REMEMBERED_TAGS_CHARACTERS_MAX: Final = 512
 """Longer lists are parsed each time, so that what is remembered stays below a few MiB."""
 
@@ -114,13 +115,7 @@ def tag_invalid(tag: str) -> InvalidRequestError:
     )
 
 
+@remembered_if_short(count_max=TAGS_REMEMBERED_MAX, characters_max=REMEMBERED_TAGS_CHARACTERS_MAX)
 def _tags(tags: str | None, more_tags: str | None) -> Sequence[str]:
     """Parse the tags of two headers, which clients repeat from one request to the next."""
-    if len(tags or "") + len(more_tags or "") <= REMEMBERED_TAGS_CHARACTERS_MAX:
-        return _remembered_tags(tags, more_tags)
-    return parse_tags((tags, more_tags))
-
-
-@functools.lru_cache(maxsize=4096)
-def _remembered_tags(tags: str | None, more_tags: str | None) -> Sequence[str]:
     return parse_tags((tags, more_tags))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from layer_gateway.http.routes import PASS, ROUTES, Operation, Route
+from layer_kit.remembering import remembered_if_short
 
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
@@ -45,18 +45,13 @@ _NOT_BY_HEAD: Final = frozenset({Operation.STORE_METADATA, Operation.HINT_CACHE_
 """Reads that the store answers, or that do something; any other by GET is there by HEAD, too."""
 
 ROUTES_REMEMBERED_MAX: Final = 4096
-REMEMBERED_PATH_CHARACTERS_MAX: Final = 256
+REMEMBERED_CHARACTERS_MAX: Final = 256
 """Longer paths are looked up each time, so that what is remembered stays below a few MiB."""
 
 
+@remembered_if_short(count_max=ROUTES_REMEMBERED_MAX, characters_max=REMEMBERED_CHARACTERS_MAX)
 def route(method: str, path: str) -> Route:
     """Find the route of a request by its method and its path without query string."""
-    if len(path) <= REMEMBERED_PATH_CHARACTERS_MAX:
-        return _remembered(method, path)
-    return _found(method, path)
-
-
-def _found(method: str, path: str) -> Route:
     found = _listed(method, path)
     if found is PASS and method == "HEAD":
         by_get = _listed("GET", path)
@@ -75,6 +70,3 @@ def _listed(method: str, path: str) -> Route:
             values = (unquote(parts[at]) for at in shape.positions)
             return Route(operation, dict(zip(names, values, strict=True)))
     return PASS
-
-
-_remembered: Final = functools.lru_cache(ROUTES_REMEMBERED_MAX)(_found)
