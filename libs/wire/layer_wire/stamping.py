@@ -268,7 +268,7 @@ class _Stamper:
         for key in vector_names:
             for at, value in enumerate(lists[key], first):
                 check_vector(key, value, f"{name}[{at}]")
-        columns = [lists[name] for name in attribute_names]
+        columns = [lists[key] for key in attribute_names]
         canonical_ids = wire_ids.canonical_all(ids, self._id_kind)
         rows = [
             dict(zip(attribute_names, values, strict=True)) for values in zip(*columns, strict=True)

@@ -36,9 +36,8 @@ def compared_vector(query: Query, routing: Routing | None) -> tuple[str, int | N
         return "", None
     name, _, *operands = decode_list(rank_by)
     # The store has its own words for a ranking without a vector.
-    return decode(_STRING, name, what="rank_by[0]"), vector_dimension(
-        operands[0]
-    ) if operands else None
+    dimension = vector_dimension(operands[0]) if operands else None
+    return decode(_STRING, name, what="rank_by[0]"), dimension
 
 
 def check_profiles(

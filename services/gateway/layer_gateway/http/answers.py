@@ -56,7 +56,6 @@ class WholeAnswer(web.StreamResponse):
         fields: Header fields as they go on the wire, without those of this hop.
         body: Whole, or in pieces.
         headers: Further ones; ``response.headers`` adds to them.
-        lines: Further ones as they go on the wire, with nothing in them that a caller chose.
     """
 
     def __init__(
@@ -66,12 +65,10 @@ class WholeAnswer(web.StreamResponse):
         body: bytes | Sequence[bytes | bytearray],
         *,
         headers: Mapping[str, str] | None = None,
-        lines: bytes = b"",
     ) -> None:
         # The base class's own would make several objects that nothing here looks at.
         self._status = status
         self._added = headers
-        self._lines = lines
         self.fields = fields
         self._parts: Sequence[bytes | bytearray] = (body,) if isinstance(body, bytes) else body
         self.request_id = ""
@@ -97,11 +94,11 @@ class WholeAnswer(web.StreamResponse):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the caller closed the connection")
         self._eof_sent = True
-        request_head, lines, status = request.head, self._lines, self._status
+        request_head, lines, status = request.head, b"", self._status
         if request_head.is_usual and self._keep_alive is None:
             self._keep_alive = True
         else:
-            lines += self._connection_line(request_head)
+            lines = self._connection_line(request_head)
         if self._added:
             lines += self._added_lines()
         if self.request_id:

@@ -134,10 +134,10 @@ class Errand(msgspec.Struct, eq=False):
         request.protocol.end_errand(request, response)
         self._admitted.give_back()
         seconds = time.perf_counter() - self._started_s
-        self._accounts.answered(
-            request, response, identifier, seconds=seconds, upstream_s=upstream_s
-        )
         try:
+            self._accounts.answered(
+                request, response, identifier, seconds=seconds, upstream_s=upstream_s
+            )
             self._exchange.settle()
         except Exception as error:  # noqa: BLE001 -- the connection that called serves others
             report_error("an errand could not be settled", error)

@@ -65,6 +65,7 @@ ANSWERS: dict[str, Answer] = {
     "two": rows(SAW, AXE),
     "three": rows(SAW, AXE, {"id": "c", "$dist": 1}),
     "vectors": rows({**SAW, "vector": [1, 2]}, AXE),
+    "long": rows({**SAW, "title": "x" * 40_000}, AXE),
     "no vectors": rows({**SAW, "vector": None}, AXE),
     "no distance": rows({"id": "a"}, {"id": "b"}),
     "a marker": rows(MARKER, SAW),
