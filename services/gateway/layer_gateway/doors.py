@@ -158,6 +158,11 @@ def _handlers(
         body_bytes_max=settings.body_bytes_max,
         query_body_bytes_max=query_bytes_max,
     )
+    documents = DocumentHandlers(
+        fetch_rows=use_cases.fetch,
+        history=use_cases.history,
+        body_bytes_max=query_bytes_max,
+    )
     tables = (
         rows,
         SearchHandlers(
@@ -165,11 +170,7 @@ def _handlers(
             store_name=store_name,
             body_bytes_max=query_bytes_max,
         ),
-        DocumentHandlers(
-            fetch_rows=use_cases.fetch,
-            history=use_cases.history,
-            body_bytes_max=query_bytes_max,
-        ),
+        documents,
         NamespaceHandlers(
             namespaces=use_cases.namespaces,
             init_namespace=use_cases.init_namespace,
@@ -199,7 +200,7 @@ def _handlers(
         EditionHandlers(store_name=store_name),
     )
     handlers = {name: handler for table in tables for name, handler in table.table().items()}
-    return handlers, rows.quick_table()
+    return handlers, {**rows.quick_table(), **documents.quick_table()}
 
 
 def _body_budget(settings: GatewaySettings, frame: ServiceFrame) -> BodyBudget:

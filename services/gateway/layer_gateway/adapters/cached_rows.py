@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -13,7 +13,7 @@ import structlog
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_gateway.adapters.cache_metrics import ReplicaMetrics
 from layer_gateway.adapters.direct_lookups import DirectWay
-from layer_gateway.adapters.joined_lookups import JoinedLookups, LookupKind, Tell
+from layer_gateway.adapters.joined_lookups import JoinedLookups
 from layer_gateway.adapters.lookup_stream import LookupStream
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.adapters.settlements import (
@@ -23,7 +23,7 @@ from layer_gateway.adapters.settlements import (
     settlement_request,
 )
 from layer_gateway.adapters.standing_fences import StandingFence, announce_timeout_s, standing
-from layer_gateway.ports.rows import CacheConnection, CachedRow, CacheLookup, Fence
+from layer_gateway.ports.rows import CacheConnection, CacheLookup, Fence, LookupKind, TellLookup
 from layer_kit.errors import InvalidRequestError, LayerError
 from layer_kit.names import Namespace
 from layer_kit.rpc.client import invoke
@@ -36,9 +36,6 @@ PATIENT_TIMEOUT_S: Final = 5.0
 
 FENCE_MARGIN_S: Final = 30.0
 BACKFILL_BYTES_MAX: Final = 32 * 1024 * 1024
-
-_ROW: Final[Callable[[tuple[bytes, bytes]], CachedRow]] = partial(tuple.__new__, CachedRow)
-"""Makes a row of its fields, without the call in Python that its constructor is."""
 
 
 class CachedRows:
@@ -98,21 +95,26 @@ class CachedRows:
         kind = LookupKind(namespace, None if names is None else tuple(names), with_vectors)
         return await self._joined_lookups(kind, ids)
 
-    def ask(self, kind: LookupKind, ids: Sequence[bytes], tell: Tell) -> None:
+    def begin_lookup(self, kind: LookupKind, ids: Sequence[bytes], tell: TellLookup) -> None:
+        self._joined_lookups.begin(kind, ids, tell)
+
+    def ask(self, kind: LookupKind, ids: Sequence[bytes], tell: TellLookup) -> None:
         """Look ``ids`` up, joined with nobody's, and ``tell`` of them."""
         if not self.is_available:
             tell(CacheLookup(is_available=False))
             return
-        request = cache_pb2.LookupRowsRequest(
-            namespace=kind.namespace,
-            ids=ids,
-            with_vectors=kind.with_vectors,
-            attribute_names=kind.names or (),
-            ids_only=kind.names == (),
-        )
+        namespace, names, with_vectors = kind
+        request = cache_pb2.LookupRowsRequest(namespace=namespace, ids=ids)
+        if names is not None:
+            request.attribute_names.extend(names)
+            request.ids_only = not names
+        if with_vectors:
+            request.with_vectors = True
         self._look_up(request, partial(self._answered, tell))
 
-    def _answered(self, tell: Tell, outcome: cache_pb2.LookupRowsResponse | BaseException) -> None:
+    def _answered(
+        self, tell: TellLookup, outcome: cache_pb2.LookupRowsResponse | BaseException
+    ) -> None:
         if isinstance(outcome, InvalidRequestError):
             # Something about this lookup, which is nobody else's: the cache is there.
             log.warning("lookup_refused", reason=outcome.reason, message=outcome.message)
@@ -124,9 +126,13 @@ class CachedRows:
             tell(outcome)
         else:
             # A slice of a column costs a third of going through it.
-            rows = map(_ROW, zip(outcome.bodies[:], outcome.vectors[:], strict=False))
-            hits = dict(zip(outcome.hit_positions[:], rows, strict=False))
-            tell(CacheLookup(hits=hits, read_token=outcome.read_token))
+            found = CacheLookup(
+                positions=outcome.hit_positions[:],
+                bodies=outcome.bodies[:],
+                vectors=outcome.vectors[:],
+                read_token=outcome.read_token,
+            )
+            tell(found)
 
     async def close(self) -> None:
         """Let go of the way to the cache; what waits for it is a miss."""

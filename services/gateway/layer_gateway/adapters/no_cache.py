@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from layer_gateway.ports.rows import CacheConnection, CacheLookup, Fence
+from layer_gateway.ports.rows import CacheConnection, CacheLookup, Fence, LookupKind, TellLookup
 from layer_kit.names import Namespace
 from layer_wire.stamping import CacheRows
 
@@ -33,6 +33,9 @@ class NoCache:
         with_vectors: bool = False,
     ) -> CacheLookup:
         return CacheLookup()
+
+    def begin_lookup(self, kind: LookupKind, ids: Sequence[bytes], tell: TellLookup) -> None:
+        tell(CacheLookup())
 
     def join_tokens(self, earlier: bytes, later: bytes) -> bytes:
         return b""

@@ -17,12 +17,22 @@ import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
 import xxhash
 
-from layer_gateway.ports.rows import CacheConnection, CachedRow, CacheLookup, Fence, RowCache
+from layer_gateway.adapters.joined_lookups import settle
+from layer_gateway.ports.rows import (
+    CacheConnection,
+    CachedRow,
+    CacheLookup,
+    Fence,
+    LookupKind,
+    RowCache,
+    TellLookup,
+)
 from layer_kit.names import Namespace
 from layer_wire.stamping import CacheRows
 
@@ -67,6 +77,40 @@ class SplitFence:
     parts: Mapping[int, Fence]
 
 
+class _LookupParts(msgspec.Struct, eq=False):
+    """What several replicas answer to one lookup.
+
+    Args:
+        _tell: Told once, of everything.
+        _awaited_count: How many have not answered.
+        _tokens: By replica.
+    """
+
+    _tell: TellLookup
+    _awaited_count: int
+    _tokens: list[bytes]
+    _hits: dict[int, CachedRow] = msgspec.field(default_factory=dict)
+    _is_available: bool = True
+    _error: BaseException | None = None
+
+    def add(self, place: int, ats: Sequence[int], outcome: CacheLookup | BaseException) -> None:
+        """Take the answer of one replica about the ids at ``ats``."""
+        if isinstance(outcome, BaseException):
+            self._error = outcome
+        else:
+            self._hits |= {ats[at]: row for at, row in outcome.hits.items()}
+            self._tokens[place] = outcome.read_token
+            self._is_available = self._is_available and outcome.is_available
+        self._awaited_count -= 1
+        if not self._awaited_count:
+            self._tell(self._error or self._whole())
+
+    def _whole(self) -> CacheLookup:
+        return CacheLookup.of(
+            self._hits, read_token=_packed(self._tokens), is_available=self._is_available
+        )
+
+
 class ReplicatedRows:
     """Implements ``RowCache`` over one for each replica."""
 
@@ -97,28 +141,21 @@ class ReplicatedRows:
         names: Sequence[str] | None = None,
         with_vectors: bool = False,
     ) -> CacheLookup:
+        answer: asyncio.Future[CacheLookup] = asyncio.get_running_loop().create_future()
+        kind = LookupKind(namespace, None if names is None else tuple(names), with_vectors)
+        self.begin_lookup(kind, ids, partial(settle, answer))
+        return await answer
+
+    def begin_lookup(self, kind: LookupKind, ids: Sequence[bytes], tell: TellLookup) -> None:
         if any(replica.is_ring_mixed for replica in self._replicas):
-            return CacheLookup(is_available=False)
+            tell(CacheLookup(is_available=False))
+            return
         # Without ids only tokens are wanted, from everyone.
         places = self._ring.split(ids) if ids else {place: [] for place in self._everywhere}
-        answers = await asyncio.gather(
-            *(
-                self._replicas[place].lookup(
-                    namespace, [ids[at] for at in ats], names=names, with_vectors=with_vectors
-                )
-                for place, ats in places.items()
-            )
-        )
-        hits: dict[int, CachedRow] = {}
-        tokens = [b""] * len(self._replicas)
-        for (place, ats), answer in zip(places.items(), answers, strict=True):
-            hits |= {ats[at]: row for at, row in answer.hits.items()}
-            tokens[place] = answer.read_token
-        return CacheLookup(
-            hits=hits,
-            read_token=_packed(tokens),
-            is_available=all(answer.is_available for answer in answers),
-        )
+        parts = _LookupParts(tell, len(places), [b""] * len(self._replicas))
+        for place, ats in places.items():
+            wanted = [ids[at] for at in ats]
+            self._replicas[place].begin_lookup(kind, wanted, partial(parts.add, place, ats))
 
     def join_tokens(self, earlier: bytes, later: bytes) -> bytes:
         if not (earlier and later):

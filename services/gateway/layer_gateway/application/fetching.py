@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
+from layer_gateway.application.begun_fetches import BegunFetch
 from layer_gateway.application.facts import Facts
 from layer_gateway.application.joined_reads import (
     FactsOutdatedError,
@@ -102,8 +103,58 @@ class FetchRows:
         try:
             return await self._by_text(namespace, ids, caller, names, with_vectors=with_vectors)
         except FactsOutdatedError:
-            # Another gateway made the namespace anew, with ids of another kind: look again, once.
-            self.facts.forget(namespace)
+            return await self._again(namespace, ids, caller, names, with_vectors=with_vectors)
+
+    def begin(
+        self,
+        namespace: Namespace,
+        texts: Sequence[str],
+        caller: Caller,
+        *,
+        names: Sequence[str] | None,
+        field: str = "include_attributes",
+    ) -> BegunFetch | None:
+        """Return the fetch that one lookup is probably enough for; None where it is not.
+
+        It is to be looked up in the turn in which this is called. It is what :meth:`by_text` begins
+        with, where nobody has to be asked for more, and changes nothing; errors as there.
+        """
+        if not 0 < len(texts) <= LOOKUP_IDS_MAX or not self.cache.is_available:
+            return None
+        if names is not None:
+            names = _possible(names, field)
+        facts = self.facts.known(namespace, caller)
+        if facts is None or facts.id_kind is None:
+            return None
+        kind = facts.id_kind
+        parsed = wire_ids.from_texts(texts, kind)
+        if None in parsed:
+            return None
+        ids = cast("list[JsonId]", parsed)
+        keys = wire_ids.canonical_all(ids, kind)
+        earlier = self.reads.under_way(namespace, keys)
+        return BegunFetch(namespace, texts, ids, keys, kind, caller, names, earlier)
+
+    async def go_on(self, begun: BegunFetch, lookup: CacheLookup) -> Fetched:
+        """Return all of a fetch, from its lookup on; errors as for :meth:`by_text`."""
+        try:
+            return await self._completed(begun, lookup, with_vectors=False)
+        except FactsOutdatedError:
+            return await self._again(
+                begun.namespace, begun.texts, begun.caller, begun.names, with_vectors=False
+            )
+
+    async def _again(
+        self,
+        namespace: Namespace,
+        ids: Sequence[str],
+        caller: Caller,
+        names: Sequence[str] | None,
+        *,
+        with_vectors: bool,
+    ) -> Fetched:
+        """Look once more: another gateway made the namespace anew, with ids of another kind."""
+        self.facts.forget(namespace)
         try:
             return await self._by_text(namespace, ids, caller, names, with_vectors=with_vectors)
         except FactsOutdatedError as error:
@@ -169,36 +220,45 @@ class FetchRows:
         with_vectors: bool,
     ) -> Fetched:
         keys = wire_ids.canonical_all(ids, kind)
-
-        async def look_up() -> CacheLookup:
-            return await self.cache.lookup(namespace, keys, names=names, with_vectors=with_vectors)
-
         # Some may end while the lookup is on its way, and what they brought has not been seen then.
         earlier = self.reads.under_way(namespace, keys)
-        lookup = await look_up()
-        if len(lookup.hits) == len(keys):
-            return Fetched(
-                rows=dict(lookup.hits), cached=frozenset(lookup.hits), result=CacheResult.HIT
-            )
-        missed = {key: ids[at] for at, key in enumerate(keys) if at not in lookup.hits}
-        reads = earlier | self.reads.under_way(namespace, missed)
+        begun = BegunFetch(namespace, (), ids, keys, kind, caller, names, earlier)
+        lookup = await self._look_up(begun, with_vectors=with_vectors)
+        return await self._completed(begun, lookup, with_vectors=with_vectors)
+
+    async def _look_up(self, begun: BegunFetch, *, with_vectors: bool) -> CacheLookup:
+        return await self.cache.lookup(
+            begun.namespace, begun.keys, names=begun.names, with_vectors=with_vectors
+        )
+
+    async def _completed(
+        self, begun: BegunFetch, lookup: CacheLookup, *, with_vectors: bool
+    ) -> Fetched:
+        """Read upstream what a lookup has missed."""
+        rows = lookup.hits
+        namespace, ids, keys = begun.namespace, begun.ids, begun.keys
+        if len(rows) == len(keys):
+            return Fetched(rows=rows, cached=frozenset(rows), result=CacheResult.HIT)
+        missed = {key: ids[at] for at, key in enumerate(keys) if at not in rows}
+        reads = {**begun.earlier, **self.reads.under_way(namespace, missed)}
         if followed := [reads[key] for key in missed if key in reads]:
             await self.reads.ended(followed)
             if lookup.is_available:  # what that read has brought is there now, and coherent
-                lookup = await look_up()
-                missed = {key: ids[at] for at, key in enumerate(keys) if at not in lookup.hits}
-        cached, rows = frozenset(lookup.hits), dict(lookup.hits)
+                lookup = await self._look_up(begun, with_vectors=with_vectors)
+                rows = lookup.hits
+                missed = {key: ids[at] for at, key in enumerate(keys) if at not in rows}
+        cached = frozenset(rows)
         if not missed:
             result = CacheResult.HIT
         else:
             result = CacheResult.MISS if lookup.is_available else CacheResult.MISS_ON_ERROR
             if result is CacheResult.MISS:
-                self.missed(namespace, caller)
-            read = await self.reads(namespace, missed, kind, caller, lookup.read_token)
+                self.missed(namespace, begun.caller)
+            read = await self.reads(namespace, missed, begun.kind, begun.caller, lookup.read_token)
             for at, key in enumerate(keys):
                 if at not in rows and key in read.positions:
                     place = read.positions[key]
-                    rows[at] = _projected(read.rows, place, names, with_vectors=with_vectors)
+                    rows[at] = _projected(read.rows, place, begun.names, with_vectors=with_vectors)
         return Fetched(rows=rows, cached=cached, result=result)
 
 

@@ -38,12 +38,7 @@ from layer_gateway.http.routes import PUBLIC_OPERATIONS, Operation, Route
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.query_counts import QueryCounts
 from layer_gateway.version import VERSION
-from layer_kit.errors import (
-    DrainingError,
-    InternalError,
-    LayerError,
-    SlowRequestError,
-)
+from layer_kit.errors import DrainingError, InternalError, LayerError, SlowRequestError
 from layer_kit.health import Health
 from layer_kit.lost_errors import report_error
 from layer_kit.rpc.context import incoming_trace, mint_request_id, request_id
@@ -149,14 +144,20 @@ class Edge:
         """Count a request that one exchange with the store has served."""
         route = request.head.route
         assert route is not None
-        self._query_counts.answered(
-            route.operation,
-            route.names["namespace"],
-            response.status,
-            request.shape or NO_SHAPE,
-            seconds=seconds,
-            upstream_s=upstream_s,
-        )
+        operation, namespace, status = route.operation, route.names["namespace"], response.status
+        if request.fetched is not None:
+            ids_count, result = request.fetched
+            self._metrics.finished(operation, status, seconds)
+            self._data.fetched(operation, namespace, result, ids_count=ids_count, seconds=seconds)
+        else:
+            self._query_counts.answered(
+                operation,
+                namespace,
+                status,
+                request.shape or NO_SHAPE,
+                seconds=seconds,
+                upstream_s=upstream_s,
+            )
         if self._is_debugging:
             _log_finished(route.operation, response.status, None, identifier, seconds)
 

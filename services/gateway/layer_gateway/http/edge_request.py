@@ -32,6 +32,7 @@ class EdgeRequest(web.BaseRequest):
         content_length: How long the body is; None where that was not told.
         shape: Noted of a query: whether it filters, and whether it ranks by an expression.
         written: Noted of a write: its rows and billed bytes.
+        identifier: The request id, where it was needed before the request was asked of anyone.
         fetched: Noted of a fetch: how many ids it names, and what the cache had of them, if known.
     """
 
@@ -47,6 +48,7 @@ class EdgeRequest(web.BaseRequest):
     protocol: EdgeProtocol
     confined_to: Sequence[str] = ()
     """Patterns of the only namespaces that the caller may name; none is all of them, as usual."""
+    identifier: str = ""
     shape: tuple[bool, bool] | None = None
     written: tuple[int, int] | None = None
     fetched: tuple[int, str | None] | None = None

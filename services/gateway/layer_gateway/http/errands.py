@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -22,24 +22,38 @@ from layer_gateway.http.answers import FIRST_ERROR_STATUS, QuickAnswer, WholeAns
 from layer_gateway.http.counting import Tally
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.routes import Route
-from layer_gateway.ports.stores import Receiver, StreamedAnswer
 from layer_gateway.upstream_time import upstream_time
 from layer_kit.errors import LayerError
 from layer_kit.lost_errors import report_error
 from layer_kit.rpc.context import mint_request_id, request_id
 
+Answer = TypeVar("Answer")
+Told_contra = TypeVar("Told_contra", contravariant=True)
 
-class Exchange(Protocol):
-    """What a request asks of the store, and what it makes of the answer."""
 
-    def begin(self, receiver: Receiver) -> None:
+class Receiver(Protocol[Told_contra]):
+    """Who is told how an exchange ended; as that of the store is."""
+
+    def answered(self, answer: Told_contra, /) -> None:
+        """Take the answer. Raises nothing."""
+        ...
+
+    def failed(self, error: Exception, /) -> None:
+        """Take the error that there is instead. Raises nothing."""
+        ...
+
+
+class Exchange(Protocol[Answer]):
+    """What a request asks of the store, or of the cache, and what it makes of the answer."""
+
+    def begin(self, receiver: Receiver[Answer]) -> None:
         """Ask it; ``receiver`` is told of the end, in a later turn.
 
         What can be done for the answer beforehand is done while the store is at work.
         """
         ...
 
-    def conclude(self, answer: StreamedAnswer) -> QuickAnswer | WholeAnswer | None:
+    def conclude(self, answer: Answer) -> QuickAnswer | WholeAnswer | None:
         """Return the answer to the request; None where it takes more than this exchange.
 
         Raises:
@@ -47,7 +61,7 @@ class Exchange(Protocol):
         """
         ...
 
-    def go_on(self, answer: StreamedAnswer) -> Coroutine[Any, Any, web.StreamResponse]:
+    def go_on(self, answer: Answer) -> Coroutine[Any, Any, web.StreamResponse]:
         """Serve the request from here, where :meth:`conclude` could not; errors as there."""
         ...
 
@@ -56,7 +70,7 @@ class Exchange(Protocol):
         ...
 
 
-QuickHandler = Callable[[EdgeRequest, Route], Exchange | None]
+QuickHandler = Callable[[EdgeRequest, Route], Exchange[Any] | None]
 """Returns the exchange that serves a request; None where one cannot be enough. It changes nothing,
 and an error that it raises is met again by the handler proper, which serves the request then."""
 
@@ -85,7 +99,7 @@ class Accounts(Protocol):
         ...
 
 
-class Errand(msgspec.Struct, eq=False):
+class Errand(msgspec.Struct, Generic[Answer], eq=False):
     """One such request, from the moment it was let in.
 
     Args:
@@ -95,7 +109,7 @@ class Errand(msgspec.Struct, eq=False):
 
     _accounts: Accounts
     _request: EdgeRequest
-    _exchange: Exchange
+    _exchange: Exchange[Answer]
     _admitted: Pass
     _started_s: float
     _asked_s: float = 0.0
@@ -111,12 +125,13 @@ class Errand(msgspec.Struct, eq=False):
             self._exchange.begin(self)
         except Exception as error:  # noqa: BLE001 -- whatever it is, this request alone fails
             failure = error
-        self._identifier = self._request.head.request_id or mint_request_id()
+        request = self._request
+        self._identifier = request.identifier or request.head.request_id or mint_request_id()
         if failure is not None:
             self._is_over = True
             self._refuse(failure, self._tally())
 
-    def answered(self, answer: StreamedAnswer, /) -> None:
+    def answered(self, answer: Answer, /) -> None:
         """Answer the request, in this turn if that is possible."""
         if self._is_over:
             return
@@ -142,12 +157,12 @@ class Errand(msgspec.Struct, eq=False):
         except Exception as error:  # noqa: BLE001 -- the connection that called serves others
             report_error("an errand could not be settled", error)
 
-    def failed(self, error: LayerError, /) -> None:
+    def failed(self, error: Exception, /) -> None:
         """Answer the request with what came instead of an answer."""
         if not self._is_over:
             self._refuse(error, self._tally())
 
-    async def _rest(self, answer: StreamedAnswer, tally: Tally) -> None:
+    async def _rest(self, answer: Answer, tally: Tally) -> None:
         """Serve what is left of the request as any other is served."""
         request_id.set(self._identifier)
         upstream_time.set(tally)

@@ -14,7 +14,6 @@ from layer_gateway.domain.visits import Visit, minted, read_session
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.routes import Route
 from layer_gateway.ports.stores import Caller
-from layer_wire.queries import VECTOR_ATTRIBUTE
 
 Handler = Callable[[EdgeRequest, Route], Awaitable[web.StreamResponse]]
 
@@ -70,11 +69,3 @@ def session_of(request: web.BaseRequest) -> Visit:
     if session is None:
         session = head.session = read_session(head.fields.get)
     return session
-
-
-def without_vector(names: list[str] | None) -> tuple[list[str] | None, dict[str, str]]:
-    """Return the attributes that may be answered, None for all; and a warning if one may not."""
-    if names is None:
-        return None, {}
-    kept = [name for name in names if name != VECTOR_ATTRIBUTE]
-    return kept, dict(VECTOR_WARNING) if len(kept) < len(names) else {}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, NamedTuple, Protocol
+
+import msgspec
 
 from layer_kit.names import Namespace
 from layer_wire.stamping import CacheRows
@@ -19,16 +22,59 @@ class CachedRow(NamedTuple):
     """Vectors as a JSON object; empty when not asked for or absent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheLookup:
-    """Answer of the cache, or of its absence."""
+_ROW: Final[Callable[[tuple[bytes, bytes]], CachedRow]] = partial(tuple.__new__, CachedRow)
+"""Makes a row of its fields, without the call in Python that its constructor is."""
 
-    hits: Mapping[int, CachedRow] = field(default_factory=dict)
-    """Rows found, by position in the ids asked for."""
+
+class CacheLookup(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """Answer of the cache, or of its absence; the rows found are there by column."""
+
+    positions: Sequence[int] = ()
+    """Where the rows found are in the ids asked for, ascending."""
+    bodies: Sequence[bytes] = ()
+    """Of each, as in ``CachedRow``."""
+    vectors: Sequence[bytes] = ()
     read_token: bytes = b""
     """Permits a backfill of what was missed; empty when none is wanted."""
     is_available: bool = True
     """False when the cache could not be asked, so that the misses say nothing."""
+
+    @classmethod
+    def of(
+        cls,
+        hits: Mapping[int, CachedRow],
+        *,
+        read_token: bytes = b"",
+        is_available: bool = True,
+    ) -> CacheLookup:
+        """Return one that has found ``hits``."""
+        found = dict(sorted(hits.items()))
+        return cls(
+            positions=list(found),
+            bodies=[row.body for row in found.values()],
+            vectors=[row.vectors for row in found.values()],
+            read_token=read_token,
+            is_available=is_available,
+        )
+
+    @property
+    def hits(self) -> dict[int, CachedRow]:
+        """The rows found, by position; made anew each time."""
+        rows = map(_ROW, zip(self.bodies, self.vectors, strict=False))
+        return dict(zip(self.positions, rows, strict=False))
+
+
+class LookupKind(NamedTuple):
+    """What a lookup is about, and which part of each row it wants."""
+
+    namespace: Namespace
+    names: tuple[str, ...] | None = None
+    """Of attributes; None means all of them."""
+    with_vectors: bool = False
+
+
+TellLookup = Callable[[CacheLookup | BaseException], None]
+"""Told of the answer or the error of a lookup, once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +122,10 @@ class RowCache(Protocol):
         with_vectors: bool = False,
     ) -> CacheLookup:
         """Look up at most ``LOOKUP_IDS_MAX`` canonical ids; ``names`` None means all attributes."""
+        ...
+
+    def begin_lookup(self, kind: LookupKind, ids: Sequence[bytes], tell: TellLookup) -> None:
+        """Do the same without a task; ``tell`` may be called at once, or in a later turn."""
         ...
 
     def join_tokens(self, earlier: bytes, later: bytes) -> bytes:

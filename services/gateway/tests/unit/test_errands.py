@@ -88,6 +88,7 @@ class Caller:
         self.answers: list[object] = []
         self.given_back_count = 0
         self.head = SimpleNamespace(request_id="one", route=QUERY)
+        self.identifier = ""
         self.protocol = self
 
     def end_errand(self, _: object, response: object) -> None:
@@ -126,7 +127,7 @@ class Exchange:
             raise ZeroDivisionError
 
 
-def errand_of(caller: Caller, exchange: Exchange) -> Errand:
+def errand_of(caller: Caller, exchange: Exchange) -> Errand[Any]:
     anything = cast("Any", caller)
     return Errand(anything, anything, cast("Any", exchange), anything, 0.0)
 

@@ -11,10 +11,8 @@ from layer_gateway.adapters.joined_lookups import (
     JOINED_IDS_MAX,
     LONE_IDS_MIN,
     JoinedLookups,
-    LookupKind,
-    Tell,
 )
-from layer_gateway.ports.rows import CachedRow, CacheLookup
+from layer_gateway.ports.rows import CachedRow, CacheLookup, LookupKind, TellLookup
 from layer_kit.names import parse_namespace
 
 BOOKS = LookupKind(parse_namespace("books"), None, with_vectors=False)
@@ -32,7 +30,7 @@ class Cache:
         self.fault: Exception | None = None
         self.waiting: list[asyncio.Task[None]] = []
 
-    def ask(self, kind: LookupKind, ids: Sequence[bytes], tell: Tell) -> None:
+    def ask(self, kind: LookupKind, ids: Sequence[bytes], tell: TellLookup) -> None:
         number = len(self.calls)
         self.calls.append((kind, list(ids)))
         if self.may_answer.is_set():
@@ -55,7 +53,7 @@ class Cache:
             for at, id_ in enumerate(ids)
             if not id_.startswith(b"no")
         }
-        return CacheLookup(hits=rows, read_token=b"token %d" % number)
+        return CacheLookup.of(rows, read_token=b"token %d" % number)
 
 
 @pytest.fixture
@@ -105,6 +103,37 @@ async def test_another_projection_or_namespace_takes_another_call(
     kinds = [BOOKS, TITLES, films, vectors, nothing]
     await asyncio.gather(*(lookups(kind, [b"a"]) for kind in kinds))
     assert sorted(cache.calls, key=repr) == sorted(((kind, [b"a"]) for kind in kinds), key=repr)
+
+
+async def test_while_lookups_come_one_by_one_each_goes_at_once(
+    cache: Cache, lookups: JoinedLookups
+) -> None:
+    await lookups(BOOKS, [b"a"])
+    cache.may_answer.clear()
+    told: dict[bytes, CacheLookup | BaseException] = {}
+
+    def ask(*ids: bytes) -> None:
+        lookups.begin(BOOKS, ids, lambda found: told.update({ids[0]: found}))
+
+    ask(b"b")
+    assert cache.calls[1:] == [(BOOKS, [b"b"])]
+    ask(b"c")
+    ask(b"d", b"c")
+    cache.may_answer.set()
+    while len(told) < 3:  # noqa: ASYNC110 -- turns, no time
+        await asyncio.sleep(0)
+    assert cache.calls[2:] == [(BOOKS, [b"c", b"d"])]
+    ask(b"e")
+    assert not cache.calls[3:], "after lookups that came together others are waited for"
+    while len(told) < 4:  # noqa: ASYNC110 -- as above
+        await asyncio.sleep(0)
+    found = {id_: bodies(one) for id_, one in told.items() if isinstance(one, CacheLookup)}
+    assert found == {
+        b"b": {0: b"b"},
+        b"c": {0: b"c"},
+        b"d": {0: b"d", 1: b"c"},
+        b"e": {0: b"e"},
+    }
 
 
 async def test_a_lookup_never_joins_a_call_that_is_under_way(
@@ -192,7 +221,7 @@ async def test_a_fault_reaches_every_caller_and_ends_with_its_call(
 async def test_an_ask_that_fails_outright_is_the_fault_of_whoever_waits_for_it() -> None:
     fault = ValueError("a name that is none")
 
-    def refuse(_: LookupKind, __: Sequence[bytes], ___: Tell) -> None:
+    def refuse(_: LookupKind, __: Sequence[bytes], ___: TellLookup) -> None:
         raise fault
 
     lookups = JoinedLookups(refuse)

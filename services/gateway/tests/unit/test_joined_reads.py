@@ -104,7 +104,7 @@ class Cache(NoCache):
         hits = {at: self.rows[id_] for at, id_ in enumerate(ids) if id_ in self.rows}
         read_token = b"%d" % self.tokens_count
         await self.may_answer.wait()
-        return CacheLookup(hits=hits, read_token=read_token)
+        return CacheLookup.of(hits, read_token=read_token)
 
     def join_tokens(self, earlier: bytes, later: bytes) -> bytes:
         return later or earlier

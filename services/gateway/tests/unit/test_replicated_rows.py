@@ -9,7 +9,13 @@ import pytest
 
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.replicated_rows import ReplicatedRows, Ring
-from layer_gateway.ports.rows import CacheConnection, CachedRow, CacheLookup
+from layer_gateway.ports.rows import (
+    CacheConnection,
+    CachedRow,
+    CacheLookup,
+    LookupKind,
+    TellLookup,
+)
 from layer_kit.names import Namespace, parse_namespace
 from layer_wire.stamping import CacheRows
 
@@ -31,19 +37,14 @@ class Replica(NoCache):
         self.dropped: list[bytes] = []
         self.invalidated: list[Namespace] = []
 
-    async def lookup(
-        self,
-        namespace: Namespace,
-        ids: Sequence[bytes],
-        *,
-        names: Sequence[str] | None = None,
-        with_vectors: bool = False,
-    ) -> CacheLookup:
+    def begin_lookup(self, kind: LookupKind, ids: Sequence[bytes], tell: TellLookup) -> None:
         if not self.is_available:
-            return CacheLookup(is_available=False)
+            tell(CacheLookup(is_available=False))
+            return
         self.lookups_count += 1
         hits = {at: self.rows[id_] for at, id_ in enumerate(ids) if id_ in self.rows}
-        return CacheLookup(hits=hits, read_token=f"{self.name} {self.lookups_count}".encode())
+        read_token = f"{self.name} {self.lookups_count}".encode()
+        tell(CacheLookup.of(hits, read_token=read_token))
 
     async def backfill(
         self, namespace: Namespace, read_token: bytes, rows: CacheRows, *, is_patient: bool = False

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -13,21 +12,17 @@ from aiohttp import web
 
 from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.history import History
-from layer_gateway.http.answers import JSON_FIELDS, WholeAnswer
-from layer_gateway.http.bodies import read_json_body
+from layer_gateway.http.bodies import json_at_hand, read_json_body
 from layer_gateway.http.edge_request import EdgeRequest
-from layer_gateway.http.requests import (
-    Handler,
-    caller_of,
-    query_string,
-    session_of,
-    without_vector,
-)
+from layer_gateway.http.errands import QuickHandler
+from layer_gateway.http.fetch_exchanges import FetchExchange
+from layer_gateway.http.fetches import FetchAsked, fetch_response
+from layer_gateway.http.requests import Handler, caller_of, query_string, session_of
 from layer_gateway.http.routes import Operation, Route
-from layer_gateway.ports.rows import CachedRow
-from layer_kit.errors import InvalidRequestError, NotFoundError
+from layer_kit.errors import InvalidRequestError
 from layer_kit.names import parse_namespace
-from layer_wire.jsontext import decode, encode
+from layer_wire.jsontext import decode
+from layer_wire.queries import VECTOR_ATTRIBUTE
 
 
 class _FetchBody(msgspec.Struct):
@@ -49,59 +44,81 @@ class DocumentHandlers:
     def table(self) -> Mapping[Operation, Handler]:
         return {Operation.FETCH_ONE: self.fetch_one, Operation.FETCH_MANY: self.fetch_many}
 
+    def quick_table(self) -> Mapping[Operation, QuickHandler]:
+        return {
+            Operation.FETCH_ONE: self.begin_fetch_one,
+            Operation.FETCH_MANY: self.begin_fetch_many,
+        }
+
     async def fetch_one(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
-        name, document_id = parse_namespace(route.namespace), route.names["id"]
-        request.fetched = 1, None
-        visit = session_of(request)
-        names, headers = _wanted(query_string(request))
-        found = await self.fetch_rows.by_text(name, [document_id], caller_of(request), names=names)
-        if 0 not in found.rows:
-            raise NotFoundError(
-                "DOCUMENT_NOT_FOUND",
-                f"Namespace {name} has no document {document_id!r}.",
-                namespace=name,
-                id=document_id,
-            )
-        self.history.clicked(name, [document_id], visit, found, is_batch=False)
-        headers["x-layer-cache"] = result = found.result.value
-        request.fetched = 1, result
-        body = _documents([document_id], found.rows)
-        return WholeAnswer(HTTPStatus.OK, JSON_FIELDS, body, headers=headers)
+        return await self._fetched(request, _one_asked(request, route))
 
     async def fetch_many(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
         body = await read_json_body(request, self.body_bytes_max)
-        name = parse_namespace(route.namespace)
-        visit = session_of(request)
-        asked = decode(_FETCH_BODY, body)
-        if not asked.ids:
-            raise InvalidRequestError("NO_IDS", "ids is empty; name at least one.", field="ids")
-        ids = list(dict.fromkeys(map(str, asked.ids)))
-        request.fetched = len(ids), None
-        names, headers = without_vector(asked.include_attributes)
-        found = await self.fetch_rows.by_text(name, ids, caller_of(request), names=names)
-        self.history.clicked(name, ids, visit, found, is_batch=True)
-        headers["x-layer-cache"] = result = found.result.value
-        request.fetched = len(ids), result
-        missing: list[str] = []
-        if len(found.rows) < len(ids):
-            missing = [id_ for at, id_ in enumerate(ids) if at not in found.rows]
-        body = _DOCUMENTS % (_documents(ids, found.rows), encode(missing))
-        return WholeAnswer(HTTPStatus.OK, JSON_FIELDS, body, headers=headers)
+        return await self._fetched(request, _many_asked(request, route, body))
+
+    def begin_fetch_one(self, request: EdgeRequest, route: Route) -> FetchExchange | None:
+        """Return the exchange with the cache that a fetch takes, if it takes just one."""
+        if request.received is None or not request.head.is_usual or request.head.method == "HEAD":
+            return None
+        return self._begun(request, _one_asked(request, route))
+
+    def begin_fetch_many(self, request: EdgeRequest, route: Route) -> FetchExchange | None:
+        """Do the same for a batch."""
+        if request.received is None or not request.head.is_usual:
+            return None
+        body = json_at_hand(request, self.body_bytes_max)
+        return None if body is None else self._begun(request, _many_asked(request, route, body))
+
+    def _begun(self, request: EdgeRequest, asked: FetchAsked) -> FetchExchange | None:
+        if not asked.visit.is_minted:
+            return None  # its history is to be told
+        fetch_rows = self.fetch_rows
+        begun = fetch_rows.begin(asked.namespace, asked.ids, request.head.caller, names=asked.names)
+        if begun is None:
+            return None
+        return FetchExchange(request, fetch_rows, self.history, asked, begun)
+
+    async def _fetched(self, request: EdgeRequest, asked: FetchAsked) -> web.StreamResponse:
+        found = await self.fetch_rows.by_text(
+            asked.namespace, asked.ids, caller_of(request), names=asked.names
+        )
+        return fetch_response(request, asked, found, self.history)
 
 
-_DOCUMENTS: Final = b'{"documents":[%b],"missing":%b}'
+def _one_asked(request: EdgeRequest, route: Route) -> FetchAsked:
+    """Read a fetch out of a path; as with that of a batch, its handlers notice what is wrong."""
+    name, ids = parse_namespace(route.namespace), [route.names["id"]]
+    request.fetched = 1, None
+    visit = session_of(request)
+    query = query_string(request)
+    names, drops_vector = _wanted(query) if query else (None, False)
+    return FetchAsked(name, ids, names, drops_vector, visit, False)  # noqa: FBT003
 
 
-def _documents(ids: Sequence[str], rows: Mapping[int, CachedRow]) -> bytes:
-    """Return documents as JSON, around that of their attributes, which is as it was stored."""
-    return b",".join(
-        [b'{"id":%b,"attributes":%b}' % (encode(ids[at]), rows[at].body) for at in sorted(rows)]
-    )
+def _many_asked(request: EdgeRequest, route: Route, body: bytes) -> FetchAsked:
+    name = parse_namespace(route.namespace)
+    visit = session_of(request)
+    asked = decode(_FETCH_BODY, body)
+    if not asked.ids:
+        raise InvalidRequestError("NO_IDS", "ids is empty; name at least one.", field="ids")
+    ids = list(dict.fromkeys(map(str, asked.ids)))
+    request.fetched = len(ids), None
+    names, drops_vector = _without_vector(asked.include_attributes)
+    return FetchAsked(name, ids, names, drops_vector, visit, True)  # noqa: FBT003
 
 
-def _wanted(query: str) -> tuple[list[str] | None, dict[str, str]]:
+def _wanted(query: str) -> tuple[list[str] | None, bool]:
     """Read ``include_attributes`` of a query string: absent means all, empty means none."""
     given = parse_qsl(query, keep_blank_values=True)
     lists = [listed for name, listed in given if name == "include_attributes"]
     names = [name for listed in lists for name in listed.split(",") if name]
-    return without_vector(names if lists else None)
+    return _without_vector(names if lists else None)
+
+
+def _without_vector(names: list[str] | None) -> tuple[list[str] | None, bool]:
+    """Return the attributes that may be answered, None for all, and whether one may not."""
+    if names is None:
+        return None, False
+    kept = [name for name in names if name != VECTOR_ATTRIBUTE]
+    return kept, len(kept) < len(names)

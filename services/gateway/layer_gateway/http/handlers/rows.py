@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -72,7 +72,7 @@ class RowHandlers:
     def quick_table(self) -> Mapping[Operation, QuickHandler]:
         return {Operation.QUERY: self.begin_query}
 
-    def begin_query(self, request: EdgeRequest, route: Route) -> Exchange | None:
+    def begin_query(self, request: EdgeRequest, route: Route) -> Exchange[Any] | None:
         """Return the exchange that a query takes, if it takes just one."""
         received, start, head = request.received, request.body_start, request.head
         if received is None or not head.is_plain_json or not head.is_usual:
