@@ -12,15 +12,21 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from operator import add
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import structlog
-from rocksdict import WriteBatch, WriteOptions
+from rocksdict import WriteBatch
 
 from layer_cache.adapters.passages import Passages
-from layer_cache.adapters.rocksdb import WRITE_BUFFERS_MAX, is_stall, open_rows, write_buffer_bytes
+from layer_cache.adapters.rocksdb import (
+    BATCH_BYTES,
+    WRITE_BUFFERS_MAX,
+    is_stall,
+    open_rows,
+    put_options,
+    write_buffer_bytes,
+)
 from layer_cache.adapters.tables import Tables
 from layer_cache.adapters.values import (
     alive_of,
@@ -31,7 +37,7 @@ from layer_cache.adapters.values import (
     has_big,
     sizes_of,
 )
-from layer_cache.domain.limits import BIG_ROW_BYTES, BIG_ROWS_AT_ONCE, CHUNK_ROWS
+from layer_cache.domain.limits import BIG_ROWS_AT_ONCE, CHUNK_ROWS
 from layer_cache.domain.rows import Entry, Hits, NewRows, RowKey, Rows
 from layer_cache.ports import Page, Place, StoreFigures
 from layer_kit.clock import EpochMilliseconds
@@ -82,13 +88,7 @@ class EmbeddedStore:
         self._refused_count = 0
         self._tables = Tables()
         self._passages = Passages()
-        # A put that would have to wait for a flush is refused instead: waiting holds up everyone.
-        # Nor is it logged, which would cost more than all the rest of it: if the process is killed,
-        # the last puts are lost, and no delete is.
-        options: Any = WriteOptions()  # its stub takes the second of these for a method
-        options.no_slowdown = True
-        options.disable_wal = True
-        self._put_options: WriteOptions = options
+        self._put_options = put_options()
         self._open_rows()
 
     def rows_at_once(self) -> int:
@@ -106,11 +106,11 @@ class EmbeddedStore:
         )
 
     async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
-        return self._put([key for key, _ in entries], encode_each(entries), sizes_of(entries))
+        return self._put([key for key, _ in entries], encode_each(entries), list(sizes_of(entries)))
 
     async def put_new(self, rows: NewRows, *, era: int, written_ms: int) -> int:
-        sizes = map(add, map(len, rows.bodies), map(len, rows.vectors))
-        return self._put(rows.keys, encode_new(rows, era=era, written_ms=written_ms), sizes)
+        values = encode_new(rows, era=era, written_ms=written_ms)
+        return self._put(rows.keys, values, list(map(len, values)))
 
     async def take(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         values = self._values(keys)
@@ -209,25 +209,29 @@ class EmbeddedStore:
         self._rows = open_rows(self._path, disk_bytes_max=self._disk_bytes_max)
         self._has_big_rows = (self._path / _BIG_ROWS).exists()
 
-    def _put(self, keys: Sequence[RowKey], values: Iterable[bytes], sizes: Iterable[int]) -> int:
-        """Store values; ``sizes`` are those of their rows, and are looked at where it matters."""
+    def _put(self, keys: Sequence[RowKey], values: Iterable[bytes], sizes: Sequence[int]) -> int:
+        """Store values of rows that have these sizes, give or take a header."""
         if self._last_error or not keys:
             self._refused_count += len(keys)
             return 0
-        batch = WriteBatch(raw_mode=True)
-        deque(map(batch.put, keys, values), maxlen=0)  # for the effect of each
+        at_once = len(keys) * BATCH_BYTES // (sum(sizes) + 1) + 1
+        values, stored_count = iter(values), 0
         self._passages.written(keys)
         try:
-            if not self._has_big_rows and batch.size_in_bytes() > BIG_ROW_BYTES and has_big(sizes):
+            if not self._has_big_rows and has_big(sizes):
                 (self._path / _BIG_ROWS).touch()
                 self._has_big_rows = True
-            self._rows.write(batch, self._put_options)
+            for start in range(0, len(keys), at_once):
+                some = keys[start : start + at_once]
+                batch = WriteBatch(raw_mode=True)
+                deque(map(batch.put, some, values), maxlen=0)  # for the effect of each
+                self._rows.write(batch, self._put_options)
+                stored_count += len(some)
         except Exception as error:  # noqa: BLE001 -- the driver raises nothing narrower
-            self._refused_count += len(keys)
+            self._refused_count += len(keys) - stored_count
             if not is_stall(error):
                 self._fail(error)
-            return 0
-        return len(keys)
+        return stored_count
 
     def _close_rows(self) -> None:
         """Close the database, which it also does when it complains about an earlier failure."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rocksdict import (
     BlockBasedOptions,
@@ -13,11 +13,14 @@ from rocksdict import (
     FifoCompactOptions,
     Options,
     Rdict,
+    WriteOptions,
 )
 
 WRITE_BUFFERS_MAX: Final = 4
 WRITE_BUFFER_FRACTION: Final = 32
 WRITE_BUFFER_BYTES_MAX: Final = 64 * 1024 * 1024
+BATCH_BYTES: Final = 256 * 1024
+"""Put at once, give or take a row: a batch is copied on its way, and is to stay near until then."""
 BLOCK_CACHE_BYTES: Final = 64 * 1024 * 1024
 BLOOM_BITS_PER_KEY: Final = 10
 LOG_FILES_MAX: Final = 2
@@ -39,6 +42,20 @@ def open_rows(path: Path, *, disk_bytes_max: int) -> Rdict:
         return Rdict(str(path), _options(disk_bytes_max))
     except Exception as error:  # the driver raises nothing narrower
         raise OSError(f"rows: {error}") from error
+
+
+def put_options() -> WriteOptions:
+    """Return how rows are put.
+
+    A put that would have to wait for a flush is refused instead: waiting holds up everyone. Nor is
+    it logged, which would cost more than all the rest of it: if the process is killed, the last
+    puts are lost, and no delete is.
+    """
+    options: Any = WriteOptions()  # its stub takes the second of these for a method
+    options.no_slowdown = True
+    options.disable_wal = True
+    found: WriteOptions = options
+    return found
 
 
 def is_stall(error: Exception) -> bool:

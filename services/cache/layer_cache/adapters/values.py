@@ -25,7 +25,7 @@ def sizes_of(entries: Iterable[tuple[RowKey, Entry]]) -> Iterator[int]:
 
 def has_big(sizes: Iterable[int]) -> bool:
     """Tell whether one of the rows of these sizes is above ``BIG_ROW_BYTES``."""
-    return any(size > BIG_ROW_BYTES for size in sizes)
+    return max(sizes, default=0) > BIG_ROW_BYTES
 
 
 def encode_new(rows: NewRows, *, era: int, written_ms: int) -> list[bytes]:
