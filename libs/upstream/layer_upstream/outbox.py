@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Final
 
 from layer_upstream.request import Piece
@@ -43,10 +45,11 @@ class Outbox:
 
     def send_next(self) -> None:
         """Send the next part, and the others in turns to come."""
-        part = next(self._parts, None)
-        if part is None:
+        found = next(self._parts, None)
+        if found is None:
             return
-        self.left_bytes -= sum(map(len, part))
+        part, part_bytes = found
+        self.left_bytes -= part_bytes
         self._transport.writelines(part)
         if not self.left_bytes:
             self.abandon()  # or the body would be held for as long as the connection is idle
@@ -58,17 +61,21 @@ class Outbox:
             self.send_next()
 
 
-def _parts(body: Sequence[Piece]) -> Iterator[list[Piece]]:
-    """Yield the pieces of a body in parts, cut where one is larger."""
-    part: list[Piece] = []
-    part_bytes = 0
-    for piece in body:
-        for start in range(0, len(piece), PART_BYTES_MAX):
-            cut = memoryview(piece)[start : start + PART_BYTES_MAX]
-            if part and part_bytes + len(cut) > PART_BYTES_MAX:
-                yield part
-                part, part_bytes = [], 0
-            part.append(cut)
-            part_bytes += len(cut)
-    if part:
-        yield part
+def _parts(body: Sequence[Piece]) -> Iterator[tuple[Sequence[Piece], int]]:
+    """Yield the pieces of a body in parts, cut where one is larger, and the bytes of each part.
+
+    A write has two pieces for each of its rows, so that none is looked at by itself.
+    """
+    ends = list(accumulate(map(len, body)))
+    start = done_bytes = 0
+    while start < len(ends):
+        stop = bisect_right(ends, done_bytes + PART_BYTES_MAX, start)
+        if stop > start:
+            yield body[start:stop], ends[stop - 1] - done_bytes
+        else:
+            stop = start + 1
+            piece = memoryview(body[start])
+            for at in range(0, len(piece), PART_BYTES_MAX):
+                cut = piece[at : at + PART_BYTES_MAX]
+                yield (cut,), len(cut)
+        start, done_bytes = stop, ends[stop - 1]

@@ -17,12 +17,14 @@ from layer_kit.errors import (
     PayloadTooLargeError,
     SlowRequestError,
 )
+from layer_kit.memory import MAPPED_BYTES_MIN
 
 BODY_BYTES_PER_SECOND_MIN: Final = 32 * 1024
 """A body may take as long as this would, and the patience of the edge on top."""
 
 GZIP_WINDOW_BITS: Final = 31
 INFLATED_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
+PARTS_MAX: Final = 4096
 INLINE_BYTES_MAX: Final = 64 * 1024
 """A compressed body that is no longer than this may inflate to one part uncounted."""
 
@@ -55,7 +57,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
     if declared_bytes > bytes_max:
         raise _too_large(bytes_max)
     await protocol.hold(declared_bytes)
-    buffer = BytesIO()  # grows in place, and gives its bytes away without copying them
+    parts = _Parts(declared_bytes)
     latest_s = asyncio.get_running_loop().time() + protocol.patience_s
     try:
         async with asyncio.timeout_at(latest_s) as deadline:
@@ -66,7 +68,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
                     raise _too_large(bytes_max)
                 if not declared_bytes:
                     await protocol.hold(len(chunk))
-                buffer.write(chunk)
+                parts.add(chunk)
                 deadline.reschedule(latest_s + size_bytes / BODY_BYTES_PER_SECOND_MIN)
     except TimeoutError as error:
         raise SlowRequestError(
@@ -75,7 +77,35 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
             f"send {BODY_BYTES_PER_SECOND_MIN} bytes a second or more.",
             size_bytes=size_bytes,
         ) from error
-    return buffer.getvalue()
+    return parts.whole()
+
+
+class _Parts:
+    """A body as it comes in.
+
+    A buffer that grows on the heap is moved a dozen times, as what comes in lies behind it: parts
+    are kept and joined in the end, unless having all of them twice would matter. What is large
+    enough to be mapped is not moved. A caller who sends a few bytes at a time gets the buffer too.
+    """
+
+    def __init__(self, declared_bytes: int) -> None:
+        self._parts: list[bytes] = []
+        self._buffer = None if 0 < declared_bytes < MAPPED_BYTES_MIN else BytesIO()
+
+    def add(self, part: bytes) -> None:
+        if self._buffer is not None:
+            self._buffer.write(part)
+            return
+        self._parts.append(part)
+        if len(self._parts) == PARTS_MAX:
+            self._buffer = BytesIO()
+            self._buffer.writelines(self._parts)
+            self._parts.clear()
+
+    def whole(self) -> bytes:
+        if self._buffer is None:
+            return b"".join(self._parts)
+        return self._buffer.getvalue()  # which gives its bytes away without copying them
 
 
 async def read_json_body(request: web.BaseRequest, bytes_max: int) -> bytes:
