@@ -11,13 +11,14 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 from rich.table import Table
 
-from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer.cache.v1 import cache_pb2
 from layer_bench.load import measure
 from layer_bench.peers import Peer
 from layer_bench.scenarios import fetch, slow_query
 from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.membership import Membership
+from layer_gateway.adapters.settlements import CacheStub
 from layer_gateway.ports.rows import CacheLookup
 from layer_kit.clock import monotonic
 from layer_kit.names import Namespace
@@ -61,7 +62,7 @@ async def _joined_and_apart(cache_address: str, round_count: int) -> list[tuple[
     """Look up one row a hundred times over, as a hundred callers do: joined, and each alone."""
     channel = open_channel(cache_address, retries=False)
     metrics = CacheMetrics(CollectorRegistry()).of(0)
-    stub = cache_pb2_grpc.CacheServiceStub(channel)
+    stub = CacheStub(channel)
     membership = Membership(stub, monotonic=monotonic, metrics=metrics)
     await membership.keep()
     rows = CachedRows(

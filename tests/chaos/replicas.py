@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
-from layer.cache.v1 import cache_pb2_grpc
 from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.direct_lookups import LookupOffer
@@ -22,6 +21,7 @@ from layer_gateway.adapters.no_history import NoHistory
 from layer_gateway.adapters.no_snapshots import NoSnapshots
 from layer_gateway.adapters.reachability import LastSeen
 from layer_gateway.adapters.replicated_rows import ReplicatedRows
+from layer_gateway.adapters.settlements import CacheStub
 from layer_gateway.adapters.store import HttpStore
 from layer_gateway.adapters.warmth import NoWarmth
 from layer_gateway.adapters.write_triggers import NoTriggers
@@ -115,7 +115,7 @@ class Replica:
         rows: dict[str, CachedRows] = {}
         for number, link in enumerate(links):
             channel = open_channel(link.address, retries=False)
-            stub = cache_pb2_grpc.CacheServiceStub(channel)
+            stub = CacheStub(channel)
             membership = _linked(parts.membership, lookup_links[number])(
                 stub, monotonic=monotonic, metrics=metrics.of(number)
             )

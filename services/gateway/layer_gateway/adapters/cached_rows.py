@@ -10,17 +10,18 @@ from typing import Final
 
 import structlog
 
-from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer.cache.v1 import cache_pb2
 from layer_gateway.adapters.cache_metrics import ReplicaMetrics
 from layer_gateway.adapters.direct_lookups import DirectWay
 from layer_gateway.adapters.joined_lookups import JoinedLookups
 from layer_gateway.adapters.lookup_stream import LookupStream
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.adapters.settlements import (
+    CacheStub,
     Outcome,
     first_bytes,
+    settlement_message,
     settlement_parts,
-    settlement_request,
 )
 from layer_gateway.adapters.standing_fences import StandingFence, announce_timeout_s, standing
 from layer_gateway.ports.rows import CacheConnection, CacheLookup, Fence, LookupKind, TellLookup
@@ -49,7 +50,7 @@ class CachedRows:
 
     def __init__(
         self,
-        stub: cache_pb2_grpc.CacheServiceStub,
+        stub: CacheStub,
         membership: Membership,
         *,
         lookup_timeout_s: float,
@@ -200,10 +201,10 @@ class CachedRows:
         return all(task.result() for task in asking) and await self._settle_part(fence, last)
 
     async def _settle_part(self, fence: StandingFence, part: Outcome) -> bool:
-        request = settlement_request(fence.namespace, fence.fence_id, part)
+        message = settlement_message(fence.namespace, fence.fence_id, part)
         timeout_s = announce_timeout_s(fence.ids)
         try:
-            answer = await invoke(self._stub.SettleRows, request, timeout_s=timeout_s)
+            answer = await invoke(self._stub.settle, message, timeout_s=timeout_s)
         except LayerError as error:
             self._membership.lose(error)
             return False

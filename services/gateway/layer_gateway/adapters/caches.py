@@ -16,6 +16,7 @@ from layer_gateway.adapters.cached_scans import CachedScansClient
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.adapters.no_cache import NoCache
 from layer_gateway.adapters.replicated_rows import Replica, ReplicatedRows, Ring
+from layer_gateway.adapters.settlements import CacheStub
 from layer_gateway.adapters.warmth import NoWarmth, RecordsClient, WarmthClient
 from layer_gateway.ports.rows import RowCache
 from layer_gateway.ports.scanning import CachedScans
@@ -69,7 +70,7 @@ async def open_caches(
     ring = Ring(list(channels)).fingerprint if len(channels) > 1 else b""
     memberships = []
     for number, (address, channel) in enumerate(channels.items()):
-        stub = cache_pb2_grpc.CacheServiceStub(channel)
+        stub = CacheStub(channel)
         membership = Membership(stub, monotonic=monotonic, metrics=metrics.of(number), ring=ring)
         memberships.append(membership)
         ways[address] = CachedRows(

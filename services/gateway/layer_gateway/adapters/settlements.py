@@ -6,12 +6,18 @@ takes to copy all of its vectors several times over.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import accumulate, chain, repeat
 from typing import Final
 
-from layer.cache.v1 import cache_pb2
+import grpc.aio
+
+from layer.cache.v1 import cache_pb2, cache_pb2_grpc
 from layer_kit.names import Namespace
+from layer_wire.jsontext import Piece
 from layer_wire.stamping import CacheRows
 
 SETTLED_BYTES_MAX: Final = 32 * 1024 * 1024
@@ -19,6 +25,14 @@ SETTLED_BYTES_MAX: Final = 32 * 1024 * 1024
 
 PART_BYTES_MAX: Final = 2 * 1024 * 1024
 """Rows in one message, unless a single one is larger."""
+
+METHOD: Final = "/layer.cache.v1.CacheService/SettleRows"
+_LENGTH_DELIMITED: Final = 2
+_VECTORS_TAG: Final = bytes(
+    [cache_pb2.SettleRowsRequest.PUT_VECTORS_FIELD_NUMBER << 3 | _LENGTH_DELIMITED]
+)
+_BRACES_BYTES: Final = len(b"{}")
+_SEVEN_BITS: Final = 0x7F
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,49 +58,83 @@ def settlement_parts(outcome: Outcome) -> Iterator[Outcome]:
     yield replace(outcome, puts=last_puts, patches=last_patches)
 
 
-def settlement_request(
-    namespace: Namespace, fence_id: bytes, part: Outcome
-) -> cache_pb2.SettleRowsRequest:
-    """Return the message that tells of a part."""
-    return cache_pb2.SettleRowsRequest(
+class CacheStub(cache_pb2_grpc.CacheServiceStub):
+    """The generated stub, and a way to settle by a message that is encoded already."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        super().__init__(channel)
+        self.settle: grpc.aio.UnaryUnaryMultiCallable[bytes, cache_pb2.SettleRowsResponse] = (
+            channel.unary_unary(
+                METHOD, response_deserializer=cache_pb2.SettleRowsResponse.FromString
+            )
+        )
+
+
+def settlement_message(namespace: Namespace, fence_id: bytes, part: Outcome) -> bytes:
+    """Return the encoded message that tells of a part.
+
+    Vectors are most of it. They are put behind the rest here, from the body that they came in, and
+    by nobody else: a message would take copies of them and be copied itself.
+    """
+    rest = cache_pb2.SettleRowsRequest(
         namespace=namespace,
         fence_id=fence_id,
         put_ids=part.puts.ids,
         put_bodies=part.puts.bodies,
-        put_vectors=part.puts.vector_objects(),
         patch_ids=part.patches.ids,
         patch_bodies=part.patches.bodies,
         lift_ids=part.lifted,
         is_outcome_known=part.is_outcome_known,
         is_partial=part.is_partial,
     )
+    return b"".join((rest.SerializeToString(), *_vector_fields(part.puts.vectors)))
+
+
+def _vector_fields(vectors: Sequence[Piece]) -> Iterator[Piece]:
+    """Yield ``put_vectors`` as they are encoded, in pieces; nothing when no row has any."""
+    sizes = list(map(len, vectors))
+    if not any(sizes):
+        return iter(())
+    ends = repeat(b"}") if all(sizes) else [b"}" if size else b"" for size in sizes]
+    return chain.from_iterable(zip(map(_before_vectors, sizes), vectors, ends, strict=False))
+
+
+@lru_cache(maxsize=1024)
+def _before_vectors(fields_bytes: int) -> bytes:
+    """Return what precedes the vectors of a row: tag, length and, unless it has none, a brace."""
+    if not fields_bytes:
+        return _VECTORS_TAG + b"\0"
+    left, text = fields_bytes + _BRACES_BYTES, bytearray(_VECTORS_TAG)
+    while left > _SEVEN_BITS:
+        text.append(left & _SEVEN_BITS | _SEVEN_BITS + 1)
+        left >>= 7
+    text.append(left)
+    return bytes(text + b"{")
 
 
 def first_bytes(rows: CacheRows, bytes_max: int) -> CacheRows:
     """Return the rows that come first, up to ``bytes_max`` in all."""
-    total = 0
-    for at, size in enumerate(_sizes(rows)):
-        total += size
-        if total > bytes_max:
-            return _slice(rows, 0, at)
-    return rows
+    ends = _ends(rows)
+    count = bisect_right(ends, bytes_max)
+    return rows if count == len(ends) else _slice(rows, 0, count)
 
 
 def _parts(rows: CacheRows) -> list[CacheRows]:
     """Return the rows that are settled in parts, at least one."""
-    rows = first_bytes(rows, SETTLED_BYTES_MAX)
+    ends = _ends(rows)
+    count = bisect_right(ends, SETTLED_BYTES_MAX)
     parts: list[CacheRows] = []
-    start = part_bytes = 0
-    for at, size in enumerate(_sizes(rows)):
-        if at > start and part_bytes + size > PART_BYTES_MAX:
-            parts.append(_slice(rows, start, at))
-            start, part_bytes = at, 0
-        part_bytes += size
-    return [*parts, _slice(rows, start, len(rows.ids))]
+    start = done_bytes = 0
+    while start < count:
+        stop = max(bisect_right(ends, done_bytes + PART_BYTES_MAX, start, count), start + 1)
+        parts.append(_slice(rows, start, stop))
+        start, done_bytes = stop, ends[stop - 1]
+    return parts or [CacheRows()]
 
 
-def _sizes(rows: CacheRows) -> Iterator[int]:
-    return map(int.__add__, map(len, rows.bodies), map(len, rows.vectors))
+def _ends(rows: CacheRows) -> list[int]:
+    """Return the bytes of the rows up to and with each."""
+    return list(accumulate(map(int.__add__, map(len, rows.bodies), map(len, rows.vectors))))
 
 
 def _slice(rows: CacheRows, start: int, end: int) -> CacheRows:

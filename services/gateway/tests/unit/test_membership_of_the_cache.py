@@ -8,11 +8,12 @@ from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
-from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer.cache.v1 import cache_pb2
 from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.lookup_stream import STREAMED_IDS_MAX
 from layer_gateway.adapters.membership import Membership
+from layer_gateway.adapters.settlements import CacheStub
 from layer_kit.errors import InvalidRequestError, UnavailableError
 from layer_kit.names import Namespace
 from layer_wire.stamping import CacheRows
@@ -63,6 +64,9 @@ class ScriptedCache:
     ) -> cache_pb2.LookupRowsResponse:
         raise InvalidRequestError("TOO_MANY_ATTRIBUTES", "Too many.")
 
+    async def settle(self, message: bytes, **options: Any) -> cache_pb2.SettleRowsResponse:
+        return await self.SettleRows(cache_pb2.SettleRowsRequest.FromString(message), **options)
+
     async def SettleRows(  # noqa: N802 -- as in the proto
         self, request: cache_pb2.SettleRowsRequest, **options: Any
     ) -> cache_pb2.SettleRowsResponse:
@@ -71,7 +75,7 @@ class ScriptedCache:
 
 
 def member_of(cache: ScriptedCache) -> tuple[Membership, CachedRows]:
-    stub = cast("cache_pb2_grpc.CacheServiceStub", cache)
+    stub = cast("CacheStub", cache)
     metrics = CacheMetrics(CollectorRegistry()).of(0)
     membership = Membership(stub, monotonic=lambda: 1000.0, metrics=metrics)
     rows = CachedRows(stub, membership, lookup_timeout_s=1.0, write_timeout_s=1.0, metrics=metrics)
@@ -154,7 +158,7 @@ async def test_a_member_says_whether_it_was_one_before() -> None:
 
 async def test_a_member_tells_when_it_is_without_the_cache_and_for_how_long() -> None:
     cache, registry, now_s = ScriptedCache(), CollectorRegistry(), 1000.0
-    stub = cast("cache_pb2_grpc.CacheServiceStub", cache)
+    stub = cast("CacheStub", cache)
     metrics = CacheMetrics(registry).of(0)
     membership = Membership(stub, monotonic=lambda: now_s, metrics=metrics)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from layer.cache.v1 import cache_pb2, cache_pb2_grpc
+from layer.cache.v1 import cache_pb2
 from layer_gateway.adapters.cache_metrics import CacheMetrics
 from layer_gateway.adapters.cached_rows import CachedRows
 from layer_gateway.adapters.membership import Membership
-from layer_gateway.adapters.settlements import PART_BYTES_MAX, SETTLED_BYTES_MAX
+from layer_gateway.adapters.settlements import PART_BYTES_MAX, SETTLED_BYTES_MAX, CacheStub
 from layer_kit.names import Namespace
 from layer_wire.stamping import CacheRows
 
@@ -44,6 +44,9 @@ class ScriptedCache:
         self.fenced.append(list(request.ids))
         return cache_pb2.FenceRowsResponse()
 
+    async def settle(self, message: bytes, **options: Any) -> cache_pb2.SettleRowsResponse:
+        return await self.SettleRows(cache_pb2.SettleRowsRequest.FromString(message), **options)
+
     async def SettleRows(  # noqa: N802 -- as in the proto
         self, request: cache_pb2.SettleRowsRequest, **_: object
     ) -> cache_pb2.SettleRowsResponse:
@@ -52,7 +55,7 @@ class ScriptedCache:
 
 
 async def settle(cache: ScriptedCache, puts: CacheRows, patches: CacheRows) -> None:
-    stub = cast("cache_pb2_grpc.CacheServiceStub", cache)
+    stub = cast("CacheStub", cache)
     metrics = CacheMetrics(CollectorRegistry()).of(0)
     membership = Membership(stub, monotonic=lambda: 1000.0, metrics=metrics)
     await membership.keep()
@@ -75,6 +78,10 @@ def rows_of(name: bytes, sizes: list[int]) -> CacheRows:
         pytest.param([0, 10, 0], id="a small write"),
         pytest.param([PART_BYTES_MAX // 3] * 10, id="a large one"),
         pytest.param([0, 2 * PART_BYTES_MAX, 0, 5], id="a large row"),
+        pytest.param(
+            [0, *(2**bits - 3 + more for bits in (7, 14) for more in range(4))],
+            id="rows whose lengths take one byte more or less",
+        ),
         pytest.param([], id="nothing"),
     ],
 )
@@ -87,7 +94,8 @@ async def test_every_row_is_told_once_and_only_the_last_message_ends_the_fence(
     await settle(cache, puts, patches)
 
     assert [id_ for told in cache.told for id_ in told.put_ids] == puts.ids
-    assert [row for told in cache.told for row in told.put_vectors] == puts.vector_objects()
+    vectors = [told.put_vectors or [b""] * len(told.put_ids) for told in cache.told]
+    assert [row for told in vectors for row in told] == puts.vector_objects()
     assert [id_ for told in cache.told for id_ in told.patch_ids] == patches.ids
     *early, last = cache.told
     assert all(told.is_partial and not told.lift_ids for told in early)
