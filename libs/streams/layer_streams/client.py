@@ -31,22 +31,16 @@ class ClientStream(MessageStream):
 
     listener: CallListener
 
-    _is_finishing = False
-
-    @property
-    def is_writable(self) -> bool:
-        return super().is_writable and not self._is_finishing
-
     def finish(self) -> None:
         """Tell the server that no further message comes; its own may follow."""
-        if not self._is_finishing:
-            self._is_finishing = True
+        if not self.is_shut:
+            self.is_shut = True
             self._finish_if_sent()
 
     def go_on(self) -> None:
         was_stuck = self.stuck_since_s is not None
         super().go_on()
-        if self._is_finishing and was_stuck:
+        if self.is_shut and was_stuck:
             self._finish_if_sent()
 
     def _finish_if_sent(self) -> None:

@@ -44,7 +44,7 @@ PRIORITY_BYTES: Final = 5
 
 _HEAD: Final = Struct(">HBBBI")
 HEAD_BYTES: Final = _HEAD.size
-_MESSAGE_HEAD: Final = Struct(">HBBBIBI")
+_MESSAGE_HEAD: Final = Struct(">IBIBI")  # size and kind, flags, stream; compression, size
 MESSAGE_HEAD_BYTES: Final = _MESSAGE_HEAD.size
 _SETTING: Final = Struct(">HI")
 _NUMBER: Final = Struct(">I")
@@ -65,12 +65,9 @@ class FrameReader:
 
     def __init__(self, payload_bytes_max: int) -> None:
         self._payload_bytes_max = payload_bytes_max
-        self._rest = b""
-
-    @property
-    def is_between(self) -> bool:
+        self.is_between = True
         """Whether no frame has begun."""
-        return not self._rest
+        self._rest = b""
 
     def read(self, data: bytes) -> Iterator[Frame]:
         """Yield the frames that are whole now.
@@ -92,6 +89,7 @@ class FrameReader:
             at = start + size
             yield Frame(kind, flags, stream_id & STREAM_ID_MAX, data[start:at])
         self._rest = data[at:]
+        self.is_between = not self._rest
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
@@ -103,21 +101,21 @@ def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
 def message_frame(stream_id: int, message: bytes) -> bytes:
     """Return the frame that holds the whole of a gRPC message, which is not compressed."""
     size = len(message)
-    whole = size + 5
-    return _MESSAGE_HEAD.pack(whole >> 8, whole & 0xFF, DATA, 0, stream_id, 0, size) + message
+    return _MESSAGE_HEAD.pack(size + 5 << 8, 0, stream_id, 0, size) + message
 
 
 def lone_message(data: bytes) -> int:
     """Return the stream of the message that ``data`` is from its first byte to its last; else 0."""
     if len(data) < MESSAGE_HEAD_BYTES:
         return 0
-    high, low, kind, flags, stream_id, is_compressed, size = _MESSAGE_HEAD.unpack_from(data)
-    is_lone = (
-        size == len(data) - MESSAGE_HEAD_BYTES
-        and high << 8 | low == size + 5
-        and not (kind or flags or is_compressed)
-    )
-    return int(stream_id) if is_lone else 0
+    size_and_kind, flags, stream_id, is_compressed, size = _MESSAGE_HEAD.unpack_from(data)
+    if (
+        size_and_kind == size + 5 << 8  # data has the kind 0
+        and size == len(data) - MESSAGE_HEAD_BYTES
+        and not (flags or is_compressed)
+    ):
+        return int(stream_id)
+    return 0
 
 
 def settings(values: dict[int, int]) -> bytes:

@@ -16,13 +16,10 @@ class MessageReader:
     """Puts messages together; keeps no more than the one that is not whole yet."""
 
     def __init__(self) -> None:
+        self.is_between = True
+        """Whether no message has begun."""
         self._kept = bytearray()
         self._wanted_bytes = HEAD_BYTES
-
-    @property
-    def is_between(self) -> bool:
-        """Whether no message has begun."""
-        return not self._kept
 
     def read(self, data: bytes) -> list[bytes]:
         """Return the messages that are whole now.
@@ -45,6 +42,7 @@ class MessageReader:
             at += wanted
             wanted = HEAD_BYTES
         self._kept, self._wanted_bytes = bytearray(data[at:]), wanted
+        self.is_between = at == end
         return messages
 
 

@@ -50,12 +50,9 @@ class ServerStream(MessageStream):
         self._domain = domain
         self._is_answered = False
         self._is_ending = False
+        self.is_shut = True
         self._outcome: LayerError | None = None
         self._deadline: asyncio.TimerHandle | None = None
-
-    @property
-    def is_writable(self) -> bool:
-        return super().is_writable and self._is_answered and not self._is_ending
 
     def begin(self, accept: Accept, metadata: Mapping[str, str], timeout_s: float | None) -> None:
         """Let the call be taken, or refused."""
@@ -68,19 +65,22 @@ class ServerStream(MessageStream):
 
         self.tell(take)
         if not (self.has_ended or self._is_ending):
-            self._is_answered = True
+            self._is_answered, self.is_shut = True, False
             self._write_headers(frames.END_HEADERS, ANSWERED)
             self.go_on()
 
     def end(self, error: LayerError | None = None) -> None:
         """End the call once all that was sent is on its way; no further message may be sent."""
         if not self._is_ending:
-            self._is_ending, self._outcome = True, error
-            self._end_if_sent()
+            self._begin_end(error)
 
     def refuse(self, error: LayerError) -> None:
         self.drop_unsent()
-        self._is_ending, self._outcome = True, error
+        self._begin_end(error)
+
+    def _begin_end(self, error: LayerError | None) -> None:
+        self._is_ending = self.is_shut = True
+        self._outcome = error
         self._end_if_sent()
 
     def go_on(self) -> None:

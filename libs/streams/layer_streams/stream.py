@@ -63,6 +63,8 @@ class MessageStream:
         self.window_bytes = window_bytes
         """What the peer takes on this stream."""
         self.has_ended = False
+        self.is_shut = False
+        """Whether no message may be sent though there is room."""
         self._way = way
         self._context = context
         self._is_telling = False
@@ -81,7 +83,7 @@ class MessageStream:
     @property
     def is_writable(self) -> bool:
         """Whether :meth:`send` may be called."""
-        return not (self._unsent or self.has_ended or self._way.is_full)
+        return not (self._unsent or self.has_ended or self.is_shut or self._way.is_full)
 
     def send(self, message: bytes) -> None:
         """Send a message; what the peer has no room for follows when it has.

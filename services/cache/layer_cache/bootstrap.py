@@ -116,6 +116,7 @@ async def _with_direct_lookups(
         return servicer
     lookups = DirectLookups(
         look_up=servicer.look_up,
+        look_up_now=servicer.look_up_now,
         incarnation=servicer.reads.order.incarnation.hex(),
         draining=frame.draining,
     )

@@ -103,14 +103,14 @@ class CacheMetrics:
         lines = self._lines.get(namespace) or self._new_lines(namespace)
         if found:
             result = "hit" if found == asked else "partial"
-            lines.rows_hit.add(found)
+            lines.rows_hit.value += found
             self._payload[result].observe(payload_bytes)
         else:
             result = "bypass" if is_suspended else "miss"
-        lines.lookups[result].add()
+        lines.lookups[result].value += 1
         self._seconds[result].observe(seconds)
         if asked > found:
-            lines.rows_missed.add(asked - found)
+            lines.rows_missed.value += asked - found
 
     def _new_lines(self, namespace: Namespace) -> _Lines:
         label = self._namespace(namespace)

@@ -83,6 +83,9 @@ class RowStore(Protocol):
     async def find(self, keys: Sequence[RowKey], *, era_min: int, with_vectors: bool) -> Hits:
         """Return the entries that :meth:`get` does, without those stored before ``era_min``."""
 
+    def find_now(self, keys: Sequence[RowKey], *, era_min: int, with_vectors: bool) -> Hits | None:
+        """Do the same without a wait; None where there is one, or something is not as usual."""
+
     async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
         """Store entries in order, the last one winning; return how many were kept."""
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from prometheus_client import CollectorRegistry
 
 from layer_cache.adapters.memory import MemoryLedger, MemoryStore
-from layer_cache.application.reads import Projection
+from layer_cache.application.found import Projection
 from layer_cache.application.sessions import DirtySet
 from layer_cache.application.writes import Settlement
 from layer_cache.bootstrap import build

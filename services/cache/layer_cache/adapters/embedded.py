@@ -7,8 +7,6 @@ The total is checked per file, hence many small files; misses stay cheap by Bloo
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +20,8 @@ from layer_cache.adapters.passages import Passages
 from layer_cache.adapters.rocksdb import (
     BATCH_BYTES,
     WRITE_BUFFERS_MAX,
+    file_bytes,
+    free_bytes,
     is_stall,
     open_rows,
     put_options,
@@ -98,12 +98,16 @@ class EmbeddedStore:
         return self._entries(self._values(keys))
 
     async def find(self, keys: Sequence[RowKey], *, era_min: int, with_vectors: bool) -> Hits:
-        return find_all(
-            self._values(keys),
-            oldest_ms=self._now_ms() - self._ttl_ms,
-            era_min=era_min,
-            with_vectors=with_vectors,
-        )
+        return self._found(self._values(keys), era_min, with_vectors=with_vectors)
+
+    def find_now(self, keys: Sequence[RowKey], *, era_min: int, with_vectors: bool) -> Hits | None:
+        if self._is_blind or self._unerased:
+            return None
+        try:
+            values = cast("list[bytes | None]", self._rows.get(list(keys)))
+        except Exception:  # noqa: BLE001 -- find meets it again, and does what is due
+            return None
+        return self._found(values, era_min, with_vectors=with_vectors)
 
     async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
         return self._put([key for key, _ in entries], encode_each(entries), list(sizes_of(entries)))
@@ -163,7 +167,7 @@ class EmbeddedStore:
         return StoreFigures(
             backend="embedded",
             entry_count=self._entry_count(),
-            disk_bytes=sum(map(_size, self._path.iterdir())),
+            disk_bytes=sum(map(file_bytes, self._path.iterdir())),
             disk_bytes_max=self._disk_bytes_max,
             is_read_only=bool(self._last_error),
             last_error=self._last_error,
@@ -176,7 +180,7 @@ class EmbeddedStore:
         RocksDB refuses every write after a failed one, until it is opened again. A blind store
         no longer knows what it should have deleted, so it starts again from nothing.
         """
-        if not self._last_error or _free_bytes(self._path) < self._room_bytes:
+        if not self._last_error or free_bytes(self._path) < self._room_bytes:
             return
         self._close_rows()
         self._tables.lose_all()  # what was not written to a table may be gone
@@ -258,6 +262,10 @@ class EmbeddedStore:
             ]
         return values
 
+    def _found(self, values: Sequence[bytes | None], era_min: int, *, with_vectors: bool) -> Hits:
+        oldest_ms = self._now_ms() - self._ttl_ms
+        return find_all(values, oldest_ms=oldest_ms, era_min=era_min, with_vectors=with_vectors)
+
     def _entries(self, values: Sequence[bytes | None]) -> list[Entry | None]:
         return decode_all(values, self._now_ms() - self._ttl_ms)
 
@@ -285,15 +293,3 @@ class EmbeddedStore:
         if not self._last_error:
             log.error("store_failed", error=str(error))
         self._last_error = str(error)
-
-
-def _size(file: Path) -> int:
-    """Return the bytes of a file, or none: it may just have been compacted away."""
-    with contextlib.suppress(FileNotFoundError):
-        return file.stat().st_size
-    return 0
-
-
-def _free_bytes(path: Path) -> int:
-    figures = os.statvfs(path)
-    return figures.f_bavail * figures.f_frsize

@@ -33,12 +33,13 @@ class MemoryStore:
         return CHUNK_ROWS  # what is got is in memory anyway
 
     async def get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
-        oldest_ms = self._now_ms() - self._ttl_ms
-        found = [self._entries.get(key) for key in keys]
-        return [entry if entry and entry.written_ms > oldest_ms else None for entry in found]
+        return self._get(keys)
 
     async def find(self, keys: Sequence[RowKey], *, era_min: int, with_vectors: bool) -> Hits:
         return hits_among(await self.get(keys), era_min=era_min, with_vectors=with_vectors)
+
+    def find_now(self, keys: Sequence[RowKey], *, era_min: int, with_vectors: bool) -> Hits:
+        return hits_among(self._get(keys), era_min=era_min, with_vectors=with_vectors)
 
     async def put(self, entries: Sequence[tuple[RowKey, Entry]]) -> int:
         for key, entry in entries:
@@ -105,6 +106,11 @@ class MemoryStore:
         self._entries.clear()
         self._sorted.clear()
         self._put_numbers.clear()
+
+    def _get(self, keys: Sequence[RowKey]) -> list[Entry | None]:
+        oldest_ms = self._now_ms() - self._ttl_ms
+        found = [self._entries.get(key) for key in keys]
+        return [entry if entry and entry.written_ms > oldest_ms else None for entry in found]
 
     def _remove(self, key: RowKey) -> None:
         if (entry := self._entries.pop(key, None)) is not None:

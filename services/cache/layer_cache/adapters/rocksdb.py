@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,3 +86,16 @@ def _options(disk_bytes_max: int) -> Options:
     table.set_block_cache(Cache(BLOCK_CACHE_BYTES))
     options.set_block_based_table_factory(table)
     return options
+
+
+def file_bytes(file: Path) -> int:
+    """Return the bytes of a file, or none: it may just have been compacted away."""
+    with contextlib.suppress(FileNotFoundError):
+        return file.stat().st_size
+    return 0
+
+
+def free_bytes(path: Path) -> int:
+    """Return what there is left on the disk of ``path``."""
+    figures = os.statvfs(path)
+    return figures.f_bavail * figures.f_frsize

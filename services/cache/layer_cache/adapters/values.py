@@ -112,7 +112,8 @@ def alive_of(
 
 def _are_plain(values: Sequence[bytes], *, oldest_ms: int, era_min: int) -> bool:
     """Tell whether all of it counts and is a body alone; what was put together has one head."""
-    return all(
-        written_ms > oldest_ms and era >= era_min and body_bytes == _TO_THE_END
-        for era, written_ms, body_bytes in map(_HEADER.unpack, set(map(_HEAD, values)))
-    )
+    for head in set(map(_HEAD, values)):
+        era, written_ms, body_bytes = _HEADER.unpack(head)
+        if written_ms <= oldest_ms or era < era_min or body_bytes != _TO_THE_END:
+            return False
+    return True

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from operator import itemgetter
 from typing import Final
 
+from layer_cache.application.found import Found, Projection, collect
 from layer_cache.application.pauses import give_way
 from layer_cache.application.steps import live_rows
-from layer_cache.domain.bodies import EMPTY, project
 from layer_cache.domain.limits import (
     CHUNK_ROWS,
     IDS_PER_CALL_MAX,
-    LOOKUP_BYTES_MAX,
     ROW_BYTES_MAX,
     SCAN_PAGE_BYTES_MAX,
     SCAN_PAGE_SIZE_DEFAULT,
@@ -26,7 +25,7 @@ from layer_cache.domain.limits import (
 from layer_cache.domain.members import Members
 from layer_cache.domain.order import Order
 from layer_cache.domain.oversize import Oversize
-from layer_cache.domain.rows import Hits, NewRows, Rows, namespace_prefix, row_keys
+from layer_cache.domain.rows import NewRows, Rows, namespace_prefix, row_keys
 from layer_cache.domain.tokens import parse_token
 from layer_cache.ports import RowStore
 from layer_kit.clock import EpochMilliseconds, Monotonic
@@ -37,38 +36,6 @@ from layer_wire.reserved import MARKER_ID
 from layer_wire.row_filters import RowFilter
 
 MARKER: Final = canonical(MARKER_ID)
-
-
-@dataclass(slots=True, kw_only=True)
-class Found:
-    """What a lookup found: parallel lists of positions, bodies and vectors."""
-
-    positions: list[int] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
-    vectors: list[bytes] = field(default_factory=list)
-    payload_bytes: int = 0
-    read_token: bytes
-    is_suspended: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Projection:
-    """Which part of each row is wanted."""
-
-    with_vectors: bool = False
-    attribute_names: Sequence[str] = ()
-    ids_only: bool = False
-
-    @property
-    def is_of_body(self) -> bool:
-        """Whether all of a body is wanted."""
-        return not (self.ids_only or self.attribute_names)
-
-    def of(self, body: bytes) -> bytes | None:
-        """Return the part of ``body`` that is wanted; None where it is no JSON object."""
-        if self.ids_only:
-            return EMPTY
-        return project(body, self.attribute_names) if self.attribute_names else body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +63,6 @@ class Selection:
         return rows.chosen(self.filter.matches(rows.keys, rows.bodies(), id_starts_at=len(prefix)))
 
 
-WHOLE_BODY: Final = Projection()
 EVERY_ROW: Final = Selection()
 
 
@@ -122,12 +88,7 @@ class Reads:
             InvalidRequestError: ``TOO_MANY_IDS``, ``ID_INVALID``.
         """
         keys = row_keys(namespace, ids, count_max=IDS_PER_CALL_MAX)
-        now_s = self.clock()
-        # The token comes first: it must not be younger than any of the reads below.
-        found = Found(
-            read_token=self.order.token(now_s).to_bytes(),
-            is_suspended=self.members.is_suspended(now_s),
-        )
+        found = self._nothing_yet()
         if found.is_suspended:
             return found
         start = 0
@@ -139,11 +100,35 @@ class Reads:
             hits = await self.store.find(step, era_min=epoch, with_vectors=projection.with_vectors)
             if self.order.eras.epoch(namespace) != epoch:
                 break  # what a far store has sent meanwhile is void
-            if not _collect(found, start, hits, projection):
+            if not collect(found, start, hits, projection):
                 break
             del hits  # before the next ones are read
             start += len(step)
         return found
+
+    def lookup_now(
+        self, namespace: Namespace, ids: Sequence[bytes], projection: Projection
+    ) -> Found | None:
+        """Do the same without a wait; None where there is one, or something is not as usual."""
+        keys = row_keys(namespace, ids, count_max=IDS_PER_CALL_MAX)
+        if len(keys) > self.store.rows_at_once():
+            return None
+        found = self._nothing_yet()
+        if not found.is_suspended:
+            hits = self.store.find_now(
+                keys,
+                era_min=self.order.eras.epoch(namespace),
+                with_vectors=projection.with_vectors,
+            )
+            if hits is None:
+                return None
+            collect(found, 0, hits, projection)
+        return found
+
+    def _nothing_yet(self) -> Found:
+        """Begin a lookup with its token, which must not be younger than any read of its rows."""
+        now_s = self.clock()
+        return Found(self.order.token_bytes(now_s), self.members.is_suspended(now_s))
 
     async def backfill(
         self,
@@ -268,29 +253,3 @@ def _page_end(bodies: Sequence[bytes], count_max: int) -> int:
 
 def _longest(texts: Sequence[bytes]) -> int:
     return max(map(len, texts)) if any(texts) else 0
-
-
-def _collect(found: Found, start: int, hits: Hits, projection: Projection) -> bool:
-    """Add hits to what was found; tell whether there was room for all of them."""
-    positions = [start + position for position in hits.positions] if start else hits.positions
-    payload_bytes = found.payload_bytes + sum(map(len, hits.bodies))
-    if projection.with_vectors:
-        payload_bytes += sum(map(len, hits.vectors))
-    if projection.is_of_body and payload_bytes <= LOOKUP_BYTES_MAX:
-        # As most lookups are. A turn of the loop below for each row takes thrice as long.
-        found.payload_bytes = payload_bytes
-        found.positions += positions
-        found.bodies += hits.bodies
-        found.vectors += hits.vectors
-        return True
-    for position, body, vectors in zip(positions, hits.bodies, hits.vectors, strict=True):
-        part = projection.of(body)
-        if part is None:
-            continue
-        found.payload_bytes += len(part) + len(vectors)
-        if found.payload_bytes > LOOKUP_BYTES_MAX:
-            return False
-        found.positions.append(position)
-        found.bodies.append(part)
-        found.vectors.append(vectors)
-    return True

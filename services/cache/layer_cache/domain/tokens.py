@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from layer_kit.errors import InvalidRequestError
 
 INCARNATION_BYTES: Final = 16
 _LAYOUT: Final = struct.Struct(f">{INCARNATION_BYTES}sQQQ")
+
+
+token_bytes: Final[Callable[[bytes, int, int, int], bytes]] = _LAYOUT.pack
+"""Returns the token of these fields of a ``ReadToken``."""
 
 
 class ReadToken(NamedTuple):
@@ -27,7 +32,7 @@ class ReadToken(NamedTuple):
     """The process's monotonic clock then, in milliseconds."""
 
     def to_bytes(self) -> bytes:
-        return _LAYOUT.pack(*self)
+        return token_bytes(*self)
 
 
 def parse_token(token: bytes) -> ReadToken:

@@ -15,7 +15,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from layer.cache.v1 import cache_pb2
-from layer_cache.rpc.lookups_in_hand import LookUp, LookupsInHand
+from layer_cache.rpc.lookups_in_hand import LookUp, LookUpNow, LookupsInHand, message_of
 from layer_kit.addresses import UnixAddress, parse_address
 from layer_kit.errors import LayerError, MalformedRequestError, PreconditionError
 from layer_kit.lost_errors import report_lost
@@ -36,6 +36,7 @@ class DirectLookups:
     """
 
     look_up: LookUp
+    look_up_now: LookUpNow
     incarnation: str
     draining: asyncio.Event
 
@@ -45,7 +46,7 @@ class DirectLookups:
             raise PreconditionError(
                 "INCARNATION_DIFFERS", "This is not the cache that the session is with."
             )
-        return DirectStream(stream, self.look_up, self.draining)
+        return DirectStream(stream, self.look_up, self.look_up_now, self.draining)
 
 
 def address_beside(grpc_address: str) -> str:
@@ -63,8 +64,15 @@ def told_address(bound: str) -> str:
 class DirectStream:
     """One open stream, as its listener."""
 
-    def __init__(self, stream: ServerStream, look_up: LookUp, draining: asyncio.Event) -> None:
+    def __init__(
+        self,
+        stream: ServerStream,
+        look_up: LookUp,
+        look_up_now: LookUpNow,
+        draining: asyncio.Event,
+    ) -> None:
         self._stream = stream
+        self._look_up_now = look_up_now
         self._in_hand = LookupsInHand(look_up, self._go_on)
         self._waiting: deque[cache_pb2.NumberedLookup] = deque()
         self._is_last_read = False
@@ -78,9 +86,23 @@ class DirectStream:
             raise MalformedRequestError(
                 "MESSAGE_MALFORMED", "The message is no StreamLookupsRequest."
             ) from error
-        if not self._is_last_read:
-            self._waiting.extend(request.lookups)
+        lookups = request.lookups
+        if not self._is_last_read and not (len(lookups) == 1 and self._has_answered(lookups[0])):
+            self._waiting.extend(lookups)
             self._go_on()
+
+    def _has_answered(self, numbered: cache_pb2.NumberedLookup) -> bool:
+        """Answer a lookup here and now, unless something waits or is not as usual."""
+        if self._waiting or self._in_hand.count or not self._stream.is_writable:
+            return False
+        try:
+            found = self._look_up_now(numbered.lookup)
+        except Exception:  # noqa: BLE001 -- the usual way meets it again, and answers with it
+            return False
+        if found is None:
+            return False
+        self._stream.send(message_of(numbered.lookup_number, found).SerializeToString())
+        return True
 
     def writable(self) -> None:
         self._go_on()

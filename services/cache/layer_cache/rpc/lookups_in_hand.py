@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from layer.cache.v1 import cache_pb2
-from layer_cache.application.reads import Found
+from layer_cache.application.found import Found
 from layer_kit.eager import begin
 from layer_kit.errors import DeadlineError, InternalError, LayerError
 from layer_kit.rpc.errors import INTERNAL_MESSAGE, to_status
@@ -28,6 +28,7 @@ MESSAGE_BYTES_ENOUGH: Final = 1024 * 1024
 _DOMAIN: Final = cache_pb2.DESCRIPTOR.package
 
 LookUp = Callable[[cache_pb2.LookupRowsRequest], Awaitable[Found]]
+LookUpNow = Callable[[cache_pb2.LookupRowsRequest], Found | None]
 
 
 class LookupsInHand:
@@ -123,10 +124,18 @@ class LookupsInHand:
             return InternalError("INTERNAL", INTERNAL_MESSAGE)
 
 
+def message_of(number: int, found: Found) -> cache_pb2.StreamLookupsResponse:
+    """Return the message that answers one lookup alone."""
+    message = cache_pb2.StreamLookupsResponse()
+    render(found, message.answers.add(lookup_number=number).found)
+    return message
+
+
 def render(found: Found, response: cache_pb2.LookupRowsResponse) -> None:
     """Fill a response, in its place: one message put into another is copied."""
     response.hit_positions.extend(found.positions)
     response.bodies.extend(found.bodies)
     response.vectors.extend(found.vectors)
     response.read_token = found.read_token
-    response.is_suspended = found.is_suspended
+    if found.is_suspended:
+        response.is_suspended = True

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from layer.cache.v1 import cache_pb2
-from layer_cache.application.reads import WHOLE_BODY, Projection, Selection
+from layer_cache.application.found import WHOLE_BODY, Projection
+from layer_cache.application.reads import Selection
 from layer_cache.application.sessions import DirtySet
 from layer_cache.application.writes import Settlement
 from layer_cache.domain.fences import FenceName

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from layer.cache.v1 import cache_pb2, cache_pb2_grpc
-from layer_cache.application.reads import Found, Projection, Reads
+from layer_cache.application.found import Found, Projection
+from layer_cache.application.reads import Reads
 from layer_cache.application.sessions import Sessions
 from layer_cache.application.statistics import Statistics
 from layer_cache.application.writes import Writes
@@ -35,7 +36,7 @@ from layer_cache.rpc.parsing import (
     vector_column,
 )
 from layer_kit.errors import InvalidRequestError
-from layer_kit.names import parse_namespace
+from layer_kit.names import Namespace, parse_namespace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,15 +217,29 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         started_s = time.perf_counter()
         namespace, ids = parse_namespace(request.namespace), request.ids[:]
         found = await self.reads.lookup(namespace, ids, projection_of(request))
+        self._count(namespace, len(ids), found, started_s)
+        return found
+
+    def look_up_now(self, request: cache_pb2.LookupRowsRequest) -> Found | None:
+        """Do the same without a wait; None where there is one, or something is not as usual."""
+        started_s = time.perf_counter()
+        namespace, ids = parse_namespace(request.namespace), request.ids[:]
+        found = self.reads.lookup_now(namespace, ids, projection_of(request))
+        if found is not None:
+            self._count(namespace, len(ids), found, started_s)
+        return found
+
+    def _count(
+        self, namespace: Namespace, asked_count: int, found: Found, started_s: float
+    ) -> None:
         self.metrics.count_lookup(
             namespace,
-            asked=len(ids),
+            asked=asked_count,
             found=len(found.positions),
             payload_bytes=found.payload_bytes,
             is_suspended=found.is_suspended,
             seconds=time.perf_counter() - started_s,
         )
-        return found
 
     @property
     def _lease_ms(self) -> int:

@@ -88,6 +88,7 @@ async def test_what_is_found_is_neither_absent_nor_over_age_nor_of_an_era_before
     async def find(*numbers: int, with_vectors: bool) -> Hits:
         keys = [key(number) for number in numbers]
         hits: Hits = await store.find(keys, era_min=5, with_vectors=with_vectors)
+        assert store.find_now(keys, era_min=5, with_vectors=with_vectors) in (None, hits)
         return hits
 
     for numbers in ((1, 2, 3, 4), (2, 0, 3, 4), (2, 1, 3, 4)):

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from layer_cache.adapters.memory import MemoryLedger, MemoryStore
-from layer_cache.application.reads import Found, Projection
+from layer_cache.application.found import Found, Projection
 from layer_cache.application.sessions import DirtySet
 from layer_cache.application.writes import Settled, Settlement
 from layer_cache.bootstrap import build

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from layer_cache.adapters.memory import MemoryStore
-from layer_cache.application.reads import MARKER, Projection, Selection
+from layer_cache.application.found import Projection
+from layer_cache.application.reads import MARKER, Selection
 from layer_cache.application.steps import live_rows
 from layer_cache.domain.bodies import merge, project
 from layer_cache.domain.eras import Eras

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from layer.cache.v1 import cache_pb2
-from layer_cache.application.reads import Found
+from layer_cache.application.found import Found
 from layer_cache.rpc.direct_lookups import (
     INCARNATION_FIELD,
     METHOD,
@@ -19,7 +19,7 @@ from layer_cache.rpc.direct_lookups import (
     address_beside,
     told_address,
 )
-from layer_cache.rpc.lookups_in_hand import IN_HAND_MAX
+from layer_cache.rpc.lookups_in_hand import IN_HAND_MAX, LookUpNow
 from layer_kit.addresses import parse_address
 from layer_kit.errors import InvalidRequestError, LayerError, PreconditionError
 from layer_kit.rpc.calls import CallMetrics
@@ -94,9 +94,19 @@ class Caller:
 
 
 @asynccontextmanager
-async def calling(path: Path, look_up: LookUp, **metadata: str) -> AsyncIterator[Caller]:
+async def calling(
+    path: Path,
+    look_up: LookUp,
+    look_up_now: LookUpNow = lambda _: None,
+    metadata: Mapping[str, str] | None = None,
+) -> AsyncIterator[Caller]:
     caller, address = Caller(), f"unix:{path}/s"
-    lookups = DirectLookups(look_up=look_up, incarnation="abc", draining=caller.draining)
+    lookups = DirectLookups(
+        look_up=look_up,
+        look_up_now=look_up_now,
+        incarnation="abc",
+        draining=caller.draining,
+    )
     async with stream_server(
         address=address,
         methods={METHOD: lookups},
@@ -122,6 +132,46 @@ async def test_lookups_of_one_message_are_answered(tmp_path: Path) -> None:
         (8, b"8"),
         (9, b"9"),
     ]
+
+
+async def test_a_lookup_that_waits_for_nothing_is_answered_where_it_is_read(
+    tmp_path: Path,
+) -> None:
+    waited: list[bytes] = []
+
+    async def waiting(request: cache_pb2.LookupRowsRequest) -> Found:
+        waited.append(request.ids[0])
+        return await look_up(request)
+
+    def at_once(request: cache_pb2.LookupRowsRequest) -> Found | None:
+        match request.ids[0]:
+            case b"2":
+                return None
+            case b"3":
+                raise InvalidRequestError("ID_INVALID", "not this one")
+            case row_id:
+                return Found(
+                    positions=[0],
+                    bodies=[row_id],
+                    vectors=[b""],
+                    read_token=b"now",
+                    is_suspended=False,
+                )
+
+    async with calling(tmp_path, waiting, at_once) as caller:
+        answers = []
+        for numbers in ((1,), (2,), (3,), (4,), (5, 6)):
+            caller.ask(*numbers)
+            answers += [await caller.read() for _ in numbers]
+    assert [one and (one.lookup_number, one.found.read_token) for one in answers] == [
+        (1, b"now"),
+        (2, b"token"),
+        (3, b"token"),
+        (4, b"now"),
+        (5, b"token"),
+        (6, b"token"),
+    ]
+    assert waited == [b"2", b"3", b"5", b"6"]
 
 
 async def test_a_slow_lookup_holds_up_no_other_and_is_answered_before_the_end(
@@ -231,7 +281,7 @@ async def test_what_is_no_message_ends_the_stream_alone(tmp_path: Path) -> None:
 
 
 async def test_a_caller_whose_session_is_with_another_cache_is_refused(tmp_path: Path) -> None:
-    async with calling(tmp_path, look_up, **{INCARNATION_FIELD: "other"}) as caller:
+    async with calling(tmp_path, look_up, metadata={INCARNATION_FIELD: "other"}) as caller:
         with pytest.raises(PreconditionError) as caught:
             await caller.read()
     assert caught.value.reason == "INCARNATION_DIFFERS"

@@ -10,7 +10,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from layer.cache.v1 import cache_pb2
-from layer_cache.application.reads import Found
+from layer_cache.application.found import Found
 from layer_cache.rpc.lookups import LookupStream
 from layer_cache.rpc.lookups_in_hand import IN_HAND_MAX, MESSAGE_BYTES_ENOUGH
 from layer_kit.errors import Code, InvalidRequestError

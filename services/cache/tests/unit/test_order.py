@@ -332,7 +332,7 @@ async def test_a_cancelled_fence_still_runs_out(cache: Cache) -> None:
 async def test_a_lookup_ends_before_its_bodies_are_more_than_a_message_holds(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("layer_cache.application.reads.LOOKUP_BYTES_MAX", 250)
+    monkeypatch.setattr("layer_cache.application.found.LOOKUP_BYTES_MAX", 250)
     await cache.fill(b"u1", b"u2", b"u3", body=b"{" + b" " * 98 + b"}")
 
     found = await cache.lookup(b"u1", b"absent", b"u2", b"u3")
