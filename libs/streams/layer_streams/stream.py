@@ -92,9 +92,10 @@ class MessageStream:
             RuntimeError: When the stream is not writable.
             ValueError: When the message is larger than any may be.
         """
-        if not self.is_writable:
+        way = self._way
+        if self._unsent or self.has_ended or self.is_shut or way.is_full:
             raise RuntimeError("the stream takes no message now")
-        size, way = len(message), self._way
+        size = len(message)
         whole = size + HEAD_BYTES
         if (
             whole <= self.window_bytes

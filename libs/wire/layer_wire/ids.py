@@ -109,6 +109,15 @@ def canonical_all(values: Sequence[JsonId], kind: IdKind | None = None) -> list[
     return [b"s" + value.encode() if isinstance(value, str) else b"u%d" % value for value in values]
 
 
+def canonical_texts(texts: Sequence[str]) -> list[bytes]:
+    """Return the canonical form of strings as :func:`canonical_all` does, without a call for each.
+
+    They are those of a namespace of strings.
+    """
+    found = ("s" + "\0s".join(texts)).encode().split(b"\0")
+    return found if len(found) == len(texts) else canonical_all(texts)
+
+
 def from_text(text: str, kind: IdKind) -> JsonId | None:
     """Read an id out of a path or a text-only model; None when no row can have it.
 

@@ -128,17 +128,16 @@ class DataMetrics:
         key = (operation, namespace, result)
         found = self._fetches_found.get(key)
         if found is None:
-            found = self._find_fetches(key)
+            found = self.fetch_places(*key)
         demand, times, sizes = found
         demand.value += 1
         times.observe(seconds)
         sizes.observe(ids_count)
 
-    def _find_fetches(
-        self, key: tuple[str, str, str | None]
+    def fetch_places(
+        self, operation: str, namespace: str, result: str | None
     ) -> tuple[Count, Distribution, Distribution]:
         """Return where fetches are counted: how many there are, their times, their sizes."""
-        operation, namespace, result = key
         label, kind = self._label(namespace), _FETCHES[operation]
         outcome = "bypass" if result is None else _CACHE_RESULTS[result]
         found = (
@@ -147,7 +146,7 @@ class DataMetrics:
             self._fetched.of(kind),
         )
         if label == namespace:
-            self._fetches_found[key] = found
+            self._fetches_found[operation, namespace, result] = found
         return found
 
     def refused_cold(self, namespace: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from layer_kit.errors import InvalidRequestError
-from layer_wire.ids import IdKind, canonical, from_text, shards
+from layer_wire.ids import IdKind, canonical, canonical_texts, from_text, shards
 
 
 def test_shards_are_those_of_the_contract() -> None:
@@ -17,6 +17,13 @@ def test_shards_are_those_of_the_contract() -> None:
 
 def test_a_number_and_its_digits_are_different_ids() -> None:
     assert canonical(42) != canonical("42")
+
+
+@pytest.mark.parametrize(
+    "texts", [["a"], ["a", "", "7"], ["é\n", "b"], ["a\0b"], ["a\0sb", "\0", "c"]]
+)
+def test_strings_have_the_same_form_together_as_each_alone(texts: list[str]) -> None:
+    assert canonical_texts(texts) == [canonical(text, IdKind.STRING) for text in texts]
 
 
 def test_a_string_is_a_uuid_only_where_ids_are_uuids() -> None:

@@ -14,6 +14,7 @@ from layer.cache.v1 import cache_pb2
 from layer_gateway.adapters.cache_metrics import ReplicaMetrics
 from layer_gateway.adapters.direct_lookups import DirectWay
 from layer_gateway.adapters.joined_lookups import JoinedLookups
+from layer_gateway.adapters.lookup_messages import lookup_of, request_of
 from layer_gateway.adapters.lookup_stream import LookupStream
 from layer_gateway.adapters.membership import Membership
 from layer_gateway.adapters.settlements import (
@@ -104,36 +105,22 @@ class CachedRows:
         if not self.is_available:
             tell(CacheLookup(is_available=False))
             return
-        namespace, names, with_vectors = kind
-        request = cache_pb2.LookupRowsRequest(namespace=namespace, ids=ids)
-        if names is not None:
-            request.attribute_names.extend(names)
-            request.ids_only = not names
-        if with_vectors:
-            request.with_vectors = True
-        self._look_up(request, partial(self._answered, tell))
+        self._look_up(request_of(kind, ids), partial(self._answered, tell))
 
     def _answered(
         self, tell: TellLookup, outcome: cache_pb2.LookupRowsResponse | BaseException
     ) -> None:
-        if isinstance(outcome, InvalidRequestError):
+        if not isinstance(outcome, BaseException):
+            tell(lookup_of(outcome))
+        elif isinstance(outcome, InvalidRequestError):
             # Something about this lookup, which is nobody else's: the cache is there.
             log.warning("lookup_refused", reason=outcome.reason, message=outcome.message)
             tell(CacheLookup(is_available=False))
         elif isinstance(outcome, LayerError):
             self._membership.lose(outcome)
             tell(CacheLookup(is_available=False))
-        elif isinstance(outcome, BaseException):
-            tell(outcome)
         else:
-            # A slice of a column costs a third of going through it.
-            found = CacheLookup(
-                positions=outcome.hit_positions[:],
-                bodies=outcome.bodies[:],
-                vectors=outcome.vectors[:],
-                read_token=outcome.read_token,
-            )
-            tell(found)
+            tell(outcome)
 
     async def close(self) -> None:
         """Let go of the way to the cache; what waits for it is a miss."""

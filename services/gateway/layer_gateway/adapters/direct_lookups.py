@@ -138,7 +138,7 @@ class _DirectStream:
         ended: Callable[[_DirectStream, LayerError | None], None],
     ) -> None:
         self.is_accepted = False
-        self.lookups = OpenLookups(timeout_s, self._wake)
+        self.lookups = OpenLookups(timeout_s, self._wake, self._send)
         self._accepted = accepted
         self._ended = ended
         self._stream: ClientStream | None = None
@@ -166,6 +166,13 @@ class _DirectStream:
             self.ended(error)
         else:
             self._wake()  # it may have been accepted before it was known here
+
+    def _send(self, message: cache_pb2.StreamLookupsRequest) -> bool:
+        stream = self._stream
+        if stream is None or not stream.is_writable:
+            return False
+        stream.send(message.SerializeToString())
+        return True
 
     def _wake(self) -> None:
         stream = self._stream

@@ -35,14 +35,22 @@ class OpenLookups:
     Args:
         timeout_s: The deadline of every lookup.
         wake: Called when there is something to send; it asks for messages until there is none.
+        send: Sends a message at once; false where it cannot.
     """
 
-    def __init__(self, timeout_s: float, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        timeout_s: float,
+        wake: Callable[[], None],
+        send: Callable[[cache_pb2.StreamLookupsRequest], bool] = lambda _: False,
+    ) -> None:
         self.has_ended = False
         self.is_doubtful = False
         """Whether a lookup got no answer in time, and nothing was heard since."""
         self._timeout_s = timeout_s
+        self._timeout_ms = int(timeout_s * 1000)
         self._wake = wake
+        self._send = send
         self._loop = asyncio.get_running_loop()
         self._waiting: list[cache_pb2.NumberedLookup] = []
         self._asked: dict[int, _Asked] = {}
@@ -62,17 +70,18 @@ class OpenLookups:
         self._number += 1
         due_s = self._loop.time() + self._timeout_s
         self._asked[self._number] = _Asked(due_s, tell)
-        self._waiting.append(
-            cache_pb2.NumberedLookup(
-                lookup_number=self._number,
-                timeout_ms=int(self._timeout_s * 1000),
-                request_id=request_id.get(),
-                lookup=request,
-            )
+        message = cache_pb2.StreamLookupsRequest()
+        message.lookups.add(
+            lookup_number=self._number,
+            timeout_ms=self._timeout_ms,
+            request_id=request_id.get(),
+            lookup=request,
         )
         if self._timer is None:
             self._timer = self._loop.call_at(due_s, self._expire)
-        self._wake()
+        if self._waiting or not self._send(message):
+            self._waiting.append(message.lookups[0])
+            self._wake()
 
     def message(self) -> cache_pb2.StreamLookupsRequest | None:
         """Take what waits, as much as one message holds; None when nothing does."""

@@ -131,7 +131,10 @@ class FetchRows:
         if None in parsed:
             return None
         ids = cast("list[JsonId]", parsed)
-        keys = wire_ids.canonical_all(ids, kind)
+        if kind is IdKind.STRING:
+            keys = wire_ids.canonical_texts(texts)
+        else:
+            keys = wire_ids.canonical_all(ids, kind)
         earlier = self.reads.under_way(namespace, keys)
         return BegunFetch(namespace, texts, ids, keys, kind, caller, names, earlier)
 

@@ -22,6 +22,7 @@ from layer_gateway.application.cache_states import CacheStates, shown
 from layer_gateway.application.limits import Pass
 from layer_gateway.data_metrics import DataMetrics
 from layer_gateway.domain.access import is_about_many, named_namespace
+from layer_gateway.fetch_counts import FetchCounts
 from layer_gateway.http.answers import (
     FIRST_ERROR_STATUS,
     QuickAnswer,
@@ -83,6 +84,7 @@ class Edge:
         self._metrics = metrics
         self._data = data
         self._query_counts = QueryCounts(metrics, data)
+        self._fetch_counts = FetchCounts(metrics, data)
         self._is_exporting = is_exporting()
         self._is_debugging = log.bind().is_enabled_for(logging.DEBUG)
 
@@ -145,10 +147,9 @@ class Edge:
         route = request.head.route
         assert route is not None
         operation, namespace, status = route.operation, route.names["namespace"], response.status
-        if request.fetched is not None:
-            ids_count, result = request.fetched
-            self._metrics.finished(operation, status, seconds)
-            self._data.fetched(operation, namespace, result, ids_count=ids_count, seconds=seconds)
+        fetched = request.fetched
+        if fetched is not None:
+            self._fetch_counts.answered(operation, namespace, status, fetched, seconds=seconds)
         else:
             self._query_counts.answered(
                 operation,

@@ -59,9 +59,14 @@ class DocumentHandlers:
 
     def begin_fetch_one(self, request: EdgeRequest, route: Route) -> FetchExchange | None:
         """Return the exchange with the cache that a fetch takes, if it takes just one."""
-        if request.received is None or not request.head.is_usual or request.head.method == "HEAD":
+        head = request.head
+        if request.received is None or not head.is_usual or head.method == "HEAD":
             return None
-        return self._begun(request, _one_asked(request, route))
+        asked = head.kept
+        if not isinstance(asked, FetchAsked):  # the path says it all, and the path is the head's
+            asked = head.kept = _one_asked(request, route)
+        request.fetched = 1, None
+        return self._begun(request, asked)
 
     def begin_fetch_many(self, request: EdgeRequest, route: Route) -> FetchExchange | None:
         """Do the same for a batch."""
