@@ -137,9 +137,10 @@ class JoinedLookups:
         """Send those that have waited for the end of a call."""
         if self._under_way.get(kind) is ended:
             del self._under_way[kind]
-        waiting = self._gathering.get(kind)
-        if waiting is not None and kind not in self._under_way:
-            self._send(kind, waiting)
+        if self._gathering:
+            waiting = self._gathering.get(kind)
+            if waiting is not None and kind not in self._under_way:
+                self._send(kind, waiting)
 
 
 def _part(found: CacheLookup, places: Sequence[int | None]) -> CacheLookup:

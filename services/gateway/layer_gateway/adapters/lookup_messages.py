@@ -21,10 +21,11 @@ def request_of(kind: LookupKind, ids: Sequence[bytes]) -> cache_pb2.LookupRowsRe
 
 
 def lookup_of(response: cache_pb2.LookupRowsResponse) -> CacheLookup:
-    """Return what a message tells; a slice of a column costs a third of going through it."""
+    """Return what a message tells, which is nothing where its columns differ in length."""
+    # A slice of a column costs a third of going through it.
+    positions, bodies, vectors = response.hit_positions[:], response.bodies[:], response.vectors[:]
+    if not len(positions) == len(bodies) == len(vectors):
+        return CacheLookup(is_available=False)
     return CacheLookup(
-        positions=response.hit_positions[:],
-        bodies=response.bodies[:],
-        vectors=response.vectors[:],
-        read_token=response.read_token,
+        positions=positions, bodies=bodies, vectors=vectors, read_token=response.read_token
     )

@@ -61,7 +61,7 @@ class FetchExchange(msgspec.Struct, eq=False):
 
     def conclude(self, answer: CacheLookup) -> QuickAnswer | None:
         asked, count = self._asked, len(self._asked.ids)
-        if len(answer.positions) != count or len(answer.bodies) != count:
+        if len(answer.positions) != count:
             return None
         self._request.fetched = count, _HIT
         return hit_response(asked, answer.bodies)

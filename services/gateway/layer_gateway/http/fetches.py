@@ -24,8 +24,10 @@ CACHE_FIELD: Final = "x-layer-cache"
 _DOCUMENTS: Final = b'{"documents":[%b],"missing":%b}'
 _ALL_DOCUMENTS: Final = b'{"documents":[%b],"missing":[]}'
 _ID: Final = b'{"id":'
-_ATTRIBUTES: Final = b',"attributes":'
-_NEXT_ID: Final = b'},{"id":'
+_DOCUMENT: Final = b'{"id":%b,"attributes":%b}'
+_PARTS: Final = [b'},{"id":', b"", b',"attributes":', b""]
+"""Of each document among others; its id and its attributes have empty places."""
+
 _END: Final = b"}"
 
 
@@ -100,7 +102,14 @@ def _documents(ids: Sequence[str], rows: Mapping[int, CachedRow]) -> bytes:
 def _joined(ids: Sequence[str], bodies: Sequence[bytes]) -> bytes:
     """Return documents as JSON, around that of their attributes, which is as it was stored.
 
-    JSON breaks no line within a text, so that all ids are encoded at once and then parted.
+    JSON breaks no line within a text, so that all ids are encoded at once and then parted. Nothing
+    is done for each document but the last copy.
     """
-    pairs = zip(encode_lines(ids).splitlines(), bodies, strict=True)
-    return b"".join((_ID, _NEXT_ID.join(map(_ATTRIBUTES.join, pairs)), _END))
+    if len(ids) == 1:
+        return _DOCUMENT % (encode(ids[0]), bodies[0])
+    parts = _PARTS * len(ids)
+    parts[0] = _ID
+    parts[1 :: len(_PARTS)] = encode_lines(ids).splitlines()
+    parts[3 :: len(_PARTS)] = bodies
+    parts.append(_END)
+    return b"".join(parts)

@@ -60,8 +60,8 @@ class CacheLookup(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     @property
     def hits(self) -> dict[int, CachedRow]:
         """The rows found, by position; made anew each time."""
-        rows = map(_ROW, zip(self.bodies, self.vectors, strict=False))
-        return dict(zip(self.positions, rows, strict=False))
+        rows = map(_ROW, zip(self.bodies, self.vectors, strict=True))
+        return dict(zip(self.positions, rows, strict=True))
 
 
 class LookupKind(NamedTuple):
