@@ -147,11 +147,8 @@ def from_texts(texts: Sequence[str], kind: IdKind) -> list[JsonId | None]:
 
 def shards(ids: Sequence[JsonId], shard_count: int) -> list[int]:
     """Return the shard of each id: xxh64 with seed 0 over its decimal or UTF-8 text."""
-    digest = xxhash.xxh64_intdigest
-    return [
-        digest(value.encode() if isinstance(value, str) else b"%d" % value) % shard_count
-        for value in ids
-    ]
+    texts = [value.encode() if isinstance(value, str) else b"%d" % value for value in ids]
+    return [digest % shard_count for digest in map(xxhash.xxh64_intdigest, texts)]
 
 
 def raw_id(value: JsonId) -> bytes:

@@ -67,18 +67,21 @@ def without_long_vectors(body: bytes) -> Steps[tuple[bytes, list[memoryview]]]:
 def by_row(rows: Sequence[RawObject], vectors: Sequence[memoryview]) -> list[Piece] | None:
     """Take the stand-ins out of ``rows`` and return the vector of each, empty where it has none.
 
-    None when a number stands elsewhere too, in an attribute say; then the body is to be read whole.
+    None when a number stands elsewhere too, in an attribute say; then the body is to be read whole,
+    and ``rows`` are of no use any more.
     """
-    values = [row.get(VECTOR_KEY) for row in rows]
+    values = list(map(dict.pop, rows, repeat(VECTOR_KEY), repeat(None)))
     if values.count(_STAND_IN_VALUE) != len(vectors):
         return None
+    if len(vectors) == len(rows):
+        return list(vectors)
     waiting = iter(vectors)
-    found: list[Piece] = list(vectors)
-    if len(vectors) < len(rows):
-        found = [next(waiting) if value == _STAND_IN_VALUE else b"" for value in values]
-    for row, fields in zip(rows, found, strict=True):
-        if fields:
-            del row[VECTOR_KEY]
+    found: list[Piece] = [b""] * len(rows)
+    for at, (row, value) in enumerate(zip(rows, values, strict=True)):
+        if value == _STAND_IN_VALUE:
+            found[at] = next(waiting)
+        elif value is not None:
+            row[VECTOR_KEY] = value
     return found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain, repeat
+from operator import itemgetter
+from typing import Final
 
 from layer_wire.jsontext import (
     NULL_VALUE,
@@ -14,6 +16,8 @@ from layer_wire.jsontext import (
     encode_lines,
     is_null,
 )
+
+_WITHOUT_BRACE: Final = itemgetter(slice(1, None))
 
 
 def object_parts(sections: Sequence[Sequence[Piece]]) -> list[Piece]:
@@ -48,7 +52,7 @@ def row_parts(
     id_texts: Sequence[Raw], vectors: Sequence[Piece], encoded: Sequence[bytes]
 ) -> list[Piece]:
     """Return rows in pieces: each vector is one, what stands between two another."""
-    befores = [b"", *[attributes[1:] for attributes in encoded]]
+    befores = [b"", *map(_WITHOUT_BRACE, encoded)]
     separators = [b"", *[b"," if fields else b"" for fields in vectors]]
     openings = chain((b'{"id":',), repeat(b',{"id":'))
     between = zip(separators, befores, openings, id_texts, repeat(b","), strict=False)

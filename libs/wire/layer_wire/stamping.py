@@ -16,21 +16,8 @@ from layer_kit.errors import InvalidRequestError
 from layer_kit.turns import Steps
 from layer_wire import ids as wire_ids
 from layer_wire.ids import IdKind, JsonId
-from layer_wire.jsontext import (
-    Piece,
-    Raw,
-    RawObject,
-    decode_object,
-    encode,
-    raw,
-)
-from layer_wire.pieces import (
-    column_parts,
-    encoded_rows,
-    object_parts,
-    row_parts,
-    without_nulls,
-)
+from layer_wire.jsontext import Piece, Raw, RawObject, decode_object, encode, raw
+from layer_wire.pieces import column_parts, encoded_rows, object_parts, row_parts, without_nulls
 from layer_wire.reserved import OVERWRITTEN, SHARD, UPSERTED_AT, VECTOR_KEYS, Author
 from layer_wire.row_checks import check_keys, decode_row_ids
 from layer_wire.vectors import check_vector, joined_vectors, taken_vectors
@@ -144,7 +131,10 @@ class _Stamper:
     ) -> None:
         self._at = raw(upserted_at_ms)
         self._shard_count = shard_count
-        self._shard_texts = [raw(shard) for shard in range(shard_count)]
+        both = b'%d,"%b":' % (upserted_at_ms, SHARD.encode())
+        self._stamps = [Raw(both + b"%d" % shard) for shard in range(shard_count)]
+        """Both stamps from the value of the first on, by shard: one more key seldom makes a row
+        grow, two do."""
         self._id_kind = id_kind
         self._unmirrored = unmirrored
         self._taken_prefixes = taken_prefixes
@@ -189,10 +179,12 @@ class _Stamper:
                 if found := [key for key in row if key in VECTOR_KEYS]:
                     where = f"{name}[{first + at}]"
                     vectors[at] = taken_vectors(row, found, vectors[at], where)
-        stamped_at = self._at
-        for row, shard in zip(rows, self._shards(ids), strict=True):
-            row[UPSERTED_AT] = stamped_at
-            row[SHARD] = shard
+        if SHARD in keys:
+            for row in rows:
+                row.pop(SHARD, None)
+        stamps = self._stamps
+        for row, shard in zip(rows, wire_ids.shards(ids, self._shard_count), strict=True):
+            row[UPSERTED_AT] = stamps[shard]
         id_texts = [row.pop("id") for row in rows]
         encoded, has_nulls = encoded_rows(rows)
         bodies = without_nulls(encoded, rows) if has_nulls and not is_patch else encoded
@@ -226,15 +218,16 @@ class _Stamper:
             if key != "id" and key not in OVERWRITTEN:
                 lists[key] = decode_column(value, f"{name}.{key}", len(ids))
                 yield
-        stamps = {UPSERTED_AT: [self._at] * len(ids), SHARD: self._shards(ids)}
-        lists |= stamps
+        shards = wire_ids.shards(ids, self._shard_count)
+        lists[UPSERTED_AT] = [self._stamps[shard] for shard in shards]
         for first in range(0, len(ids), ROWS_AT_ONCE):
             some = slice(first, first + ROWS_AT_ONCE)
             rows = {key: values[some] for key, values in lists.items()}
             self._transpose(name, first, ids[some], rows, target, is_patch=is_patch)
             yield
         sent = {key: value for key, value in columns.items() if key not in OVERWRITTEN}
-        return column_parts(name, sent, {key: raw(values) for key, values in stamps.items()})
+        stamps = {UPSERTED_AT: raw([self._at] * len(ids)), SHARD: raw(shards)}
+        return column_parts(name, sent, stamps)
 
     def patch_by_filter(self, value: Raw) -> Raw:
         """Stamp the patch; its rows, and so their shards, are not known here."""
@@ -248,10 +241,6 @@ class _Stamper:
 
     def _check_keys(self, keys: Collection[str], where: str, *, is_patch: bool) -> None:
         check_keys(keys, where, is_patch=is_patch, taken_prefixes=self._taken_prefixes)
-
-    def _shards(self, ids: Sequence[JsonId]) -> list[Raw]:
-        texts = self._shard_texts
-        return [texts[shard] for shard in wire_ids.shards(ids, self._shard_count)]
 
     def _transpose(
         self,
