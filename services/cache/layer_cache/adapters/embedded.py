@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from operator import add
 from pathlib import Path
 from typing import Final, cast
 
@@ -113,8 +114,8 @@ class EmbeddedStore:
         return self._put([key for key, _ in entries], encode_each(entries), list(sizes_of(entries)))
 
     async def put_new(self, rows: NewRows, *, era: int, written_ms: int) -> int:
-        values = encode_new(rows, era=era, written_ms=written_ms)
-        return self._put(rows.keys, values, list(map(len, values)))
+        sizes = list(map(add, map(len, rows.bodies), map(len, rows.vectors)))
+        return self._put(rows.keys, encode_new(rows, era=era, written_ms=written_ms), sizes)
 
     async def take(self, keys: Sequence[RowKey]) -> list[Entry | None]:
         values = self._values(keys)

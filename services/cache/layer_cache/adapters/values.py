@@ -28,16 +28,16 @@ def has_big(sizes: Iterable[int]) -> bool:
     return max(sizes, default=0) > BIG_ROW_BYTES
 
 
-def encode_new(rows: NewRows, *, era: int, written_ms: int) -> list[bytes]:
-    """Return what is stored for each."""
+def encode_new(rows: NewRows, *, era: int, written_ms: int) -> Iterable[bytes]:
+    """Return what is stored for each; where there are vectors one at a time, since it is long."""
     pack = _HEADER.pack
     alike = pack(era, written_ms, _TO_THE_END)
     if not any(rows.vectors):
         return [alike + body for body in rows.bodies]
-    return [
+    return (
         b"".join((pack(era, written_ms, len(body)), body, vectors)) if vectors else alike + body
         for body, vectors in zip(rows.bodies, rows.vectors, strict=True)
-    ]
+    )
 
 
 def encode_each(entries: Iterable[tuple[RowKey, Entry]]) -> Iterator[bytes]:
@@ -56,7 +56,10 @@ def encode_each(entries: Iterable[tuple[RowKey, Entry]]) -> Iterator[bytes]:
 
 
 def decode_all(values: Sequence[bytes | None], oldest_ms: int) -> list[Entry | None]:
-    """Return the entries out of what is stored; None where there is none or it is over age."""
+    """Return the entries out of what is stored; None where there is none or it is over age.
+
+    Their vectors, which nearly always are only kept for a while, are not copied.
+    """
     unpack, head_bytes = _HEADER.unpack_from, _HEADER.size
     return [
         None
@@ -65,7 +68,7 @@ def decode_all(values: Sequence[bytes | None], oldest_ms: int) -> list[Entry | N
             head[0],
             head[1],
             value[head_bytes : (body_end := head_bytes + head[2])],
-            value[body_end:],
+            memoryview(value)[body_end:] if len(value) > body_end else b"",
         )
         for value in values
     ]

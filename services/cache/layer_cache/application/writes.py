@@ -18,7 +18,7 @@ from layer_cache.domain.fences import Fence, FenceName
 from layer_cache.domain.members import Members
 from layer_cache.domain.order import Order
 from layer_cache.domain.oversize import Oversize
-from layer_cache.domain.rows import Entry, RowKey
+from layer_cache.domain.rows import Entry, NewRows, RowKey
 from layer_cache.ports import LedgerStore, RowStore
 from layer_kit.clock import EpochMilliseconds, Monotonic
 from layer_kit.names import Namespace
@@ -101,9 +101,7 @@ class Writes:
                 taken = await self.store.take(chunk)
                 if fence.is_closed and any(taken):
                     await self.warmth.void([name.namespace])
-                for key, entry in zip(chunk, taken, strict=True):
-                    if entry is not None:
-                        fences.hide(fence, key, entry)
+                fences.hide(fence, chunk, taken)
         finally:
             fences.arm(fence, self.clock() + ttl_s)
         self.ledger.vouch()
@@ -141,7 +139,8 @@ class Writes:
         is_settled, stored_count = False, 0
         try:
             await self._drop_strays(fence, settlement)
-            async for chunk in in_turns([key for key in settlement.keys if key in fence.hidden]):
+            keys = [key for key in dict.fromkeys(settlement.keys) if key in fence.hidden]
+            async for chunk in in_turns(keys):
                 if fence.is_closed:
                     return await self._settle_lost(fence.name, settlement)
                 stored_count += await self._settle_chunk(fence, chunk, settlement)
@@ -224,14 +223,19 @@ class Writes:
         era = self.order.eras.current
         epoch = self.order.eras.epoch(fence.name.namespace)
         written_ms = self.wall_ms()
+        released = self.order.fences.release(fence, keys)
+        if not (settlement.patches or settlement.lifts):
+            rows = self._new_rows(
+                [key for key, _, is_alone in released if is_alone and fence.era >= epoch],
+                settlement.puts,
+            )
+            return await self.store.put_new(rows, era=era, written_ms=written_ms)
         kept: list[tuple[RowKey, Entry]] = []
         is_back = False
-        for key in keys:
-            hidden, is_alone = self.order.fences.release(fence, key)
+        for key, found, is_alone in released:
             if not is_alone or fence.era < epoch:
                 continue
-            if hidden is not None and hidden.era < epoch:
-                hidden = None
+            hidden = None if found is None or found.era < epoch else found
             is_back |= hidden is not None and key in settlement.lifts
             entry = _outcome(key, hidden, settlement, era=era, written_ms=written_ms)
             if entry is not None and not self.oversize.refuses(entry.body, entry.vectors):
@@ -245,6 +249,17 @@ class Writes:
         if is_any_lost and not settlement.lifts.isdisjoint(keys):
             await self.warmth.void([fence.name.namespace])
         return stored_count
+
+    def _new_rows(
+        self, keys: Sequence[RowKey], puts: Mapping[RowKey, tuple[bytes, bytes]]
+    ) -> NewRows:
+        """Return those of ``puts`` that are of ``keys`` and of a size that a store takes."""
+        rows = [
+            (key, *row)
+            for key in keys
+            if (row := puts.get(key)) is not None and not self.oversize.refuses(*row)
+        ]
+        return NewRows(*zip(*rows, strict=True)) if rows else NewRows((), (), ())
 
 
 def _outcome(

@@ -114,21 +114,27 @@ class Fences:
                 for party in (*others, fence):
                     self._spoil(party, key)
 
-    def hide(self, fence: Fence, key: RowKey, entry: Entry) -> None:
-        """Keep the entry that ``fence`` took away, if there is room and it may come back."""
-        size = _size(entry)
-        if key in fence.hidden:
+    def hide(self, fence: Fence, keys: Sequence[RowKey], entries: Sequence[Entry | None]) -> None:
+        """Keep the entries that ``fence`` took away, if there is room and they may come back."""
+        hidden, is_hiding = fence.hidden, False
+        for key, entry in zip(keys, entries, strict=True):
+            if entry is None:
+                continue
+            size = _size(entry)
+            is_covered = key in hidden
+            is_hiding |= is_covered
+            if (
+                is_covered
+                and key not in fence.overlapped
+                and self._hidden_bytes + size <= self._limits.hidden_bytes_max
+            ):
+                self._forget_hidden(fence, key)
+                hidden[key] = entry
+                self._hidden_bytes += size
+            else:
+                fence.has_lost = True
+        if is_hiding:
             self._hiding.setdefault(fence.name.namespace, set()).add(fence)
-        if (
-            key in fence.hidden
-            and key not in fence.overlapped
-            and self._hidden_bytes + size <= self._limits.hidden_bytes_max
-        ):
-            self._forget_hidden(fence, key)
-            fence.hidden[key] = entry
-            self._hidden_bytes += size
-        else:
-            fence.has_lost = True
 
     def hiding(self, namespace: Namespace) -> frozenset[Fence]:
         """Return those that keep entries of ``namespace`` out of sight."""
@@ -169,19 +175,22 @@ class Fences:
             return fence, False
         return fence, True
 
-    def release(self, fence: Fence, key: RowKey) -> tuple[Entry | None, bool]:
-        """Take ``key`` out of ``fence``; return what it hid and whether its write was alone."""
-        hidden = fence.hidden[key]
-        self._forget_hidden(fence, key)
-        del fence.hidden[key]
+    def release(
+        self, fence: Fence, keys: Sequence[RowKey]
+    ) -> list[tuple[RowKey, Entry | None, bool]]:
+        """Take ``keys`` out of ``fence``; return each with what it hid and whether its write was
+        alone."""
+        found, by_key, alone = list(map(fence.hidden.pop, keys)), self._by_key, fence.alone
+        self._hidden_bytes -= sum(_size(entry) for entry in found if entry is not None)
         if not fence.hidden:
             self._forget_hiding(fence)
-        remaining = tuple(other for other in self._by_key[key] if other is not fence)
-        if not remaining:
-            del self._by_key[key]
-        else:
-            self._by_key[key] = remaining[0].alone if len(remaining) == 1 else remaining
-        return hidden, key not in fence.overlapped
+        for key, standing in zip(keys, map(by_key.pop, keys), strict=True):
+            if standing is not alone:
+                remaining = tuple(other for other in standing if other is not fence)
+                if remaining:
+                    by_key[key] = remaining[0].alone if len(remaining) == 1 else remaining
+        overlapped = fence.overlapped
+        return [(key, entry, key not in overlapped) for key, entry in zip(keys, found, strict=True)]
 
     def expire(self, now_s: float) -> None:
         """Close every fence that has run out. Its rows are released by :meth:`release_closed`."""
@@ -201,9 +210,9 @@ class Fences:
         released: list[RowKey] = []
         while self._closing and len(released) < count_max:
             fence = self._closing[-1]
-            for key in list(_first(fence, count_max - len(released))):
-                self.release(fence, key)
-                released.append(key)
+            some = list(_first(fence, count_max - len(released)))
+            self.release(fence, some)
+            released += some
             if not fence.hidden:
                 self._closing.pop()
         return released

@@ -13,7 +13,7 @@ class Oversize:
 
     count: int = 0
 
-    def refuses(self, body: bytes, vectors: bytes) -> bool:
+    def refuses(self, body: bytes, vectors: bytes | memoryview) -> bool:
         is_refused = len(body) + len(vectors) > ROW_BYTES_MAX
         self.count += is_refused
         return is_refused

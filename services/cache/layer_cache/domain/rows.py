@@ -31,8 +31,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     """Attributes as a JSON object."""
 
-    vectors: bytes
-    """Vectors as a JSON object, or empty."""
+    vectors: bytes | memoryview
+    """Vectors as a JSON object, or empty; perhaps as a part of what is stored."""
 
 
 class NewRows(NamedTuple):
@@ -85,7 +85,7 @@ def hits_among(entries: Sequence[Entry | None], *, era_min: int, with_vectors: b
     return Hits(
         [position for position, _ in alive],
         [entry.body for _, entry in alive],
-        [entry.vectors if with_vectors else b"" for _, entry in alive],
+        [bytes(entry.vectors) if with_vectors else b"" for _, entry in alive],
     )
 
 

@@ -220,7 +220,7 @@ class AerospikeStore:
         if entry.body:
             bins[BODY_BIN] = entry.body
         if entry.vectors:
-            bins[VECTORS_BIN] = entry.vectors
+            bins[VECTORS_BIN] = bytes(entry.vectors)
         namespace = namespace_of(key)
         if self._places.is_shared(namespace):
             bins[NAMESPACE_BIN] = namespace
