@@ -36,6 +36,21 @@ async def test_a_part_of_a_write_is_there_while_the_rest_stays_fenced(cache: Cac
     assert cache.statistics.take().fenced_ids_count == 0
 
 
+async def test_a_part_that_names_a_row_twice_leaves_the_fence_in_order(cache: Cache) -> None:
+    session = await cache.join()
+    await cache.fill(b"u1", b"u2")
+    await cache.fence(session, b"f", b"u1", b"u2")
+
+    settled = await cache.settle(
+        b"f", puts={b"u1": b'{"v":1}'}, patches={b"u1": b'{"w":1}'}, is_partial=True
+    )
+    await cache.settle(b"f", lifts=[b"u2"])
+
+    assert not settled.is_fence_lost
+    assert (await cache.lookup(b"u1", b"u2")).positions == [0, 1]
+    assert cache.statistics.take().fenced_ids_count == 0
+
+
 async def test_what_no_part_names_is_dropped_at_the_end(cache: Cache) -> None:
     session = await cache.join()
     await cache.fill(b"u1", b"u2")
