@@ -57,7 +57,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
     if declared_bytes > bytes_max:
         raise _too_large(bytes_max)
     await protocol.hold(declared_bytes)
-    parts = _Parts(declared_bytes)
+    parts = BodyParts(declared_bytes)
     latest_s = asyncio.get_running_loop().time() + protocol.patience_s
     try:
         async with asyncio.timeout_at(latest_s) as deadline:
@@ -80,7 +80,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
     return parts.whole()
 
 
-class _Parts:
+class BodyParts:
     """A body as it comes in.
 
     A buffer that grows on the heap is moved a dozen times, as what comes in lies behind it: parts
