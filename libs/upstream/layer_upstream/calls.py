@@ -31,11 +31,12 @@ class Call:
 
     __slots__ = (
         "_begin",
-        "_client",
+        "_begin_told",
         "_is_head",
-        "_is_idempotent",
         "_is_length_told",
         "_is_streaming_allowed",
+        "client",
+        "is_idempotent",
     )
 
     def __init__(
@@ -48,12 +49,13 @@ class Call:
         is_streaming_allowed: bool,
         is_idempotent: bool,
     ) -> None:
-        self._client = client
+        self.client = client
         self._begin = begin
+        self._begin_told = begin + b"\r\ncontent-length: "
         self._is_length_told = is_length_told
         self._is_head = is_head
         self._is_streaming_allowed = is_streaming_allowed
-        self._is_idempotent = is_idempotent
+        self.is_idempotent = is_idempotent
 
     def begin(self, body: Sequence[Piece], receiver: Receiver) -> None:
         """Send the request with ``body``, in pieces of which none is empty.
@@ -64,13 +66,13 @@ class Call:
         Args:
             receiver: Told how it ended.
         """
-        client = self._client
+        client = self.client
+        connection = client.take_idle()
         body_bytes = sum(map(len, body))
         if body_bytes or self._is_length_told:
-            head = b"%b\r\ncontent-length: %d\r\n\r\n" % (self._begin, body_bytes)
+            head = b"%b%d\r\n\r\n" % (self._begin_told, body_bytes)
         else:
             head = self._begin + b"\r\n\r\n"
-        connection = client.take_idle()
         request = Begun(
             head,
             body,
@@ -78,29 +80,23 @@ class Call:
             self._is_head,
             self._is_streaming_allowed,
             client.monotonic() + client.total_timeout_s,
-            client,
+            self,
             connection,
             receiver,
-            self._is_idempotent and connection is not None and connection.has_answered,
         )
         client.inflight_count += 1
         if connection is None:
-            client.begin_waiting(request, receiver, is_idempotent=self._is_idempotent)
+            client.begin_waiting(request, receiver, is_idempotent=self.is_idempotent)
         else:
             connection.ask(request, request)
 
 
 class Begun(OutgoingRequest, frozen=True, eq=False):
-    """A request that was begun, and waits for its answer.
+    """A request that was begun, and waits for its answer."""
 
-    Args:
-        _may_be_replayed: Whether it is sent once more when the connection turns out to be gone.
-    """
-
-    _client: UpstreamClient
+    _call: Call
     _connection: Connection | None
     _receiver: Receiver
-    _may_be_replayed: bool
 
     def done(self) -> bool:
         return False  # the connection forgets whom it has told
@@ -109,12 +105,14 @@ class Begun(OutgoingRequest, frozen=True, eq=False):
         return False
 
     def set_result(self, answer: UpstreamResponse, /) -> None:
-        self._client.answered(answer, self._receiver)
+        self._call.client.answered()
+        self._receiver.answered(answer)
 
     def set_exception(self, error: LayerError, /) -> None:
-        connection = self._connection
+        client, connection = self._call.client, self._connection
         is_gone = isinstance(error, UpstreamError) and connection and connection.was_unanswered
-        if is_gone and self._may_be_replayed:
-            self._client.begin_replay(self, self._receiver)
+        # Only one that was kept from an earlier request may have been gone all along.
+        if is_gone and self._call.is_idempotent and connection and connection.has_answered:
+            client.begin_replay(self, self._receiver)
         else:
-            self._client.failed(error, self._receiver)
+            client.failed(error, self._receiver)

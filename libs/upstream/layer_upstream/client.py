@@ -153,12 +153,11 @@ class UpstreamClient:
         """Send a request that was begun and for which no connection was free."""
         self._finish_in_task(self._exchange(request, idempotent=is_idempotent), receiver)
 
-    def answered(self, answer: UpstreamResponse, receiver: Receiver) -> None:
-        """Note that a request that was begun is answered, and tell ``receiver``."""
+    def answered(self) -> None:
+        """Note that a request that was begun is answered."""
         self.inflight_count -= 1
         if not self._is_reachable:
             self._note(is_reachable=True)
-        receiver.answered(answer)
 
     def failed(self, error: LayerError, receiver: Receiver) -> None:
         """Note that a request that was begun has failed, and tell ``receiver``."""
@@ -242,7 +241,8 @@ class UpstreamClient:
             self.failed(InternalError("INTERNAL", "Internal error."), receiver)
             raise  # to be told of as any error that nobody expected
         else:
-            self.answered(answer, receiver)
+            self.answered()
+            receiver.answered(answer)
 
     def _note(self, *, is_reachable: bool) -> None:
         """Note whether the origin has answered, and tell the watcher if that is news."""

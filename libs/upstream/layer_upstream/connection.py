@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Final, Protocol, cast
 
 from layer_kit.errors import LayerError
@@ -19,6 +20,7 @@ SINGLE_WRITE_BYTES_MAX: Final = 16 * 1024
 
 
 NO_HEAD: Final = PlainHead(0, (), can_keep_alive=False)
+NO_REQUEST: Final = OutgoingRequest(b"", (), 0, False, False, math.inf)  # noqa: FBT003 -- as all are
 
 
 class Owner(Protocol):
@@ -56,7 +58,8 @@ class Connection(asyncio.BufferedProtocol):
         self._first_buffer = self._read_buffer[:FIRST_READ_BYTES]
         self._reader = ResponseReader(limits.header_bytes_max)
         self._plain_reader = PlainReader(read_buffer)
-        self._is_head = False
+        self._request = NO_REQUEST
+        """What is asked now."""
         self._has_begun = False
         """Whether any byte of the answer has come."""
         self._is_reading = False
@@ -68,8 +71,6 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._waiter: Waiter | None = None
         self._rest: BodyStream | None = None
-        self._is_streaming_allowed = False
-        self._deadline_s = 0.0
         self._quiet_since_s = 0.0
         self._has_progressed = True
         self._unsent_bytes = 0
@@ -93,13 +94,9 @@ class Connection(asyncio.BufferedProtocol):
         return waiter
 
     def ask(self, request: OutgoingRequest, waiter: Waiter) -> None:
-        """Write a request for whose answer ``waiter`` waits."""
-        assert self._waiter is None
-        assert self._rest is None
+        """Write a request for whose answer ``waiter`` waits; only on a connection that is idle."""
         self._waiter = waiter
-        self._deadline_s = request.deadline_s
-        self._is_head = request.is_head
-        self._is_streaming_allowed = request.is_streaming_allowed
+        self._request = request
         self._has_begun = False
         self._has_progressed = True
         body_bytes = request.body_bytes
@@ -131,7 +128,7 @@ class Connection(asyncio.BufferedProtocol):
             self._has_progressed = False
             self._unsent_bytes = unsent_bytes
             self._quiet_since_s = now_s
-        if self._waiter is not None and now_s >= self._deadline_s:
+        if self._waiter is not None and now_s >= self._request.deadline_s:
             self.fail(timed_out(self._origin, "answer"))
         elif now_s - self._quiet_since_s >= self._limits.read_timeout_s:
             self.fail(timed_out(self._origin, "send or take the next byte"))
@@ -147,6 +144,7 @@ class Connection(asyncio.BufferedProtocol):
             self._outbox.abandon()
         self._waiter = None
         self._rest = None
+        self._request = NO_REQUEST
         self._transport.abort()
         self._owner.discarded(self)
 
@@ -195,11 +193,10 @@ class Connection(asyncio.BufferedProtocol):
             self._go_on(nbytes)
             return
         self._has_begun = True
-        plain = None
-        if not self._is_head:
-            plain = self._plain_reader.read(nbytes, self._buffer_bytes_max)
+        is_head = self._request.is_head
+        plain = None if is_head else self._plain_reader.read(nbytes, self._buffer_bytes_max)
         if plain is None:
-            self._reader.begin(is_head=self._is_head)
+            self._reader.begin(is_head=is_head)
             self._is_reading = True
             self._read(nbytes)
             return
@@ -274,7 +271,7 @@ class Connection(asyncio.BufferedProtocol):
             _resolve(waiter, answer)
         elif reader.status:
             expected_bytes = max(reader.body_bytes, reader.declared_bytes or 0)
-            if self._is_streaming_allowed:
+            if self._request.is_streaming_allowed:
                 if expected_bytes > self._limits.buffer_bytes_max:
                     self._hand_over_stream()
             elif expected_bytes > BODY_BYTES_MAX:
@@ -284,7 +281,7 @@ class Connection(asyncio.BufferedProtocol):
         """Tell whether what has come so far is of use to the caller now: nobody knows the rest."""
         reader = self._reader
         return (
-            self._is_streaming_allowed
+            self._request.is_streaming_allowed
             and self._is_reading
             and reader.status > 0
             and reader.declared_bytes is None
@@ -312,6 +309,7 @@ class Connection(asyncio.BufferedProtocol):
         """Return to the pool if another request may follow on this socket."""
         self.has_answered = True
         self._is_reading = False
+        self._request = NO_REQUEST
         # An answer that came before the whole request was sent leaves its tail in the way.
         if can_keep_alive and not self.is_closed and not self._left_bytes():
             self._outbox = None

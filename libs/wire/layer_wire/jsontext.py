@@ -29,6 +29,8 @@ _OBJECT: Final[msgspec.json.Decoder[RawObject]] = msgspec.json.Decoder(RawObject
 _RAW_LIST: Final[msgspec.json.Decoder[list[msgspec.Raw]]] = msgspec.json.Decoder(list[msgspec.Raw])
 
 _LIST_OF_NUMBERS: Final = re.compile(rb"\[[ \t\r\n]*-?[0-9]")
+_BRACKET: Final = ord("[")
+_DIGITS: Final = frozenset(b"0123456789")
 LONG_LIST_BYTES_MIN: Final = 512
 LIST_END_BYTES_MAX: Final = 64
 """Among the last bytes of a list is a number; one that ends in more white space is read whole."""
@@ -133,12 +135,17 @@ def is_long_list_of_numbers(body: bytes, start: int, end: int) -> bool:
     find = body.find
     return (
         end - start >= LONG_LIST_BYTES_MIN
-        and _LIST_OF_NUMBERS.match(body, start) is not None
         and find(b"]", start, end) == end - 1
         and find(b'"', start, end) < 0
         and find(b"[", start + 1, end) < 0
-        and body[end - LIST_END_BYTES_MAX : end - 1].rstrip(b" \t\r\n")[-1:].isdigit()
+        and body[start] == _BRACKET
+        and (body[start + 1] in _DIGITS or _LIST_OF_NUMBERS.match(body, start) is not None)
+        and (body[end - 2] in _DIGITS or _ends_in_digit(body[end - LIST_END_BYTES_MAX : end - 1]))
     )
+
+
+def _ends_in_digit(text: bytes) -> bool:
+    return text.rstrip(b" \t\r\n")[-1:].isdigit()
 
 
 def decode_list(body: bytes | Raw) -> list[Raw]:

@@ -10,6 +10,7 @@ import msgspec
 
 from layer_kit.errors import LayerError
 from layer_wire.jsontext import (
+    STAND_IN,
     RawObject,
     decode_object,
     field_of_stand_in,
@@ -51,23 +52,51 @@ class Prepared:
             what follows from it may be kept with it.
     """
 
-    __slots__ = ("fields", "form", "is_remembered", "place", "query", "shape")
+    __slots__ = (
+        "_after",
+        "_before",
+        "_before_bytes",
+        "fields",
+        "form",
+        "is_remembered",
+        "place",
+        "query",
+        "shape",
+    )
 
     def __init__(
         self,
         form: QueryForm,
+        text: bytes,
         fields: RawObject,
         place: str | None,
         query: LayerQuery | None,
-        *,
-        is_remembered: bool,
     ) -> None:
         self.form = form
-        self.is_remembered = is_remembered
+        self.is_remembered = len(text) <= REMEMBERED_BYTES_MAX
         self.shape = "filters" in fields, "rank_by" in fields
         self.query = query
         self.fields = fields
         self.place = place
+        self._before, _, self._after = text.partition(STAND_IN)
+        self._before_bytes = len(self._before)
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it may be told of another text that this is it with other numbers."""
+        return self.is_remembered and self.place is not None
+
+    def numbers_in(self, data: bytes, start: int) -> memoryview | None:
+        """Return the list of numbers in a query that is like this one but for them; else None.
+
+        Args:
+            data: Ends with the query, which begins at ``start``.
+        """
+        after = self._after
+        if not (data.startswith(self._before, start) and data.endswith(after)):
+            return None
+        begin, end = start + self._before_bytes, len(data) - len(after)
+        return memoryview(data)[begin:end] if is_long_list_of_numbers(data, begin, end) else None
 
 
 class QueryAtHand(msgspec.Struct, frozen=True, eq=False):
@@ -95,55 +124,40 @@ class QueryReader:
     What is read is what :func:`prepare` reads; like that one it raises nothing.
     """
 
-    __slots__ = ("_after", "_after_bytes", "_before", "_before_bytes", "_prepared")
+    __slots__ = ("_latest",)
 
     def __init__(self) -> None:
-        self._prepared: Prepared | None = None
-        self._before = self._after = b""
-        self._before_bytes = self._after_bytes = 0
+        self._latest: Prepared | None = None
 
     def read(self, data: bytes, start: int = 0) -> QueryAtHand | None:
         """Read a query, which begins in ``data`` at ``start`` and ends with it."""
-        prepared = self._prepared
-        if (
-            prepared is not None
-            and data.startswith(self._before, start)
-            and data.endswith(self._after)
-        ):
-            begin, end = start + self._before_bytes, len(data) - self._after_bytes
-            if is_long_list_of_numbers(data, begin, end):
-                return QueryAtHand(prepared, memoryview(data)[begin:end])
-        body = data[start:]
-        found = long_list_of_numbers(body)
-        query = _prepare(body, found)
-        if query is not None and found is not None and query.prepared.is_remembered:
-            begin, end = found
-            self._prepared, self._before, self._after = query.prepared, body[:begin], body[end:]
-            self._before_bytes, self._after_bytes = begin, len(body) - end
+        latest = self._latest
+        if latest is not None:
+            numbers = latest.numbers_in(data, start)
+            if numbers is not None:
+                return QueryAtHand(latest, numbers)
+        query = prepare(data[start:])
+        if query is not None and query.prepared.is_repeatable:
+            self._latest = query.prepared
         return query
 
 
 def prepare(body: bytes) -> QueryAtHand | None:
     """Read a query that is native or plain; None for others, and for those that are not valid."""
-    return _prepare(body, long_list_of_numbers(body))
-
-
-def _prepare(body: bytes, found: tuple[int, int] | None) -> QueryAtHand | None:
-    rest, numbers = without_numbers(body, found)
-    read = _remembered if len(rest) <= REMEMBERED_BYTES_MAX else _read
-    prepared = read(rest, numbers is not None)
+    text, numbers = without_numbers(body, long_list_of_numbers(body))
+    read = _remembered if len(text) <= REMEMBERED_BYTES_MAX else _read
+    prepared = read(text, numbers is not None)
     return None if prepared is None else QueryAtHand(prepared, numbers)
 
 
-def _read(rest: bytes, has_numbers: bool) -> Prepared | None:  # noqa: FBT001 -- of a cached call
-    is_remembered = len(rest) <= REMEMBERED_BYTES_MAX
+def _read(text: bytes, has_numbers: bool) -> Prepared | None:  # noqa: FBT001 -- of a cached call
     try:
-        fields = decode_object(rest)
+        fields = decode_object(text)
         place = field_of_stand_in(fields) if has_numbers else None
         if (has_numbers and place is None) or is_search(fields) or is_multi_query(fields):
             return None
         if is_native(fields):
-            return Prepared(QueryForm.NATIVE, fields, place, None, is_remembered=is_remembered)
+            return Prepared(QueryForm.NATIVE, text, fields, place, None)
         if place in CHECKED_FIELDS:
             return None  # what is read of it is the list, not what stands in for it
         query = layer_query(fields)
@@ -151,7 +165,7 @@ def _read(rest: bytes, has_numbers: bool) -> Prepared | None:  # noqa: FBT001 --
         return None
     if query.cursor is not None or query.nearest_to_id is not None:
         return None
-    return Prepared(QueryForm.PLAIN, fields, place, query, is_remembered=is_remembered)
+    return Prepared(QueryForm.PLAIN, text, fields, place, query)
 
 
 _remembered: Final = functools.lru_cache(PREPARED_MAX)(_read)

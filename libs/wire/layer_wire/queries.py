@@ -99,13 +99,17 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
 
     def encode(self) -> str:
         """Return the opaque text: base64url without padding of compact JSON."""
-        return encoded_cursor(self.distance, self.id, self.count)
+        return encoded_cursor(raw(self.distance), raw(self.id), self.count).decode()
 
 
-def encoded_cursor(distance: float, id_: JsonId, count: int | None) -> str:
-    """Return what :meth:`Cursor.encode` does."""
-    text = encode(_CursorBody(distance, id_, count))
-    return binascii.b2a_base64(text, newline=False).translate(_URL_SAFE, b"=").decode()
+def encoded_cursor(distance: Raw, id_: Raw, count: int | None) -> bytes:
+    """Return what :meth:`Cursor.encode` does, of what a row has as it stands there."""
+    text = (
+        b'{"dist":%b,"id":%b}' % (distance, id_)
+        if count is None
+        else b'{"dist":%b,"id":%b,"n":%d}' % (distance, id_, count)
+    )
+    return binascii.b2a_base64(text, newline=False).translate(_URL_SAFE, b"=")
 
 
 class LayerQuery(msgspec.Struct, frozen=True, kw_only=True):

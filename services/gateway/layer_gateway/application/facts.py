@@ -123,6 +123,13 @@ class Facts:
             self._ask_once(namespace, caller)  # before anybody has to wait for it
         return facts
 
+    def fresh(self, namespace: Namespace) -> NamespaceFacts | None:
+        """Return facts that need not be asked for anew yet, if they are known."""
+        known = self._known.get(namespace)
+        if known is None or self._monotonic() - known[0] >= self._refreshed_s:
+            return None
+        return known[1]
+
     async def covering(
         self, namespace: Namespace, names: Collection[str], caller: Caller
     ) -> NamespaceFacts:

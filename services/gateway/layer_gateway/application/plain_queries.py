@@ -9,10 +9,9 @@ after all goes on there.
 from __future__ import annotations
 
 import functools
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from http import HTTPStatus
-from operator import attrgetter
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -20,7 +19,7 @@ from msgspec import structs
 
 from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.cuts import Cut
-from layer_gateway.application.facts import NamespaceFacts
+from layer_gateway.application.facts import Facts, NamespaceFacts
 from layer_gateway.application.legs import Begun, leg_body
 from layer_gateway.application.plans import MakePlans, Plan, blames_layer
 from layer_gateway.application.querying import (
@@ -32,7 +31,7 @@ from layer_gateway.application.querying import (
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports.stores import Caller, StoreAnswer
 from layer_kit.names import Namespace
-from layer_wire.jsontext import STAND_IN, Piece, Raw, with_numbers
+from layer_wire.jsontext import ABSENT, STAND_IN, Raw, is_null, with_numbers
 from layer_wire.prepared import Prepared
 from layer_wire.queries import LayerQuery
 from layer_wire.reserved import MARKER_ID
@@ -42,32 +41,42 @@ STATUS_OK: Final = HTTPStatus.OK.value
 """To look at a member of an enumeration is felt at every request."""
 
 
-class _Row(msgspec.Struct):
+_MARKER: Final = MARKER_ID.partition(":")[0].encode() + b":"
+"""Found sooner than all of it, and in next to no other text."""
+
+
+class _Row(msgspec.Struct, gc=False):
     id: Annotated[int, msgspec.Meta(ge=0)] | str
-    distance: float | None = msgspec.field(default=None, name="$dist")
     vector: msgspec.UnsetType = msgspec.UNSET
     """Refuses to be read where there is one: such a row is not answered as it stands."""
 
 
-class _Found(msgspec.Struct):
-    rows: list[_Row] = []
+class _Last(msgspec.Struct, gc=False):
+    """A row that tells of all others whether they have vectors, where nobody asked for any."""
+
+    id: Raw
+    distance: Raw = msgspec.field(default=ABSENT, name="$dist")
+    vector: msgspec.UnsetType = msgspec.UNSET
 
 
-class _Text(msgspec.Struct):
-    rows: Raw = Raw(b"[]")
+class _Rows(msgspec.Struct, gc=False):
+    rows: list[Raw] = []
 
 
-_FOUND: Final[msgspec.json.Decoder[_Found]] = msgspec.json.Decoder(_Found)
-_ID_OF: Final = attrgetter("id")
-_TEXT: Final[msgspec.json.Decoder[_Text]] = msgspec.json.Decoder(_Text)
+_ROWS: Final[msgspec.json.Decoder[_Rows]] = msgspec.json.Decoder(_Rows)
+_LAST: Final[msgspec.json.Decoder[_Last]] = msgspec.json.Decoder(_Last)
+_ROW: Final[msgspec.json.Decoder[_Row]] = msgspec.json.Decoder(_Row)
 
 
-class PlainPage(msgspec.Struct, frozen=True, eq=False):
+class PlainPage(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The rows of an answer, as the store sent them."""
 
-    rows: Raw
-    ids: Sequence[str | int]
-    next_cursor: str | None
+    rows: list[Raw]
+    next_cursor: bytes | None
+
+    def ids(self, count: int) -> list[str | int]:
+        """Return those of the first ``count`` rows."""
+        return [_ROW.decode(row).id for row in self.rows[:count]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +102,21 @@ class PlainQueries:
         cut_ms = cut.stable_as_of_ms if cut.is_updating else None
         around = _remembered_around if prepared.is_remembered else _around_numbers
         before, after = around(prepared, plan, cut_ms)
-        return PlainQuery(self, namespace, prepared, asked, before, after, cut, facts, plan, caller)
+        return PlainQuery(
+            self.watermarks,
+            self.plans.facts,
+            self.query_rows,
+            namespace,
+            prepared,
+            asked,
+            before,
+            after,
+            cut,
+            facts,
+            plan,
+            caller,
+            asked.include_attributes is True or asked.drops_vector,
+        )
 
 
 class PlainQuery(msgspec.Struct, frozen=True, eq=False):
@@ -101,37 +124,38 @@ class PlainQuery(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         asked: What the caller asks for, but for the list of numbers.
+        before: What to send up to that list, or all of it.
+        after: What to send behind it; None where there is no list.
     """
 
-    _queries: PlainQueries
+    _watermarks: Watermarks
+    _known: Facts
+    _query_rows: QueryRows
     _namespace: Namespace
     prepared: Prepared
     asked: LayerQuery
-    _before: bytes
-    _after: bytes | None
+    before: bytes
+    after: bytes | None
     _cut: Cut
     _facts: NamespaceFacts
     _plan: Plan
     _caller: Caller
+    _may_have_vectors: bool
+    """Whether a row may have one that others have not."""
 
     @property
     def is_current(self) -> bool:
-        """Whether :meth:`PlainQueries.plain` would return the same."""
-        queries, namespace = self._queries, self._namespace
+        """Whether :meth:`PlainQueries.plain` would return the same, and ask for nothing."""
+        namespace = self._namespace
         return (
-            queries.watermarks.cut(namespace) is self._cut
-            and queries.plans.facts.known(namespace, self._caller) is self._facts
+            self._watermarks.cut(namespace) is self._cut
+            and self._known.fresh(namespace) is self._facts
         )
 
     @property
     def stable_as_of_ms(self) -> int | None:
         """Where the answer ends; None while nobody knows."""
         return self._cut.stable_as_of_ms
-
-    def body(self, numbers: memoryview | None) -> Sequence[Piece]:
-        """Return what to send, in pieces."""
-        before, after = self._before, self._after
-        return (before,) if after is None or numbers is None else (before, numbers, after)
 
     def conclude(self, answer: StoreAnswer) -> PlainPage | QueryAnswer | None:
         """Return what the query is answered with; None where :meth:`go_on` has to find out."""
@@ -140,23 +164,24 @@ class PlainQuery(msgspec.Struct, frozen=True, eq=False):
             return None if may_be_cut or blames_layer(answer) else QueryAnswer(refusal=answer)
         body, asked = answer.body, self.asked
         try:
-            rows = _FOUND.decode(body).rows
-            text = _TEXT.decode(body).rows
+            rows = _ROWS.decode(body).rows
+            count = len(rows)
+            if count > asked.top_k:
+                return None
+            if (self._may_have_vectors or _MARKER in body) and not _are_plain(rows):
+                return None
+            cursor = None
+            if rows:
+                last = _LAST.decode(rows[-1])
+                if count == asked.top_k and asked.is_nearest and not is_null(last.distance):
+                    cursor = next_cursor(last.distance, last.id, count)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
-        ids, count = list(map(_ID_OF, rows)), len(rows)
-        if MARKER_ID in ids or count > asked.top_k:
-            return None
-        cursor = None
-        if count == asked.top_k and asked.is_nearest:
-            distance = rows[-1].distance
-            if distance is not None:
-                cursor = next_cursor(distance, ids[-1], count)
-        return PlainPage(text, ids, cursor)
+        return PlainPage(rows, cursor)
 
     def settle(self) -> None:
         """Remember, once a page has been answered, that the store has answered the caller."""
-        self._queries.watermarks.seen(self._namespace, self._caller)
+        self._watermarks.seen(self._namespace, self._caller)
 
     def go_on(
         self, answer: StoreAnswer, numbers: memoryview | None
@@ -164,9 +189,16 @@ class PlainQuery(msgspec.Struct, frozen=True, eq=False):
         """Carry on from an answer; errors as for ``QueryRows``."""
         begun = Begun(plan=self._plan, answer=answer)
         query = self.asked if numbers is None else _with_numbers(self.asked, numbers)
-        return self._queries.query_rows.go_on(
-            self._namespace, query, self._cut, begun, self._caller
-        )
+        return self._query_rows.go_on(self._namespace, query, self._cut, begun, self._caller)
+
+
+def _are_plain(rows: list[Raw]) -> bool:
+    """Tell whether no row is the marker.
+
+    Raises:
+        DecodeError: One has a vector, or no id.
+    """
+    return all(_ROW.decode(row).id != MARKER_ID for row in rows)
 
 
 def _around_numbers(

@@ -20,7 +20,6 @@ from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports.stores import Caller
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace
-from layer_wire.ids import JsonId
 from layer_wire.jsontext import Raw, RawObject
 from layer_wire.queries import (
     UPSTREAM_ROWS_MAX,
@@ -157,16 +156,18 @@ def _next_cursor(query: LayerQuery, page: list[RawObject], passed_count: int) ->
     """Return the cursor that follows a page, before which the store has ``passed_count`` rows."""
     if len(page) < query.top_k or not query.is_nearest:
         return None
-    distance = _distance(page[-1])
-    if distance is None:
+    last = page[-1]
+    if _distance(last) is None:
         return None
+    distance, id_ = last[RANK_KEY], last["id"]
     earlier = 0 if query.cursor is None else query.cursor.count
     if earlier is None:
-        return Cursor(distance=distance, id=row_id(page[-1]), count=None).encode()
-    return next_cursor(distance, row_id(page[-1]), max(earlier, passed_count) + len(page))
+        return encoded_cursor(distance, id_, None).decode()
+    cursor = next_cursor(distance, id_, max(earlier, passed_count) + len(page))
+    return None if cursor is None else cursor.decode()
 
 
-def next_cursor(distance: float, id_: JsonId, returned_count: int) -> str | None:
+def next_cursor(distance: Raw, id_: Raw, returned_count: int) -> bytes | None:
     """Return the cursor that follows a row; None where the store returns no more.
 
     Args:

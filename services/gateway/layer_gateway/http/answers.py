@@ -18,7 +18,7 @@ from layer_gateway.ports.stores import Headers, StoreAnswer
 from layer_kit.errors import InternalError, LayerError
 from layer_kit.http_errors import error_body, error_headers
 from layer_kit.rpc.context import REQUEST_ID_HEADER
-from layer_wire.jsontext import encode
+from layer_wire.jsontext import Raw, encode
 
 if TYPE_CHECKING:
     from layer_gateway.http.edge_request import EdgeRequest
@@ -40,6 +40,12 @@ FIELDS_REMEMBERED_MAX: Final = 256
 _REQUEST_ID: Final = REQUEST_ID_HEADER.encode() + b": %b\r\n"
 _HEAD: Final = b"%b%bcontent-length: %d\r\n%b"
 _QUICK_HEAD: Final = b"%b" + _REQUEST_ID + b"content-length: %d\r\n%b"
+_LAST_PAGE: Final = b'%bcontent-length: %d\r\n%b{"rows":[%b],"next_cursor":null}'
+_LAST_PAGE_BYTES: Final = len('{"rows":[],"next_cursor":null}')
+_PAGE: Final = (
+    b'%bx-layer-next-cursor: %b\r\ncontent-length: %d\r\n%b{"rows":[%b],"next_cursor":"%b"}'
+)
+_PAGE_BYTES: Final = len('{"rows":[],"next_cursor":""}')
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
@@ -141,7 +147,40 @@ class WholeAnswer(web.StreamResponse):
         return _checked(lines.encode("latin-1"), len(added))
 
 
-class QuickAnswer(msgspec.Struct, eq=False):
+class PageAnswer(msgspec.Struct, eq=False, gc=False):
+    """Rows that were found, on a connection that stays open; made of as little as possible.
+
+    Attributes:
+        beginning: Status line and fields as they go on the wire, without those that depend on what
+            was found.
+        cursor: What leads to the next page; it has nothing in it to escape.
+    """
+
+    beginning: bytes
+    rows: Sequence[Raw]
+    cursor: bytes | None
+    status: int = HTTPStatus.OK.value
+    keep_alive: bool = True
+
+    def send(self, request: EdgeRequest) -> None:
+        """Send all of it.
+
+        Raises:
+            ConnectionResetError: When the caller is gone.
+        """
+        transport, cursor = request.protocol.transport, self.cursor
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the caller closed the connection")
+        rows, date = b",".join(self.rows), _date_line(int(time.time()))
+        if cursor is None:
+            text = _LAST_PAGE % (self.beginning, len(rows) + _LAST_PAGE_BYTES, date, rows)
+        else:
+            body_bytes = len(rows) + len(cursor) + _PAGE_BYTES
+            text = _PAGE % (self.beginning, cursor, body_bytes, date, rows, cursor)
+        transport.write(text)
+
+
+class QuickAnswer(msgspec.Struct, eq=False, gc=False):
     """An answer with status 200 on a connection that stays open, made of as little as possible.
 
     Attributes:
@@ -171,7 +210,8 @@ class QuickAnswer(msgspec.Struct, eq=False):
             transport.writelines((head, body))
 
 
-SENT_WHOLE: Final = (QuickAnswer, WholeAnswer)
+SENT_WHOLE: Final = (PageAnswer, QuickAnswer, WholeAnswer)
+ErrandAnswer = PageAnswer | QuickAnswer | WholeAnswer
 
 
 def json_answer(

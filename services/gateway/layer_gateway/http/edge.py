@@ -25,7 +25,7 @@ from layer_gateway.domain.access import is_about_many, named_namespace
 from layer_gateway.fetch_counts import FetchCounts
 from layer_gateway.http.answers import (
     FIRST_ERROR_STATUS,
-    QuickAnswer,
+    ErrandAnswer,
     WholeAnswer,
     error_answer,
     json_answer,
@@ -78,6 +78,7 @@ class Edge:
         self._quick = quick
         self._cache_states = cache_states
         self._admission = admission
+        self.let_in = admission.let_in
         self._is_draining = is_draining
         self._health = health
         self._exposition = exposition
@@ -131,13 +132,15 @@ class Edge:
         except Exception as error:  # noqa: BLE001 -- a fault of ours, which the handler may not have
             report_error("an errand could not be begun", error)
             return False
-        Errand(self, request, exchange, admitted, started_s).begin()
+        request.received = None  # which the exchange has, for as long as it needs it
+        again = exchange.is_repeatable
+        Errand(self, request, exchange, identity, admitted, started_s, again).begin()
         return True
 
     def answered(
         self,
         request: EdgeRequest,
-        response: QuickAnswer | WholeAnswer,
+        response: ErrandAnswer,
         identifier: str,
         *,
         seconds: float,

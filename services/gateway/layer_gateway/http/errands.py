@@ -5,6 +5,9 @@ each, the futures it waits for and the coroutines in between would cost more tha
 with them. So such a request is served in two turns: in the one its bytes come in it is asked of the
 store, in the one the answer comes in it is answered. What turns out to need more goes on in a task
 from there (docs/decisions/0035-errands.md).
+
+And most queries are like the one before on their connection, but for their vector: the same errand
+serves them in turn.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 from aiohttp import web
 
+from layer_gateway.application.inbound import Identity
 from layer_gateway.application.limits import Pass
-from layer_gateway.http.answers import FIRST_ERROR_STATUS, QuickAnswer, WholeAnswer
+from layer_gateway.http.answers import FIRST_ERROR_STATUS, ErrandAnswer, WholeAnswer
 from layer_gateway.http.counting import Tally
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.routes import Route
@@ -47,13 +51,18 @@ class Exchange(Protocol[Answer]):
     """What a request asks of the store, or of the cache, and what it makes of the answer."""
 
     def begin(self, receiver: Receiver[Answer]) -> None:
-        """Ask it; ``receiver`` is told of the end, in a later turn.
+        """Ask it; ``receiver`` is told of the end, in a later turn."""
+        ...
 
-        What can be done for the answer beforehand is done while the store is at work.
+    def prepare(self, identifier: str) -> None:
+        """Do what can be done for the answer beforehand, while the store is at work.
+
+        Args:
+            identifier: The request's id, which the answer tells.
         """
         ...
 
-    def conclude(self, answer: Answer) -> QuickAnswer | WholeAnswer | None:
+    def conclude(self, answer: Answer) -> ErrandAnswer | None:
         """Return the answer to the request; None where it takes more than this exchange.
 
         Raises:
@@ -69,6 +78,19 @@ class Exchange(Protocol[Answer]):
         """Do what the caller need not wait for, once what :meth:`conclude` returned is sent."""
         ...
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it may, once settled, be right for another request."""
+        ...
+
+    def takes(self, data: bytes, start: int) -> bool:
+        """Take another request with the same head, if this exchange is right for it, too.
+
+        Args:
+            data: Ends with the request's body, which begins at ``start``.
+        """
+        ...
+
 
 QuickHandler = Callable[[EdgeRequest, Route], Exchange[Any] | None]
 """Returns the exchange that serves a request; None where one cannot be enough. It changes nothing,
@@ -76,7 +98,15 @@ and an error that it raises is met again by the handler proper, which serves the
 
 
 class Accounts(Protocol):
-    """Who renders what goes wrong, and counts what was served."""
+    """Who lets in, renders what goes wrong, and counts what was served."""
+
+    def let_in(self, identity: Identity, /) -> Pass:
+        """Let in a caller who was recognised.
+
+        Raises:
+            LayerError: What the request is refused with.
+        """
+        ...
 
     def refusal(self, error: Exception, route: Route | None, identifier: str) -> WholeAnswer:
         """Return the answer to a request that failed; logs what nobody expected."""
@@ -85,7 +115,7 @@ class Accounts(Protocol):
     def answered(
         self,
         request: EdgeRequest,
-        response: QuickAnswer | WholeAnswer,
+        response: ErrandAnswer,
         identifier: str,
         *,
         seconds: float,
@@ -100,34 +130,62 @@ class Accounts(Protocol):
 
 
 class Errand(msgspec.Struct, Generic[Answer], eq=False):
-    """One such request, from the moment it was let in.
+    """One such request, from the moment it was let in; and after it others that are like it.
 
     Args:
-        _admitted: Given back when it is answered.
+        _identity: Who sends them.
+        _admitted: Given back when the request is answered.
         _started_s: When it came, by ``time.perf_counter``.
+        _is_repeatable: Whether the exchange may be right for another request.
     """
 
     _accounts: Accounts
     _request: EdgeRequest
     _exchange: Exchange[Answer]
+    _identity: Identity
     _admitted: Pass
     _started_s: float
+    _is_repeatable: bool
     _asked_s: float = 0.0
     _identifier: str = ""
     _is_over: bool = False
     """Whether it was refused when the store had been asked already, whose answer may still come."""
 
+    def takes(self, data: bytes, start: int) -> bool:
+        """Take another request of the same head on the connection, which is to be begun then.
+
+        False, changing nothing, where another errand, or none, is right for it.
+
+        Args:
+            data: Ends with the request's body, which begins at ``start``.
+        """
+        started_s = time.perf_counter()
+        try:
+            if not self._exchange.takes(data, start):
+                return False
+            self._admitted = self._accounts.let_in(self._identity)
+        except LayerError:
+            return False  # the handler proper meets it again, and answers with it
+        except Exception as error:  # noqa: BLE001 -- a fault of ours, which the handler may not have
+            report_error("an errand could not be repeated", error)
+            return False
+        self._started_s = started_s
+        return True
+
     def begin(self) -> None:
         """Ask the store."""
+        exchange = self._exchange
         self._asked_s = time.perf_counter()
         failure = None
         try:
-            self._exchange.begin(self)
+            exchange.begin(self)
         except Exception as error:  # noqa: BLE001 -- whatever it is, this request alone fails
             failure = error
         request = self._request
         self._identifier = request.identifier or request.head.request_id or mint_request_id()
-        if failure is not None:
+        if failure is None:
+            exchange.prepare(self._identifier)
+        else:
             self._is_over = True
             self._refuse(failure, self._tally())
 
@@ -144,14 +202,13 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
         if response is None:
             self._request.protocol.go_on(self._rest(answer, self._tally()))
             return
-        request, identifier = self._request, self._identifier
-        response.request_id = identifier
-        request.protocol.end_errand(request, response)
+        request = self._request
+        request.protocol.end_errand(request, response, self if self._is_repeatable else None)
         self._admitted.give_back()
         seconds = time.perf_counter() - self._started_s
         try:
             self._accounts.answered(
-                request, response, identifier, seconds=seconds, upstream_s=upstream_s
+                request, response, self._identifier, seconds=seconds, upstream_s=upstream_s
             )
             self._exchange.settle()
         except Exception as error:  # noqa: BLE001 -- the connection that called serves others

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from layer_gateway.application.history import History
+from layer_gateway.application.history import TOP_RESULTS_MAX, History
 from layer_gateway.application.plain_queries import PlainPage, PlainQuery
 from layer_gateway.application.reports import reports
 from layer_gateway.domain.visits import Visit
-from layer_gateway.http.answers import QuickAnswer, WholeAnswer
+from layer_gateway.http.answers import ErrandAnswer, PageAnswer, WholeAnswer
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.passthrough import streamed, whole
-from layer_gateway.http.queries import plain_beginning, plain_response, query_response
+from layer_gateway.http.queries import plain_beginning, query_response
 from layer_gateway.http.requests import with_trace
 from layer_gateway.ports.stores import Receiver, StoreAnswer, StoreCall, StoreCalls, StreamedAnswer
 from layer_kit.names import Namespace
-from layer_wire.jsontext import Piece
-from layer_wire.prepared import QueryAtHand, QueryReader
+from layer_wire.prepared import Prepared, QueryAtHand, QueryReader
 
 
 class QueryCalls(msgspec.Struct, eq=False):
@@ -38,6 +37,8 @@ class QueryCalls(msgspec.Struct, eq=False):
     query: StoreCall
     """A query of layer's on the caller's behalf."""
     reader: QueryReader
+    body_bytes_max: int
+    """Of longer ones an errand has none."""
     latest: PlainQuery | None = None
 
 
@@ -45,66 +46,118 @@ class PassedOn(msgspec.Struct, eq=False):
     """Forwards a request and relays the answer."""
 
     _request: EdgeRequest
-    _call: StoreCall
-    _body: Sequence[Piece]
+    _calls: QueryCalls
+    _prepared: Prepared
+    _body: memoryview | None
+    _identifier: str = ""
 
     def begin(self, receiver: Receiver) -> None:
-        self._call.begin(self._body, receiver)
+        assert self._body is not None
+        self._calls.forward.begin((self._body,), receiver)
+
+    def prepare(self, identifier: str) -> None:
+        self._identifier = identifier
 
     def conclude(self, answer: StreamedAnswer) -> WholeAnswer | None:
-        return whole(answer, self._request) if answer.is_complete else None
+        if not answer.is_complete:
+            return None
+        response = whole(answer, self._request)
+        response.request_id = self._identifier
+        return response
 
     def go_on(self, answer: StreamedAnswer) -> Coroutine[Any, Any, web.StreamResponse]:
         return streamed(answer, self._request)
 
     def settle(self) -> None:
-        pass
+        self._body = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        return self._prepared.is_repeatable
+
+    def takes(self, data: bytes, start: int) -> bool:
+        if len(data) - start > self._calls.body_bytes_max:
+            return False
+        if self._prepared.numbers_in(data, start) is None:
+            return False
+        self._body = memoryview(data)[start:]
+        return True
 
 
 class PlainExchange(msgspec.Struct, eq=False):
     """Asks the store what a plain query wants, and answers with the rows as they come.
 
     Args:
-        _visit: What the request says of its session; from :meth:`begin` on with a trace.
+        _session: What the request says of its session.
     """
 
     _history: History
     _calls: QueryCalls
-    _query: QueryAtHand
     _plain: PlainQuery
+    _session: Visit
+    _numbers: memoryview | None
     _visit: Visit
+    """From :meth:`prepare` on with a trace."""
+    _identifier: str = ""
     _beginning: bytes = b""
     _page: PlainPage | None = None
 
     def begin(self, receiver: Receiver) -> None:
-        plain = self._plain
-        self._calls.query.begin(plain.body(self._query.numbers), receiver)
-        self._visit = visit = with_trace(self._visit)
-        self._beginning = plain_beginning(visit, plain.asked, plain.stable_as_of_ms)
+        plain, numbers = self._plain, self._numbers
+        before, after = plain.before, plain.after
+        body = (before,) if after is None or numbers is None else (before, numbers, after)
+        self._calls.query.begin(body, receiver)
 
-    def conclude(self, answer: StoreAnswer) -> QuickAnswer | WholeAnswer | None:
+    def prepare(self, identifier: str) -> None:
+        plain = self._plain
+        self._identifier = identifier
+        self._visit = visit = with_trace(self._session)
+        self._beginning = plain_beginning(visit, plain.asked, plain.stable_as_of_ms, identifier)
+
+    def conclude(self, answer: StoreAnswer) -> ErrandAnswer | None:
         page = self._plain.conclude(answer)
         if isinstance(page, PlainPage):
             self._page = page
-            return plain_response(self._beginning, page)
-        return None if page is None else query_response(self._visit, self._plain.asked, page)
+            return PageAnswer(self._beginning, page.rows, page.next_cursor)
+        if page is None:
+            return None
+        response = query_response(self._visit, self._plain.asked, page)
+        response.request_id = self._identifier
+        return response
 
     async def go_on(self, answer: StoreAnswer) -> web.StreamResponse:
-        plain, query, visit = self._plain, self._query, self._visit
-        found = await plain.go_on(answer, query.numbers)
-        self._history.queried(self._calls.namespace, query.fields, visit, found, reports(found))
+        plain, numbers, visit = self._plain, self._numbers, self._visit
+        found = await plain.go_on(answer, numbers)
+        fields = QueryAtHand(plain.prepared, numbers).fields
+        self._history.queried(self._calls.namespace, fields, visit, found, reports(found))
         return query_response(visit, plain.asked, found)
 
     def settle(self) -> None:
-        page, plain = self._page, self._plain
+        page, self._page = self._page, None
+        numbers, self._numbers = self._numbers, None
         if page is None:
             return
+        plain = self._plain
         plain.settle()
         if self._history.recorder.is_recording:
             self._history.found(
                 self._calls.namespace,
-                self._query.fields,
+                QueryAtHand(plain.prepared, numbers).fields,
                 self._visit,
-                page.ids,
+                page.ids(TOP_RESULTS_MAX),
                 stable_as_of_ms=plain.stable_as_of_ms,
             )
+
+    @property
+    def is_repeatable(self) -> bool:
+        return self._plain.prepared.is_repeatable
+
+    def takes(self, data: bytes, start: int) -> bool:
+        plain = self._plain
+        if len(data) - start > self._calls.body_bytes_max:
+            return False
+        numbers = plain.prepared.numbers_in(data, start)
+        if numbers is None or not plain.is_current:
+            return False
+        self._numbers, self._page = numbers, None
+        return True

@@ -64,7 +64,9 @@ class FetchExchange(msgspec.Struct, eq=False):
         if len(answer.positions) != count:
             return None
         self._request.fetched = count, _HIT
-        return hit_response(asked, answer.bodies)
+        response = hit_response(asked, answer.bodies)
+        response.request_id = self._request.identifier
+        return response
 
     def go_on(self, answer: CacheLookup) -> Coroutine[Any, Any, web.StreamResponse]:
         return self._go_on(answer)
@@ -72,6 +74,14 @@ class FetchExchange(msgspec.Struct, eq=False):
     async def _go_on(self, answer: CacheLookup) -> web.StreamResponse:
         found = await self._fetch_rows.go_on(self._begun, answer)
         return fetch_response(self._request, self._asked, found, self._history)
+
+    def prepare(self, identifier: str) -> None:
+        """Do nothing: the answer is all rows."""
+
+    is_repeatable = False
+
+    def takes(self, data: bytes, start: int) -> bool:
+        return False
 
     def settle(self) -> None:
         """Do nothing: a fetch that history is to hear of has a trace, and is no errand."""

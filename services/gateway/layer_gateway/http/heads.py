@@ -161,6 +161,18 @@ class PlainReader:
             return None
         return head, start, body_bytes
 
+    def read_again(self, data: bytes) -> int | None:
+        """Return where the body begins in a whole request of the same head as the one before.
+
+        None for everything else that ``data`` may be.
+        """
+        template = self._template
+        found = None if template is None else template.match(data)
+        if found is None:
+            return None
+        start, body_bytes = found
+        return start if start + body_bytes == len(data) else None
+
     def _read_head(self, data: bytes) -> tuple[int, int]:
         """Return where the head ends, and the length of the body."""
         start = data.find(_END, 0, PLAIN_HEAD_BYTES_MAX) + len(_END)

@@ -12,9 +12,10 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
-from layer_gateway.http.answers import SENT_WHOLE, QuickAnswer, WholeAnswer, error_answer
+from layer_gateway.http.answers import SENT_WHOLE, ErrandAnswer, WholeAnswer, error_answer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge_request import EdgeRequest
+from layer_gateway.http.errands import Errand
 from layer_gateway.http.head_errors import unreadable
 from layer_gateway.http.heads import PlainReader
 from layer_gateway.http.requests import EdgeHandler
@@ -60,6 +61,8 @@ class EdgeProtocol(web.RequestHandler):
         """Whether the request at hand is served without the task, which waits meanwhile."""
         self._beside: asyncio.Task[None] | None = None
         """What an errand has become that took a task after all."""
+        self._again: Errand[Any] | None = None
+        """What has served the request before, while it may serve the next one as well."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -68,10 +71,20 @@ class EdgeProtocol(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
+        self._again = None
         super().connection_lost(exc)
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 -- aiohttp's
+        self._again = None
+        await super().shutdown(timeout)
+
+    def force_close(self) -> None:
+        self._again = None
+        super().force_close()
 
     def close(self) -> None:
         """Close the connection once the request at hand is answered."""
+        self._again = None
         if self._is_on_errand:
             self._close = True  # which its end looks at
         else:
@@ -79,6 +92,14 @@ class EdgeProtocol(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take what the caller sends; aiohttp's parser reads on from whatever is not plain."""
+        errand, self._again = self._again, None
+        if errand is not None:
+            start = self._plain_reader.read_again(data)
+            if start is not None and errand.takes(data, start):
+                self._keepalive = False  # no timer is to end it
+                self._is_on_errand = self._request_in_progress = True
+                errand.begin()
+                return
         if self._body is not None:
             data = self._feed_body(self._body, data)
         if not data or not self._is_plain or self._force_close or self._close:
@@ -131,8 +152,17 @@ class EdgeProtocol(web.RequestHandler):
             self._break_off(error)
             self._end_errand(None)
 
-    def end_errand(self, request: EdgeRequest, response: QuickAnswer | web.StreamResponse) -> None:
-        """Send the answer to the request at hand, and go on to what came after it."""
+    def end_errand(
+        self,
+        request: EdgeRequest,
+        response: ErrandAnswer | web.StreamResponse,
+        again: Errand[Any] | None = None,
+    ) -> None:
+        """Send the answer to the request at hand, and go on to what came after it.
+
+        Args:
+            again: May serve the next request, too.
+        """
         try:
             if isinstance(response, SENT_WHOLE):
                 response.send(request)
@@ -141,9 +171,9 @@ class EdgeProtocol(web.RequestHandler):
         if self._paused:
             self.go_on(self._end_when_drained(response))
         else:
-            self._end_errand(response)
+            self._end_errand(response, again)
 
-    async def _end_when_drained(self, response: QuickAnswer | web.StreamResponse) -> None:
+    async def _end_when_drained(self, response: ErrandAnswer | web.StreamResponse) -> None:
         await self._drain_helper()
         self._end_errand(response)
 
@@ -153,7 +183,9 @@ class EdgeProtocol(web.RequestHandler):
             self.log_exception("connection_crashed", exc_info=error)
         self.force_close()
 
-    def _end_errand(self, response: QuickAnswer | web.StreamResponse | None) -> None:
+    def _end_errand(
+        self, response: ErrandAnswer | web.StreamResponse | None, again: Errand[Any] | None = None
+    ) -> None:
         """Go on to what came after a request; None for one that was broken off."""
         self._is_on_errand = self._request_in_progress = False
         if self._handler_waiter is not None and not self._handler_waiter.done():
@@ -162,7 +194,9 @@ class EdgeProtocol(web.RequestHandler):
             return
         if self._close or not self._wait_for_more(response):
             self.force_close()
-        elif self._messages and self._waiter is not None and not self._waiter.done():
+        elif not self._messages:
+            self._again = None if self._force_close else again
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _feed_body(self, body: StreamReader, data: bytes) -> bytes:
@@ -259,7 +293,7 @@ class EdgeProtocol(web.RequestHandler):
             return False
         return self._wait_for_more(response)
 
-    def _wait_for_more(self, response: QuickAnswer | web.StreamResponse) -> bool:
+    def _wait_for_more(self, response: ErrandAnswer | web.StreamResponse) -> bool:
         """Give the caller time for another request; tell whether one may follow."""
         self._keepalive = bool(response.keep_alive)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout

@@ -7,22 +7,16 @@ from typing import Final
 
 from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.multi_querying import MultiQueryAnswer
-from layer_gateway.application.plain_queries import PlainPage
 from layer_gateway.application.reports import reports
 from layer_gateway.domain.visits import Visit
-from layer_gateway.http.answers import QuickAnswer, WholeAnswer, json_answer, relayed
+from layer_gateway.http.answers import WholeAnswer, json_answer, relayed
 from layer_gateway.http.requests import VECTOR_WARNING
+from layer_kit.rpc.context import REQUEST_ID_HEADER
 from layer_wire.multi_queries import MultiQuery
 from layer_wire.queries import LayerQuery
 from layer_wire.search_bodies import Query
 
 PLAIN_BEGINNING: Final = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-ROWS: Final = b'{"rows":'
-NO_CURSOR: Final = b',"next_cursor":null}'
-CURSOR: Final = b',"next_cursor":"%b"}'
-"""Around a cursor, which has nothing in it to escape."""
-
-CURSOR_LINE: Final = b"x-layer-next-cursor: %b\r\n"
 VECTOR_WARNING_LINE: Final = "".join(
     f"{name}: {value}\r\n" for name, value in VECTOR_WARNING.items()
 )
@@ -44,28 +38,19 @@ def query_response(visit: Visit, query: Query, answer: QueryAnswer) -> WholeAnsw
     return json_answer(body, headers=headers)
 
 
-def plain_beginning(visit: Visit, query: LayerQuery, stable_as_of_ms: int | None) -> bytes:
+def plain_beginning(
+    visit: Visit, query: LayerQuery, stable_as_of_ms: int | None, identifier: str
+) -> bytes:
     """Return how an answer to a plain query begins, whatever is found."""
-    lines = f"{PLAIN_BEGINNING}traceparent: {visit.traceparent}\r\n"
+    lines = (
+        f"{PLAIN_BEGINNING}traceparent: {visit.traceparent}\r\n"
+        f"{REQUEST_ID_HEADER}: {identifier}\r\n"
+    )
     if query.drops_vector:
         lines += VECTOR_WARNING_LINE
     if stable_as_of_ms is not None:
         lines += f"x-layer-stable-as-of: {stable_as_of_ms}\r\n"
     return lines.encode()
-
-
-def plain_response(beginning: bytes, page: PlainPage) -> QuickAnswer:
-    """Answer a plain query with the rows that the store has sent.
-
-    Args:
-        beginning: From :func:`plain_beginning`.
-    """
-    end = NO_CURSOR
-    if page.next_cursor is not None:
-        cursor = page.next_cursor.encode()
-        beginning += CURSOR_LINE % cursor
-        end = CURSOR % cursor
-    return QuickAnswer(beginning, b"".join((ROWS, memoryview(page.rows), end)))
 
 
 def multi_query_response(visit: Visit, query: MultiQuery, answer: MultiQueryAnswer) -> WholeAnswer:

@@ -91,7 +91,7 @@ class Caller:
         self.identifier = ""
         self.protocol = self
 
-    def end_errand(self, _: object, response: object) -> None:
+    def end_errand(self, _: object, response: object, again: object = None) -> None:
         self.answers.append(response)
 
     def give_back(self) -> None:
@@ -116,6 +116,9 @@ class Exchange:
     def begin(self, _: object) -> None:
         self._fail_at("begin")  # what was sent is on its way all the same
 
+    def prepare(self, _: str) -> None:
+        self._fail_at("prepare")
+
     def conclude(self, _: object) -> SimpleNamespace:
         return SimpleNamespace(request_id="")
 
@@ -129,7 +132,9 @@ class Exchange:
 
 def errand_of(caller: Caller, exchange: Exchange) -> Errand[Any]:
     anything = cast("Any", caller)
-    return Errand(anything, anything, cast("Any", exchange), anything, 0.0)
+    return Errand(
+        anything, anything, cast("Any", exchange), anything, anything, 0.0, _is_repeatable=False
+    )
 
 
 async def test_what_comes_after_an_answer_and_goes_wrong_is_told_and_spoils_nothing() -> None:

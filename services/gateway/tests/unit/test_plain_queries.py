@@ -16,11 +16,11 @@ from layer_gateway.adapters.no_history import NoHistory
 from layer_gateway.application.cuts import Cut
 from layer_gateway.application.examples import RankByExample
 from layer_gateway.application.history import History
-from layer_gateway.application.plain_queries import PlainQueries
+from layer_gateway.application.plain_queries import PlainQueries, PlainQuery
 from layer_gateway.application.querying import QueryRows
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.domain.visits import Visit
-from layer_gateway.http.answers import QuickAnswer, WholeAnswer, error_answer
+from layer_gateway.http.answers import PageAnswer, WholeAnswer, error_answer
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.exchanges import PlainExchange, QueryCalls
 from layer_gateway.http.queries import query_response
@@ -64,9 +64,9 @@ ANSWERS: dict[str, Answer] = {
     "one": rows(SAW),
     "two": rows(SAW, AXE),
     "three": rows(SAW, AXE, {"id": "c", "$dist": 1}),
-    "vectors": rows({**SAW, "vector": [1, 2]}, AXE),
+    "vectors": rows({**SAW, "vector": [1, 2]}, {**AXE, "vector": [3, 4]}),
     "long": rows({**SAW, "title": "x" * 40_000}, AXE),
-    "no vectors": rows({**SAW, "vector": None}, AXE),
+    "no vectors": rows({**SAW, "vector": None}, {**AXE, "vector": None}),
     "no distance": rows({"id": "a"}, {"id": "b"}),
     "a marker": rows(MARKER, SAW),
     "a spelt-out vector": Answer(body=rb'{"rows":[{"id":"a","\u0076ector":[1],"$dist":2}]}'),
@@ -82,6 +82,7 @@ ANSWERS: dict[str, Answer] = {
     "busy": Answer(429, b'{"error":"busy"}', ((b"retry-after", b"1"),)),
     "broken": Answer(500, b"oh"),
 }
+BODY_BYTES_MAX = 40_000
 CUTS = {"unknown": Cut(), "stable": STABLE, "behind": BEHIND}
 
 
@@ -144,16 +145,17 @@ class Way:
             plans=self.world.plans, watermarks=watermarks, query_rows=query_rows
         )
 
-    def told(self, response: QuickAnswer | WholeAnswer) -> Told:
+    def told(self, response: PageAnswer | WholeAnswer) -> Told:
         transport = Transport()
-        response.request_id = "one"
+        if isinstance(response, WholeAnswer):
+            response.request_id = "one"
         head = SimpleNamespace(method="POST", is_usual=True)
         protocol = SimpleNamespace(transport=transport)
         response.send(cast("EdgeRequest", SimpleNamespace(protocol=protocol, head=head)))
         lines, _, body = transport.sent.decode().partition("\r\n\r\n")
         kept = [line for line in lines.split("\r\n") if not line.startswith(("date:", "content-l"))]
         parsed = json.loads(body) if response.status != HTTPStatus.INTERNAL_SERVER_ERROR else body
-        return Told(self.world.asked, "\n".join(kept), parsed, self.watermarks.seen_count)
+        return Told(self.world.asked, "\n".join(sorted(kept)), parsed, self.watermarks.seen_count)
 
     async def ordinary(self, body: bytes) -> Told:
         try:
@@ -164,6 +166,21 @@ class Way:
         return self.told(query_response(VISIT, query, answer))
 
     async def by_errand(self, body: bytes, reader: QueryReader) -> Told:
+        exchange, call = await self.exchange(body, reader)
+        exchange.begin(cast("Any", None))
+        exchange.prepare("one")
+        try:
+            answer = await self.world.query(TOOLS, call.body, Caller())
+            response = exchange.conclude(answer) or await exchange.go_on(answer)
+        except LayerError as error:
+            return self.told(error_answer(error))
+        exchange.settle()
+        return self.told(cast("PageAnswer | WholeAnswer", response))
+
+    async def exchange(
+        self, body: bytes, reader: QueryReader
+    ) -> tuple[PlainExchange, RecordingCall]:
+        """Return how an errand serves a query, and the request to the store that it makes."""
         await self.world.plans(TOOLS, self.cut, Caller())  # so that the facts are known
         query = reader.read(body)
         assert query is not None
@@ -172,17 +189,9 @@ class Way:
         assert plain is not None
         call = RecordingCall()
         nothing = cast("Any", None)
-        calls = QueryCalls(nothing, TOOLS, forward=nothing, query=call, reader=reader)
+        calls = QueryCalls(nothing, TOOLS, nothing, call, reader, BODY_BYTES_MAX)
         history = History(recorder=NoHistory(), now_ns=lambda: 0)
-        exchange = PlainExchange(history, calls, query, plain, VISIT)
-        exchange.begin(nothing)
-        try:
-            answer = await self.world.query(TOOLS, call.body, Caller())
-            response = exchange.conclude(answer) or await exchange.go_on(answer)
-        except LayerError as error:
-            return self.told(error_answer(error))
-        exchange.settle()
-        return self.told(cast("QuickAnswer | WholeAnswer", response))
+        return PlainExchange(history, calls, plain, VISIT, query.numbers, VISIT), call
 
 
 class RecordingCall:
@@ -191,6 +200,11 @@ class RecordingCall:
     def begin(self, body: Any, receiver: Receiver) -> None:
         assert all(body)
         self.body = b"".join(body)
+
+
+def sent(plain: PlainQuery, numbers: memoryview | None) -> bytes:
+    """Return what the store is asked."""
+    return b"".join(piece for piece in (plain.before, numbers, plain.after) if piece is not None)
 
 
 @pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS.keys())
@@ -209,6 +223,42 @@ async def test_the_second_vector_takes_the_place_of_the_first() -> None:
         way = Way(rows(SAW), STABLE)
         await way.by_errand(json.dumps({"vector": numbers, "top_k": 2}).encode(), reader)
         assert way.world.asked[0]["rank_by"] == ["vector", "ANN", numbers]
+
+
+async def test_an_exchange_takes_what_differs_in_its_numbers_alone_while_nothing_has_changed() -> (
+    None
+):
+    way = Way(rows(SAW), STABLE)
+    usual = json.dumps({"vector": LONG, "top_k": 2}).encode()
+    other = json.dumps({"vector": [-number for number in LONG], "top_k": 2}).encode()
+    exchange, call = await way.exchange(usual, QueryReader())
+    for body in (usual, other):
+        assert exchange.takes(b"head" + body, len(b"head"))
+        exchange.begin(cast("Any", None))
+        assert json.loads(call.body)["rank_by"][2] == json.loads(body)["vector"]
+        exchange.settle()
+        assert exchange._numbers is None  # which would keep the whole body
+    for body in (
+        usual.replace(b'"top_k": 2', b'"top_k": 3'),
+        usual.replace(b", ", b", [", 1),
+        usual + b" ",
+        json.dumps({"vector": LONG * 30, "top_k": 2}).encode(),
+        b"{}",
+    ):
+        assert not exchange.takes(body, 0)
+    way.watermarks.at = BEHIND
+    assert not exchange.takes(usual, 0)
+    way.watermarks.at = STABLE
+    assert exchange.takes(usual, 0)
+    way.world.plans.facts.forget(TOOLS)
+    assert not exchange.takes(usual, 0)
+
+
+async def test_vectors_that_were_asked_for_are_dropped_from_whatever_row_has_one() -> None:
+    body = json.dumps({"vector": LONG, "top_k": 2, "include_attributes": True}).encode()
+    for mixed in (rows({**SAW, "vector": [1, 2]}, AXE), rows(SAW, {**AXE, "vector": [1, 2]})):
+        told = await Way(mixed, STABLE).by_errand(body, QueryReader())
+        assert cast("dict[str, object]", told.body)["rows"] == [SAW, AXE]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +292,7 @@ async def test_long_queries_that_are_not_remembered_are_not_kept() -> None:
         assert query is not None
         plain = way.plain.plain(TOOLS, query.prepared, Caller())
         assert plain is not None
-        body = b"".join(plain.body(query.numbers))
+        body = sent(plain, query.numbers)
         assert json.loads(body)["filters"] == ["word", "In", words]
     del query, plain
     prepared = [one for one in gc.get_objects() if isinstance(one, Prepared)]
@@ -265,7 +315,7 @@ async def test_an_index_that_is_behind_is_cut_where_rows_have_stamps(
         assert plain is None  # another gateway may have written the first stamps
     else:
         assert plain is not None
-        assert b"_hevlayer_upserted_at" in b"".join(plain.body(query.numbers))
+        assert b"_hevlayer_upserted_at" in sent(plain, query.numbers)
 
 
 async def test_shards_and_namespaces_that_nobody_knows_are_left_to_the_ordinary_way() -> None:

@@ -77,18 +77,18 @@ class RowHandlers:
         received, start, head = request.received, request.body_start, request.head
         if received is None or not head.is_plain_json or not head.is_usual:
             return None
-        if len(received) - start > self.query_body_bytes_max:
-            return None
         calls = head.kept
         if not isinstance(calls, QueryCalls) or calls.store is not self.store:
             calls = head.kept = self._calls(head, route)
+        if len(received) - start > calls.body_bytes_max:
+            return None
         query = calls.reader.read(received, start)
         if query is None:
             return None
         prepared = query.prepared
         request.shape = prepared.shape
         if prepared.form is NATIVE:
-            return PassedOn(request, calls.forward, (memoryview(received)[start:],))
+            return PassedOn(request, calls, prepared, memoryview(received)[start:])
         plain = calls.latest
         if plain is None or plain.prepared is not prepared or not plain.is_current:
             plain = self.plain_queries.plain(calls.namespace, prepared, head.caller)
@@ -97,13 +97,14 @@ class RowHandlers:
             if prepared.is_remembered:
                 calls.latest = plain
         session = head.session or session_of(request)
-        return PlainExchange(self.history, calls, query, plain, session)
+        return PlainExchange(self.history, calls, plain, session, query.numbers, session)
 
     def _calls(self, head: Head, route: Route) -> QueryCalls:
         name = parse_namespace(route.names["namespace"])
         forward = self.store.forward_call(head.raw_method, head.target, head.raw_headers)
         query = self.store.query_call(name, head.caller)
-        return QueryCalls(self.store, name, forward, query, QueryReader())
+        reader = QueryReader()
+        return QueryCalls(self.store, name, forward, query, reader, self.query_body_bytes_max)
 
     async def write(self, request: EdgeRequest, route: Route) -> web.StreamResponse:
         body = await read_json_body(request, self.body_bytes_max)

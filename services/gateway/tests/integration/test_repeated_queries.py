@@ -1,0 +1,180 @@
+"""Queries that follow others like them on one connection, which one errand serves in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from typing import Any, Final
+
+import pytest
+
+from layer_gateway_testing.errand_calls import (
+    KINDS,
+    LONG,
+    NATIVE,
+    PLAIN,
+    QUERY,
+    ROWS,
+    compact,
+    counted,
+    essence,
+    query,
+    ready,
+    receive,
+    request,
+    samples,
+)
+from layer_testing.edge_calls import EdgeAnswer, EdgeCaller
+from layer_testing.gateway_calls import KEY, gateway_over
+from layer_testing.scripted_store import ScriptedStore, answer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TURNS_COUNT: Final = 120
+PIECES: Final = ("whole", "cut", "two at once")
+
+
+def of(kind: str, numbers: list[float]) -> dict[str, Any]:
+    """Return a query of a kind with other numbers."""
+    if kind == "plain":
+        return {**PLAIN, "vector": numbers}
+    return {**NATIVE, "rank_by": ["vector", "ANN", numbers]}
+
+
+def some(chance: random.Random) -> list[float]:
+    return [round(chance.uniform(-9, 9), chance.randrange(1, 9)) for _ in LONG]
+
+
+def odd(chance: random.Random, usual: str) -> str:
+    """Return a body that is the usual one but for something that matters."""
+    at = chance.randrange(len(usual) // 2, len(usual) - 60)
+    change = chance.choice(("]", "[", '"', "{}", "null", ",", "1e", '"a"', "], [", "x"))
+    return usual[:at] + change + usual[at:]
+
+
+async def told(reader: asyncio.StreamReader) -> tuple[int, list[tuple[str, str]], bytes]:
+    return essence(await receive(reader))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_each_is_asked_and_answered_as_it_would_be_alone(
+    edge: EdgeCaller, store: ScriptedStore, kind: str
+) -> None:
+    await ready(edge, store)
+    store.answers[f"POST {QUERY}"] = compact({"rows": ROWS})
+    chance = random.Random(kind)  # noqa: S311 -- the same each time
+    reader, writer = await edge.connect()
+    for turn in range(TURNS_COUNT):
+        usual = json.dumps(of(kind, some(chance)))
+        body = odd(chance, usual) if turn % 7 == 5 else usual
+        found = []
+        for way in ("errand", "ordinary"):
+            fields = {"content_type": "application/json"}
+            if way == "errand":
+                writer.write(request(edge, "POST", QUERY, body.encode(), **fields))
+                answered = await told(reader)
+            else:
+                fields["transfer_encoding"] = "chunked"
+                chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body.encode())
+                other, alone = await edge.connect()
+                alone.write(request(edge, "POST", QUERY, **fields) + chunks)
+                answered = await told(other)
+                alone.close()
+            found.append((answered, [one.body for one in store.asked(f"POST {QUERY}")]))
+            store.requests.clear()
+        assert found[0][0] == found[1][0], body
+        assert found[0][1] == found[1][1]
+    writer.close()
+
+
+@pytest.mark.parametrize("pieces", PIECES)
+async def test_they_may_come_in_pieces_and_together(
+    edge: EdgeCaller, store: ScriptedStore, pieces: str
+) -> None:
+    await ready(edge, store)
+    before = await samples(edge)
+    reader, writer = await edge.connect()
+    chance = random.Random(pieces)  # noqa: S311 -- the same each time
+    asked = [some(chance) for _ in range(12)]
+    for turn, numbers in enumerate(asked):
+        sent = query(edge, "errand", of("plain", numbers))
+        if pieces == "cut" and turn % 3 == 1:
+            writer.write(sent[:300])
+            await asyncio.sleep(0)
+            writer.write(sent[300:])
+        else:
+            writer.write(sent)
+        if pieces != "two at once" or turn % 2:
+            for _ in range(2 if pieces == "two at once" else 1):
+                assert (await receive(reader)).json["rows"] == list(ROWS)
+    writer.close()
+    queries = [one.json["rank_by"][2] for one in store.asked(f"POST {QUERY}")]
+    assert [numbers for numbers in queries if numbers in asked] == asked
+    assert set((await counted(edge, before)).values()) == {len(asked)}
+
+
+async def test_limits_and_bounds_hold_for_each(store: ScriptedStore) -> None:
+    settings = {
+        "LAYER_GATEWAY_KEY_REQUESTS_PER_SECOND": "0.001",
+        "LAYER_GATEWAY_KEY_BURST_COUNT": "7",
+        "LAYER_GATEWAY_QUERY_BODY_BYTES_MAX": "20000",
+    }
+    async with gateway_over(store.url, **settings) as process:
+        edge = EdgeCaller(process.addresses["http"], key=KEY)
+        await ready(edge, store)  # of the seven, that takes one
+        reader, writer = await edge.connect()
+
+        async def ask(numbers: list[float]) -> EdgeAnswer:
+            writer.write(query(edge, "errand", of("plain", numbers)))
+            return await receive(reader)
+
+        statuses = [(await ask(some(random.Random(turn)))).status for turn in range(4)]  # noqa: S311
+        statuses.append((await ask([0.125] * 4000)).status)
+        statuses += [(await ask(LONG)).status for _ in range(3)]
+        assert statuses == [200, 200, 200, 200, 413, 200, 429, 429]
+        writer.close()
+
+
+async def test_what_another_request_in_between_changes_holds_for_the_next(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    await ready(edge, store)
+    reader, writer = await edge.connect()
+    plain = query(edge, "errand", PLAIN)
+    for between in (
+        request(edge, "GET", "/health"),
+        query(edge, "ordinary", PLAIN),
+        query(edge, "errand", {**PLAIN, "top_k": 1}),
+        request(edge, "POST", QUERY, b"{", content_type="application/json"),
+        query(edge, "errand", PLAIN, x_request_id="another-head"),
+    ):
+        for sent in (plain, plain, between):
+            writer.write(sent)
+            last = await receive(reader)
+            if sent is plain:
+                assert last.json["rows"] == list(ROWS)
+    assert dict(last.headers)["x-request-id"] == "another-head"
+    usual = store.answers[f"POST {QUERY}"]
+    store.answers[f"POST {QUERY}"] = answer({"error": "no"}, status=400)
+    writer.write(plain)
+    assert (await receive(reader)).status == 400
+    store.answers[f"POST {QUERY}"] = usual
+    writer.write(plain)
+    assert (await receive(reader)).json["rows"] == list(ROWS)
+    writer.close()
+
+
+async def test_a_caller_that_closes_after_the_last_one_is_answered(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    await ready(edge, store)
+    reader, writer = await edge.connect()
+    for _ in range(2):
+        writer.write(query(edge, "errand", PLAIN))
+        assert (await receive(reader)).status == 200
+    sent = query(edge, "errand", PLAIN).replace(b"connection: keep-alive", b"connection: close")
+    writer.write(sent)
+    assert (await receive(reader)).status == 200
+    assert await reader.read() == b""
+    writer.close()
