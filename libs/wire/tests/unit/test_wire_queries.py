@@ -11,13 +11,8 @@ from hypothesis import strategies as st
 
 from layer_kit.errors import InvalidRequestError
 from layer_wire import filters
-from layer_wire.queries import (
-    Cursor,
-    decode_query,
-    is_native,
-    parse_cursor,
-    parse_layer_query,
-)
+from layer_wire.cursors import Cursor, parse_cursor
+from layer_wire.queries import decode_query, is_native, parse_layer_query
 
 
 def encoded(body: object) -> bytes:

@@ -19,8 +19,9 @@ from layer_gateway.ports.stores import Caller
 from layer_gateway.ports.watching import SearchObserver
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace
+from layer_wire.cursors import parse_cursor
 from layer_wire.jsontext import Raw
-from layer_wire.queries import LayerQuery, parse_cursor
+from layer_wire.queries import LayerQuery
 from layer_wire.searches import AutoSearch, SearchRoute
 
 

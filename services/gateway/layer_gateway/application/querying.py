@@ -20,13 +20,12 @@ from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports.stores import Caller
 from layer_kit.errors import InvalidRequestError
 from layer_kit.names import Namespace
+from layer_wire.cursors import Cursor, encoded_cursor
 from layer_wire.jsontext import Raw, RawObject
 from layer_wire.queries import (
     UPSTREAM_ROWS_MAX,
     VECTOR_ATTRIBUTE,
-    Cursor,
     LayerQuery,
-    encoded_cursor,
     rank_by_vector,
 )
 from layer_wire.ranking import id_order

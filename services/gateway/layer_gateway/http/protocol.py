@@ -1,10 +1,9 @@
-"""The server's side of a connection, for what goes wrong before or after a request is ours."""
+"""The server's side of a connection: how its requests take turns."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from http import HTTPStatus
 from typing import Any, cast
 
 from aiohttp import StreamReader, web
@@ -12,18 +11,16 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
-from layer_gateway.http.answers import SENT_WHOLE, ErrandAnswer, WholeAnswer, error_answer
+from layer_gateway.http.answers import SENT_WHOLE, ErrandAnswer, WholeAnswer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.errands import Errand
-from layer_gateway.http.head_errors import unreadable
 from layer_gateway.http.heads import PlainReader
+from layer_gateway.http.receiving import ReceivingProtocol
 from layer_gateway.http.requests import EdgeHandler
-from layer_kit.errors import InternalError, LayerError
-from layer_kit.rpc.context import mint_request_id
 
 
-class EdgeProtocol(web.RequestHandler):
+class EdgeProtocol(ReceivingProtocol):
     """One connection, which serves its requests by errands, or in its one task.
 
     aiohttp's own loop makes a task for each request, with a copy of the context, and wakes one from
@@ -44,19 +41,12 @@ class EdgeProtocol(web.RequestHandler):
         budget: BodyBudget,
         **kwargs: Any,
     ) -> None:
-        super().__init__(manager, **kwargs)
+        super().__init__(manager, budget=budget, **kwargs)
         self._handler = handler
         self.patience_s = patience_s
-        self._budget = budget
         self._plain_reader = PlainReader()
-        self._held_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._has_served = False
-        self._is_plain = True
-        """False once aiohttp's parser reads this connection."""
-        self._body: StreamReader | None = None
-        """Of a plain request, as long as a part of it is missing."""
-        self._missing_bytes = 0
         self._is_on_errand = False
         """Whether the request at hand is served without the task, which waits meanwhile."""
         self._beside: asyncio.Task[None] | None = None
@@ -199,27 +189,6 @@ class EdgeProtocol(web.RequestHandler):
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _feed_body(self, body: StreamReader, data: bytes) -> bytes:
-        """Add ``data`` to a body; return what follows it."""
-        missing_bytes = self._missing_bytes
-        if len(data) < missing_bytes:
-            self._missing_bytes -= len(data)
-            body.feed_data(data)
-            return b""
-        self._body = None
-        body.feed_data(data[:missing_bytes])
-        body.feed_eof()
-        return data[missing_bytes:]
-
-    async def hold(self, size_bytes: int) -> None:
-        """Make room for a part of a body until the request at hand is answered.
-
-        Raises:
-            UnavailableError: ``BODIES_TOO_MANY``.
-        """
-        await self._budget.take(size_bytes)
-        self._held_bytes += size_bytes
-
     def _give_up_on_the_head(self) -> None:
         """Close a connection on which nothing worth an answer has come."""
         if not self._has_served and not self._messages:
@@ -280,9 +249,7 @@ class EdgeProtocol(web.RequestHandler):
         finally:
             self._current_request = None
             self._request_in_progress = False
-            if self._held_bytes:
-                self._budget.give(self._held_bytes)
-                self._held_bytes = 0
+            self._let_go()
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
         if (
@@ -302,56 +269,3 @@ class EdgeProtocol(web.RequestHandler):
                 self._next_keepalive_close_time, self._process_keepalive
             )
         return self._keepalive
-
-    async def _has_drained(self, payload: StreamReader) -> bool:
-        """Read what the caller still sends of a body that nobody wanted, for a while."""
-        try:
-            async with asyncio.timeout(self._lingering_time):
-                while not payload.is_eof():
-                    await payload.readany()
-        except (TimeoutError, web.RequestPayloadError):
-            return False
-        return True
-
-    def pause_reading(self) -> None:
-        """Stop reading until what has come of a body is taken."""
-        if not self._is_plain:
-            super().pause_reading()
-        else:
-            self._reading_paused = True
-            self._pause_transport_reading()
-
-    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 -- aiohttp's
-        """Go on reading if it was stopped: every chunk that is taken from a body asks for it."""
-        if not self._is_plain:
-            if self._reading_paused or self._buffer_paused:
-                super().resume_reading(resume_parser)
-        elif self._reading_paused:
-            self._reading_paused = False
-            if not self._buffer_paused:
-                self._resume_transport_reading()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = HTTPStatus.INTERNAL_SERVER_ERROR,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what is not HTTP, and close the connection, on which nothing can follow it.
-
-        Raises:
-            ConnectionError: When the caller is gone, or has had a part of an answer.
-        """
-        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
-            raise ConnectionAbortedError("the connection is of no more use") from exc
-        error: LayerError
-        if status == HTTPStatus.BAD_REQUEST:
-            error = unreadable(exc, (message or "").strip())
-        else:
-            self.log_exception("connection_crashed", exc_info=exc)
-            error = InternalError("INTERNAL", "Internal error.")
-        response = error_answer(error)
-        response.request_id = mint_request_id()
-        response.force_close()
-        return response

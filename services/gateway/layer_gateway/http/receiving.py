@@ -1,0 +1,109 @@
+"""What a connection receives: bodies, within their bounds, and what is not HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import StreamReader, web
+
+from layer_gateway.http.answers import error_answer
+from layer_gateway.http.budget import BodyBudget
+from layer_gateway.http.head_errors import unreadable
+from layer_kit.errors import InternalError, LayerError
+from layer_kit.rpc.context import mint_request_id
+
+
+class ReceivingProtocol(web.RequestHandler):
+    """The half of a connection that does not depend on what serves its requests."""
+
+    def __init__(self, manager: web.Server, *, budget: BodyBudget, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self._budget = budget
+        self._held_bytes = 0
+        self._is_plain = True
+        """False once aiohttp's parser reads this connection."""
+        self._body: StreamReader | None = None
+        """Of a plain request, as long as a part of it is missing."""
+        self._missing_bytes = 0
+
+    async def hold(self, size_bytes: int) -> None:
+        """Make room for a part of a body until the request at hand is answered.
+
+        Raises:
+            UnavailableError: ``BODIES_TOO_MANY``.
+        """
+        await self._budget.take(size_bytes)
+        self._held_bytes += size_bytes
+
+    def _let_go(self) -> None:
+        """Give back the room of the request at hand."""
+        if self._held_bytes:
+            self._budget.give(self._held_bytes)
+            self._held_bytes = 0
+
+    def _feed_body(self, body: StreamReader, data: bytes) -> bytes:
+        """Add ``data`` to a body; return what follows it."""
+        missing_bytes = self._missing_bytes
+        if len(data) < missing_bytes:
+            self._missing_bytes -= len(data)
+            body.feed_data(data)
+            return b""
+        self._body = None
+        body.feed_data(data[:missing_bytes])
+        body.feed_eof()
+        return data[missing_bytes:]
+
+    async def _has_drained(self, payload: StreamReader) -> bool:
+        """Read what the caller still sends of a body that nobody wanted, for a while."""
+        try:
+            async with asyncio.timeout(self._lingering_time):
+                while not payload.is_eof():
+                    await payload.readany()
+        except (TimeoutError, web.RequestPayloadError):
+            return False
+        return True
+
+    def pause_reading(self) -> None:
+        """Stop reading until what has come of a body is taken."""
+        if not self._is_plain:
+            super().pause_reading()
+        else:
+            self._reading_paused = True
+            self._pause_transport_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 -- aiohttp's
+        """Go on reading if it was stopped: every chunk that is taken from a body asks for it."""
+        if not self._is_plain:
+            if self._reading_paused or self._buffer_paused:
+                super().resume_reading(resume_parser)
+        elif self._reading_paused:
+            self._reading_paused = False
+            if not self._buffer_paused:
+                self._resume_transport_reading()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = HTTPStatus.INTERNAL_SERVER_ERROR,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is not HTTP, and close the connection, on which nothing can follow it.
+
+        Raises:
+            ConnectionError: When the caller is gone, or has had a part of an answer.
+        """
+        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
+            raise ConnectionAbortedError("the connection is of no more use") from exc
+        error: LayerError
+        if status == HTTPStatus.BAD_REQUEST:
+            error = unreadable(exc, (message or "").strip())
+        else:
+            self.log_exception("connection_crashed", exc_info=exc)
+            error = InternalError("INTERNAL", "Internal error.")
+        response = error_answer(error)
+        response.request_id = mint_request_id()
+        response.force_close()
+        return response
