@@ -194,7 +194,11 @@ async def test_an_unknown_content_encoding_is_a_415_that_names_it(
 WHOLE = gzip.compress(b'{"upsert_rows":[{"id":"a"}]}')
 
 
-@pytest.mark.parametrize("body", [b"{}", WHOLE[:-3], WHOLE + b"more", b"\x1f\x8b" + b"\0" * 20])
+@pytest.mark.parametrize(
+    "body",
+    [b"{}", WHOLE[:-3], WHOLE + b"more", b"\x1f\x8b" + b"\0" * 20],
+    ids=["no gzip", "cut short", "more behind it", "no such method"],  # the bytes hold the time
+)
 async def test_broken_gzip_is_a_400(edge: EdgeCaller, store: ScriptedStore, body: bytes) -> None:
     assert_refused(await edge("POST", WRITE, body, GZIP), 400, "GZIP_MALFORMED")
     assert asked_for_callers(store) == []
