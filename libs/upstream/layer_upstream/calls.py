@@ -110,9 +110,13 @@ class Begun(OutgoingRequest, frozen=True, eq=False):
 
     def set_exception(self, error: LayerError, /) -> None:
         client, connection = self._call.client, self._connection
-        is_gone = isinstance(error, UpstreamError) and connection and connection.was_unanswered
-        # Only one that was kept from an earlier request may have been gone all along.
-        if is_gone and self._call.is_idempotent and connection and connection.has_answered:
+        was_gone = (
+            isinstance(error, UpstreamError)
+            and connection is not None
+            and connection.has_answered  # kept from an earlier request, and closed since
+            and connection.was_unanswered
+        )
+        if was_gone and self._call.is_idempotent:
             client.begin_replay(self, self._receiver)
         else:
             client.failed(error, self._receiver)

@@ -40,7 +40,6 @@ BODIES_MAX: Final = 2048
 STATUS_OK: Final = HTTPStatus.OK.value
 """To look at a member of an enumeration is felt at every request."""
 
-
 _MARKER: Final = MARKER_ID.partition(":")[0].encode() + b":"
 """Found sooner than all of it, and in next to no other text."""
 
@@ -129,7 +128,7 @@ class PlainQuery(msgspec.Struct, frozen=True, eq=False):
     """
 
     _watermarks: Watermarks
-    _known: Facts
+    _all_facts: Facts
     _query_rows: QueryRows
     _namespace: Namespace
     prepared: Prepared
@@ -149,7 +148,7 @@ class PlainQuery(msgspec.Struct, frozen=True, eq=False):
         namespace = self._namespace
         return (
             self._watermarks.cut(namespace) is self._cut
-            and self._known.fresh(namespace) is self._facts
+            and self._all_facts.fresh(namespace) is self._facts
         )
 
     @property

@@ -176,18 +176,19 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
         """Ask the store."""
         exchange = self._exchange
         self._asked_s = time.perf_counter()
-        failure = None
         try:
             exchange.begin(self)
+            self._identifier = identifier = self._named()
+            exchange.prepare(identifier)
         except Exception as error:  # noqa: BLE001 -- whatever it is, this request alone fails
-            failure = error
-        request = self._request
-        self._identifier = request.identifier or request.head.request_id or mint_request_id()
-        if failure is None:
-            exchange.prepare(self._identifier)
-        else:
             self._is_over = True
-            self._refuse(failure, self._tally())
+            self._identifier = self._named()
+            self._refuse(error, self._tally())
+
+    def _named(self) -> str:
+        """Return the id of the request at hand."""
+        request = self._request
+        return request.identifier or request.head.request_id or mint_request_id()
 
     def answered(self, answer: Answer, /) -> None:
         """Answer the request, in this turn if that is possible."""

@@ -149,9 +149,12 @@ async def test_what_comes_after_an_answer_and_goes_wrong_is_told_and_spoils_noth
 
 
 @pytest.mark.parametrize("end", ["answered", "failed"])
-def test_an_errand_that_was_refused_is_not_answered_again_by_what_still_comes(end: str) -> None:
+@pytest.mark.parametrize("moment", ["begin", "prepare"])
+def test_an_errand_that_was_refused_is_not_answered_again_by_what_still_comes(
+    moment: str, end: str
+) -> None:
     caller = Caller()
-    errand = errand_of(caller, Exchange(fails_at="begin"))
+    errand = errand_of(caller, Exchange(fails_at=moment))
     errand.begin()
     assert caller.answers == ["refused"]
     getattr(errand, end)(InvalidRequestError("X", "x"))
