@@ -41,7 +41,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
 def encoded_cursor(distance: Raw, id_: Raw, count: int | None) -> bytes:
     """Return what :meth:`Cursor.encode` does, of what a row has as it stands there."""
     text = (
-        b'{"dist":%b,"id":%b}' % (distance, id_)
+        b'{"dist":%b,"id":%b,"n":null}' % (distance, id_)
         if count is None
         else b'{"dist":%b,"id":%b,"n":%d}' % (distance, id_, count)
     )
