@@ -15,8 +15,8 @@ from layer_upstream.reader import ResponseReader
 from layer_upstream.request import OutgoingRequest
 from layer_upstream.response import BodyStream, UpstreamResponse, Waiter
 
-SINGLE_WRITE_BYTES_MAX: Final = 16 * 1024
-"""Up to here joining head and body is cheaper than a second TLS record."""
+SINGLE_WRITE_BYTES_MAX: Final = 64 * 1024
+"""Up to here joining head and body is cheaper than handing over pieces, and than TLS records."""
 
 
 NO_HEAD: Final = PlainHead(0, (), can_keep_alive=False)
