@@ -40,12 +40,18 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
 
 def encoded_cursor(distance: Raw, id_: Raw, count: int | None) -> bytes:
     """Return what :meth:`Cursor.encode` does, of what a row has as it stands there."""
-    text = (
-        b'{"dist":%b,"id":%b,"n":null}' % (distance, id_)
-        if count is None
-        else b'{"dist":%b,"id":%b,"n":%d}' % (distance, id_, count)
-    )
+    return cursor_ending(distance, id_, cursor_end(count))
+
+
+def cursor_ending(distance: Raw, id_: Raw, end: bytes) -> bytes:
+    """Return the same, of an ``end`` from :func:`cursor_end`, as pages of one size share it."""
+    text = b"".join((b'{"dist":', distance, b',"id":', id_, end))
     return binascii.b2a_base64(text, newline=False).translate(_URL_SAFE, b"=")
+
+
+def cursor_end(count: int | None) -> bytes:
+    """Return how a cursor ends."""
+    return b',"n":null}' if count is None else b',"n":%d}' % count
 
 
 def parse_cursor(text: str) -> Cursor:

@@ -25,13 +25,14 @@ from layer_gateway.application.plans import MakePlans, Plan, blames_layer
 from layer_gateway.application.querying import (
     QueryRows,
     leg_of,
-    next_cursor,
+    may_be_continued,
     own_rank_by,
 )
 from layer_gateway.application.watermarks import Watermarks
 from layer_gateway.ports.stores import Caller, StoreAnswer
 from layer_kit.names import Namespace
-from layer_wire.jsontext import ABSENT, STAND_IN, Raw, is_null, with_numbers
+from layer_wire.cursors import cursor_end, cursor_ending
+from layer_wire.jsontext import ABSENT, STAND_IN, Raw, with_numbers
 from layer_wire.prepared import Prepared
 from layer_wire.queries import LayerQuery
 from layer_wire.reserved import MARKER_ID
@@ -115,6 +116,7 @@ class PlainQueries:
             plan,
             caller,
             asked.include_attributes is True or asked.drops_vector,
+            cursor_end(asked.top_k) if may_be_continued(asked, asked.top_k) else b"",
         )
 
 
@@ -141,6 +143,8 @@ class PlainQuery(msgspec.Struct, frozen=True, eq=False):
     _caller: Caller
     _may_have_vectors: bool
     """Whether a row may have one that others have not."""
+    _cursor_end: bytes
+    """Of that after a full page; empty where none follows."""
 
     @property
     def is_current(self) -> bool:
@@ -172,8 +176,8 @@ class PlainQuery(msgspec.Struct, frozen=True, eq=False):
             cursor = None
             if rows:
                 last = _LAST.decode(rows[-1])
-                if count == asked.top_k and asked.is_nearest and not is_null(last.distance):
-                    cursor = next_cursor(last.distance, last.id, count)
+                if count == asked.top_k and self._cursor_end and last.distance != ABSENT:
+                    cursor = cursor_ending(last.distance, last.id, self._cursor_end)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         return PlainPage(rows, cursor)

@@ -153,28 +153,25 @@ def _after(cursor: Cursor, rows: list[RawObject]) -> list[RawObject]:
 
 def _next_cursor(query: LayerQuery, page: list[RawObject], passed_count: int) -> str | None:
     """Return the cursor that follows a page, before which the store has ``passed_count`` rows."""
-    if len(page) < query.top_k or not query.is_nearest:
+    if len(page) < query.top_k:
         return None
     last = page[-1]
     if _distance(last) is None:
         return None
-    distance, id_ = last[RANK_KEY], last["id"]
     earlier = 0 if query.cursor is None else query.cursor.count
-    if earlier is None:
-        return encoded_cursor(distance, id_, None).decode()
-    cursor = next_cursor(distance, id_, max(earlier, passed_count) + len(page))
-    return None if cursor is None else cursor.decode()
+    count = None if earlier is None else max(earlier, passed_count) + len(page)
+    if not may_be_continued(query, count):
+        return None
+    return encoded_cursor(last[RANK_KEY], last["id"], count).decode()
 
 
-def next_cursor(distance: Raw, id_: Raw, returned_count: int) -> bytes | None:
-    """Return the cursor that follows a row; None where the store returns no more.
+def may_be_continued(query: LayerQuery, returned_count: int | None) -> bool:
+    """Tell whether another page may follow a full one.
 
     Args:
-        returned_count: Rows on all pages so far, that row among them, or more.
+        returned_count: Rows on all pages so far, or more; None where nobody knows.
     """
-    if returned_count >= UPSTREAM_ROWS_MAX:
-        return None
-    return encoded_cursor(distance, id_, returned_count)
+    return query.is_nearest and (returned_count is None or returned_count < UPSTREAM_ROWS_MAX)
 
 
 def _distance(row: RawObject) -> float | None:
