@@ -8,6 +8,7 @@ letters is the whole annex, a hundred times as fast.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -58,30 +59,44 @@ class _Properties(dict[int, str]):
 
 _PROPERTIES: Final = _Properties()
 
-# Quantifiers are possessive: no part gives back what it took, so that time is linear.
-_X: Final = "[XZ]*+"  # WB4
-_LETTERS: Final = rf"""(?:
-    [AG]{_X} (?:[LBQ]{_X}(?=[AGH]))?+           # WB5, WB6, WB7, WB9
-  | H{_X} (?: [LBQ]{_X}(?=[AGH])
-            | D{_X}(?=H)                        # WB7b, WB7c
-            | (?!Q{_X}(?![AGH])) )
-  | N{_X} (?:[MBQ]{_X}(?=N))?+                  # WB8, WB10, WB11, WB12
-)++"""
-_KATAKANA: Final = rf"(?:K{_X})++"  # WB13
-_JOINERS: Final = rf"(?:E{_X})"  # WB13a, WB13b
-_LAST_QUOTED: Final = rf"H{_X}Q{_X}"  # WB7a
-_WORD: Final = rf"""
-    (?=[AGHNKE]) {_JOINERS}*+ (?:(?:{_LETTERS}|{_KATAKANA}) {_JOINERS}++)*+
-    (?:{_LETTERS}(?:{_LAST_QUOTED})?+ | {_KATAKANA} | {_LAST_QUOTED})?+
-"""
-_SEGMENT: Final = re.compile(
-    rf"""
-    C                                           # WB3a, WB3b
-  | (?: {_WORD} | R{_X}R | S++ | . ) {_X}       # WB15, WB16, WB3d
-    (?:(?<=Z) (?: P | (?=G){_WORD} ) {_X})*+    # WB3c
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+IS_POSSESSIVE_RIGHT: Final = sys.version_info >= (3, 11, 5)
+"""Whether this CPython matches possessive quantifiers of groups as it should."""
+
+
+def segment_pattern(*, is_possessive: bool) -> re.Pattern[str]:
+    """Return the annex: what matches one segment of a text whose characters are their properties.
+
+    No part has a use for what another took: what one gives back is never what the next one needs.
+    So the quantifiers of groups may be possessive or not, and time is linear either way; those that
+    are need no memory that grows with a word.
+    """
+    p = "+" if is_possessive else ""
+    x = "[XZ]*+"  # WB4
+    letters = rf"""(?:
+        [AG]++{x} (?:[LBQ]{x}(?=[AGH]))?{p}     # WB5, WB6, WB7, WB9
+      | H{x} (?: [LBQ]{x}(?=[AGH])
+               | D{x}(?=H)                      # WB7b, WB7c
+               | (?!Q{x}(?![AGH])) )
+      | N++{x} (?:[MBQ]{x}(?=N))?{p}            # WB8, WB10, WB11, WB12
+    )+{p}"""
+    katakana = rf"(?:K++{x})+{p}"  # WB13
+    joiners = rf"(?:E++{x})"  # WB13a, WB13b
+    last_quoted = rf"H{x}Q{x}"  # WB7a
+    word = rf"""
+        (?=[AGHNKE]) {joiners}*{p} (?:(?:{letters}|{katakana}) {joiners}+{p})*{p}
+        (?:{letters}(?:{last_quoted})?{p} | {katakana} | {last_quoted})?{p}
+    """
+    return re.compile(
+        rf"""
+        C                                       # WB3a, WB3b
+      | (?: {word} | R{x}R | S++ | . ) {x}      # WB15, WB16, WB3d
+        (?:(?<=Z) (?: P | (?=G){word} ) {x})*{p}  # WB3c
+        """,
+        re.VERBOSE | re.DOTALL,
+    )
+
+
+_SEGMENT: Final = segment_pattern(is_possessive=IS_POSSESSIVE_RIGHT)
 
 
 def find_words(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from uniseg.emoji import extended_pictographic
 from uniseg.wordbreak import words as unicode_words
 
+from layer_wire import words
 from layer_wire.words import find_words, iter_words
 
 OF_EACH_PROPERTY = "aéאב1٣アー_‿:·;,.'\"\u0301\u00ad\u200d🇩🇪 \u3000\r\n\u2028日ก😀©Ⓜ!-\U0001f3fd"
@@ -37,6 +38,15 @@ def test_words_are_those_of_the_unicode_library(text: str) -> None:
     expected = words_by_the_library(text)
     assert list(iter_words(text)) == expected
     assert find_words(text) == [word for _, word in expected]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet=OF_EACH_PROPERTY, max_size=10))
+@example("Can't STOP 3.14 é")
+def test_words_are_the_same_where_possessive_quantifiers_cannot_be_relied_on(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(words, "_SEGMENT", words.segment_pattern(is_possessive=False))
+        assert list(iter_words(text)) == words_by_the_library(text)
 
 
 @settings(max_examples=200, deadline=None)
