@@ -1,7 +1,7 @@
 # `make up` and `make test` are all a new machine needs; the rest is for developers.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PYTHON ?= $(shell tools/python)
+PYTHON ?= python3.11
 PANTS := tools/pants
 PINS := 3rdparty/python
 TESTS ?= ::
@@ -77,7 +77,7 @@ lock: $(UV)  ## rewrite the locks from the direct pins (ARGS=--upgrade to move t
 INSTALL = $(VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes
 
 $(VENV)/bin/python:
-	@python=$(PYTHON) && echo "creating $(VENV) with $$python" && $$python -m venv $(VENV)
+	@echo "creating $(VENV)" && $(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.stamp: $(PINS)/runtime.txt $(PINS)/protogen.txt | $(VENV)/bin/python
 	@echo "installing the run-time packages (about a minute, once)"
