@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Mapping
+from enum import Enum, auto
 from typing import Final
 
 RESERVED_PREFIX: Final = "_hevlayer_"
@@ -40,11 +41,18 @@ VECTOR_KEYS: Final = frozenset({"vector", "vectors"})
 class Author(Enum):
     """Who writes rows, and with that which reserved names they may carry."""
 
-    CLIENT = ()
-    PIPELINE = OF_DOCUMENTS
-    FUNCTION = (*OF_FUNCTIONS, *OF_DOCUMENTS)
+    CLIENT = auto()
+    PIPELINE = auto()
+    FUNCTION = auto()
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        found: tuple[str, ...] = self.value
-        return found
+        return _PREFIXES[self]
+
+
+# Not the members' values: an empty tuple is none on every CPython 3.11.
+_PREFIXES: Final[Mapping[Author, tuple[str, ...]]] = {
+    Author.CLIENT: (),
+    Author.PIPELINE: OF_DOCUMENTS,
+    Author.FUNCTION: (*OF_FUNCTIONS, *OF_DOCUMENTS),
+}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -54,11 +54,11 @@ def click(time_ns: int = MOMENT_NS, **fields: Any) -> Event:
 
 def lines_under(objects: Path, folder: str) -> list[dict[str, object]]:
     """Return the lines of every object of a folder that is not packed."""
-    return [
-        json.loads(line)
-        for path in sorted((objects / folder).rglob("*.jsonl"))
-        for line in path.read_text().splitlines()
-    ]
+    found: list[dict[str, object]] = []
+    for path in sorted((objects / folder).rglob("*.jsonl")):
+        with suppress(FileNotFoundError):  # since it was removed meanwhile
+            found += map(json.loads, path.read_text().splitlines())
+    return found
 
 
 @asynccontextmanager
