@@ -56,8 +56,8 @@ class FetchExchange(msgspec.Struct, eq=False):
             receiver.answered(outcome)
         elif isinstance(outcome, Exception):
             receiver.failed(outcome)
-        else:
-            raise outcome
+        else:  # given up with what carried it; to raise it here would hit others who wait for it
+            receiver.answered(CacheLookup(is_available=False))
 
     def conclude(self, answer: CacheLookup) -> QuickAnswer | None:
         asked, count = self._asked, len(self._asked.ids)

@@ -66,6 +66,15 @@ async def test_what_is_told_at_once_is_passed_on_in_a_later_turn(
     assert caller.told == [outcome]
 
 
+async def test_a_lookup_that_was_given_up_is_a_miss_and_harms_nobody_who_waits_for_it_too() -> None:
+    caller = Caller(asyncio.CancelledError())
+    caller.exchange("a").begin(caller)
+    await asyncio.sleep(0)
+    (miss,) = caller.told
+    assert isinstance(miss, CacheLookup)
+    assert (miss.is_available, list(miss.positions)) == (False, [])
+
+
 async def test_the_cache_hears_the_request_id_and_nothing_else_on_the_connection_does() -> None:
     caller = Caller(CacheLookup())
     caller.exchange("a").begin(caller)
