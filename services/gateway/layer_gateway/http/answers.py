@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
 from collections.abc import Mapping, Sequence
@@ -96,9 +97,7 @@ class WholeAnswer(web.StreamResponse):
         Raises:
             ConnectionResetError: When the caller is gone.
         """
-        transport = request.protocol.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the caller closed the connection")
+        transport = _transport_of(request)
         self._eof_sent = True
         request_head, lines, status = request.head, b"", self._status
         if request_head.is_usual and self._keep_alive is None:
@@ -168,9 +167,7 @@ class PageAnswer(msgspec.Struct, eq=False, gc=False):
         Raises:
             ConnectionResetError: When the caller is gone.
         """
-        transport, cursor = request.protocol.transport, self.cursor
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the caller closed the connection")
+        transport, cursor = _transport_of(request), self.cursor
         rows, date = b",".join(self.rows), _date_line(int(time.time()))
         if cursor is None:
             text = _LAST_PAGE % (self.beginning, len(rows) + _LAST_PAGE_BYTES, date, rows)
@@ -199,15 +196,25 @@ class QuickAnswer(msgspec.Struct, eq=False, gc=False):
         Raises:
             ConnectionResetError: When the caller is gone.
         """
-        transport, body = request.protocol.transport, self.body
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the caller closed the connection")
+        transport, body = _transport_of(request), self.body
         date = _date_line(int(time.time()))
         head = _QUICK_HEAD % (self.beginning, self.request_id.encode(), len(body), date)
         if len(body) <= SINGLE_WRITE_BYTES_MAX:
             transport.write(head + body)
         else:
             transport.writelines((head, body))
+
+
+def _transport_of(request: EdgeRequest) -> asyncio.Transport:
+    """Return what an answer is written to.
+
+    Raises:
+        ConnectionResetError: When the caller is gone.
+    """
+    transport = request.protocol.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the caller closed the connection")
+    return transport
 
 
 SENT_WHOLE: Final = (PageAnswer, QuickAnswer, WholeAnswer)
