@@ -29,6 +29,8 @@ class Loop:
 
     def stop(self) -> None:
         """Claim no more, finish what runs and give back what does not."""
+        if not self._stopping.is_set():
+            log.info("told to stop: what runs is finished, what waits is given back")
         self._stopping.set()
 
     async def _pause(self, seconds: float) -> None:

@@ -135,3 +135,15 @@ def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return this environment with every import path absolute, so that a child may move."""
     paths = [str(Path(path).absolute()) for path in sys.path if path]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **extra}
+
+
+async def tell_to_stop(worker: Child) -> None:
+    """Send SIGTERM to a worker of the SDK, and wait until it says that it has been told.
+
+    A signal is heard by its event loop some time after it was sent: until then it may go on to
+    its next item.
+    """
+    assert worker.stderr is not None
+    worker.send_signal(signal.SIGTERM)
+    while b"told to stop" not in (line := await worker.stderr.readline()):
+        assert line, "the worker has ended without saying that it was told to stop"

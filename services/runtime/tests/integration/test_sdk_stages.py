@@ -27,7 +27,7 @@ from layer_testing.edge_calls import eventually
 from layer_testing.function_system import FunctionSystem, function_system
 from layer_testing.gateway_calls import KEY
 from layer_testing.postgres import PostgresServer
-from layer_testing.processes import child_environment
+from layer_testing.processes import child_environment, tell_to_stop
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -189,7 +189,7 @@ async def test_a_worker_that_is_told_to_stop_finishes_one_document_and_gives_bac
 
         assert await eventually(is_started)
         assert await counts(layer, books) == {"embedding": 3}
-        worker.send_signal(signal.SIGTERM)
+        await tell_to_stop(worker)
         (tmp_path / "until").touch()
         assert await worker.wait() == 0
     finally:

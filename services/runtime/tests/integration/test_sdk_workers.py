@@ -21,7 +21,7 @@ from layer_testing.edge_calls import eventually
 from layer_testing.function_system import FunctionSystem, function_system
 from layer_testing.gateway_calls import KEY
 from layer_testing.postgres import PostgresServer
-from layer_testing.processes import child_environment
+from layer_testing.processes import child_environment, tell_to_stop
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -174,7 +174,7 @@ async def test_a_worker_that_is_told_to_stop_finishes_one_item_and_gives_back_th
     await layer.discover(function_id)
     async with started(layer, function_id, tmp_path) as worker:
         assert await counts(layer, function_id) == {"processing": 5}
-        worker.send_signal(signal.SIGTERM)
+        await tell_to_stop(worker)
         (tmp_path / "until").touch()
         assert await worker.wait() == 0
     assert await counts(layer, function_id) == {"pending": 4}
