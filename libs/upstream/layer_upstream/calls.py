@@ -68,11 +68,15 @@ class Call:
         """
         client = self.client
         connection = client.take_idle()
-        body_bytes = sum(map(len, body))
+        body_bytes = 0
+        for piece in body:
+            body_bytes += len(piece)
         if body_bytes or self._is_length_told:
             head = b"%b%d\r\n\r\n" % (self._begin_told, body_bytes)
         else:
             head = self._begin + b"\r\n\r\n"
+        if connection is not None:  # what follows is done while the upstream is at work
+            connection.write(head, body, body_bytes)
         request = Begun(
             head,
             body,
@@ -88,7 +92,7 @@ class Call:
         if connection is None:
             client.begin_waiting(request, receiver, is_idempotent=self.is_idempotent)
         else:
-            connection.ask(request, request)
+            connection.expect(request, request)
 
 
 class Begun(OutgoingRequest, frozen=True, eq=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from typing import Final, Protocol, cast
 
 from layer_kit.errors import LayerError
@@ -12,7 +13,7 @@ from layer_upstream.limits import BODY_BYTES_MAX, FIRST_READ_BYTES, UpstreamLimi
 from layer_upstream.outbox import PART_BYTES_MAX, Outbox
 from layer_upstream.plain import PlainHead, PlainReader
 from layer_upstream.reader import ResponseReader
-from layer_upstream.request import OutgoingRequest
+from layer_upstream.request import OutgoingRequest, Piece
 from layer_upstream.response import BodyStream, UpstreamResponse, Waiter
 
 SINGLE_WRITE_BYTES_MAX: Final = 64 * 1024
@@ -95,19 +96,25 @@ class Connection(asyncio.BufferedProtocol):
 
     def ask(self, request: OutgoingRequest, waiter: Waiter) -> None:
         """Write a request for whose answer ``waiter`` waits; only on a connection that is idle."""
+        self.write(request.head, request.body, request.body_bytes)
+        self.expect(request, waiter)
+
+    def write(self, head: bytes, body: Sequence[Piece], body_bytes: int) -> None:
+        """Write a request; its answer is to be expected in the same turn of the loop."""
+        if body_bytes <= SINGLE_WRITE_BYTES_MAX:
+            self._transport.write(b"".join((head, *body)))
+        elif body_bytes <= PART_BYTES_MAX:
+            self._transport.writelines((head, *body))
+        else:
+            self._outbox = Outbox(self._transport, [head, *body], self._loop)
+            self._outbox.send_next()
+
+    def expect(self, request: OutgoingRequest, waiter: Waiter) -> None:
+        """Have ``waiter`` told of the answer to a request that was written."""
         self._waiter = waiter
         self._request = request
         self._has_begun = False
         self._has_progressed = True
-        body_bytes = request.body_bytes
-        if body_bytes <= SINGLE_WRITE_BYTES_MAX:
-            self._transport.write(b"".join((request.head, *request.body)))
-        elif body_bytes <= PART_BYTES_MAX:
-            self._transport.writelines((request.head, *request.body))
-        else:
-            pieces = [request.head, *request.body]
-            self._outbox = Outbox(self._transport, pieces, self._loop)
-            self._outbox.send_next()
 
     def check_deadlines(self, now_s: float) -> None:
         """Fail the request, or close the idle connection, whose time is over."""

@@ -59,13 +59,17 @@ class PlainReader:
         Args:
             size_bytes: How much has come, at the beginning of the buffer.
         """
-        template = self._template
-        found = None if template is None else template.match(self._data)
+        template, head, found = self._template, self._head, None
+        if template is not None and head is not None:
+            start = template.start_of_whole(self._data, size_bytes)
+            if start is not None and size_bytes - start <= body_bytes_max:  # as is usual
+                return head, bytes(self._view[start:size_bytes]), None
+            found = template.match(self._data)
         start, body_bytes = found or self._read_head(size_bytes)
         head, came_bytes = self._head, size_bytes - start
         if head is None or not 0 <= came_bytes <= body_bytes <= body_bytes_max:
             return None
-        if came_bytes == body_bytes:  # as is usual
+        if came_bytes == body_bytes:
             return head, bytes(self._view[start:size_bytes]), None
         body = bytearray(body_bytes)
         body[:came_bytes] = self._view[start:size_bytes]

@@ -16,15 +16,29 @@ class HeadTemplate:
             from it.
     """
 
-    __slots__ = ("_begin", "_prefix", "_suffix", "_suffix_end", "_suffix_size", "zero")
+    __slots__ = ("_begin", "_prefix", "_start", "_suffix", "_suffix_end", "_suffix_size", "zero")
 
     def __init__(self, prefix: bytes, suffix: bytes) -> None:
         self._prefix = prefix
         self._suffix = suffix
         self._begin = len(prefix)
         self._suffix_size = len(suffix)
+        self._start = self._begin + self._suffix_size
         self._suffix_end = self._begin + LENGTH_DIGITS_MAX + self._suffix_size
         self.zero = b"%b0%b" % (prefix, suffix)
+
+    def start_of_whole(self, data: bytes | bytearray, size_bytes: int) -> int | None:
+        """Return where the body begins in a message that has come whole, and nothing behind it.
+
+        None for all others, and where the length has more or fewer digits than the one that
+        :meth:`match` found last.
+
+        Args:
+            size_bytes: How much has come, at the beginning of ``data``.
+        """
+        start = self._start
+        head = b"%b%d%b" % (self._prefix, size_bytes - start, self._suffix)
+        return start if data.startswith(head) else None
 
     def match(self, data: bytes | bytearray) -> tuple[int, int] | None:
         """Return where the body begins in ``data``, and how long it is.
@@ -38,7 +52,8 @@ class HeadTemplate:
         digits = data[begin:end]
         if end < 0 or not digits.isdigit():
             return None
-        return end + self._suffix_size, int(digits)
+        self._start = start = end + self._suffix_size
+        return start, int(digits)
 
 
 def template_of(head: bytes) -> tuple[HeadTemplate, int] | None:

@@ -54,6 +54,7 @@ class Prepared:
 
     __slots__ = (
         "_after",
+        "_after_bytes",
         "_before",
         "_before_bytes",
         "fields",
@@ -80,6 +81,7 @@ class Prepared:
         self.place = place
         self._before, _, self._after = text.partition(STAND_IN)
         self._before_bytes = len(self._before)
+        self._after_bytes = len(self._after)
 
     @property
     def is_repeatable(self) -> bool:
@@ -92,11 +94,24 @@ class Prepared:
         Args:
             data: Ends with the query, which begins at ``start``.
         """
-        after = self._after
-        if not (data.startswith(self._before, start) and data.endswith(after)):
-            return None
-        begin, end = start + self._before_bytes, len(data) - len(after)
-        return memoryview(data)[begin:end] if is_long_list_of_numbers(data, begin, end) else None
+        numbers = self.presumed_in(data, start)
+        return None if numbers is None or not are_numbers(numbers) else numbers
+
+    def presumed_in(self, data: bytes, start: int) -> memoryview | None:
+        """Return what is in the place of the list in a query that is like this one around it.
+
+        Whether :func:`are_numbers` takes longer to tell than this.
+        """
+        end = len(data) - self._after_bytes
+        begin = start + self._before_bytes
+        if begin < end and data.startswith(self._before, start) and data.endswith(self._after):
+            return memoryview(data)[begin:end]
+        return None
+
+
+def are_numbers(text: memoryview) -> bool:
+    """Tell whether a text is one long list of numbers."""
+    return is_long_list_of_numbers(bytes(text), 0, len(text))
 
 
 class QueryAtHand(msgspec.Struct, frozen=True, eq=False):

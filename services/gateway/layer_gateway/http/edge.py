@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -137,6 +137,10 @@ class Edge:
         Errand(self, request, exchange, identity, admitted, started_s, again).begin()
         return True
 
+    def handled(self, request: EdgeRequest, route: Route) -> Awaitable[web.StreamResponse]:
+        """Return what the handler proper answers to a request that was let in; errors as there."""
+        return self._table[route.operation](request, route)
+
     def answered(
         self,
         request: EdgeRequest,
@@ -185,7 +189,7 @@ class Edge:
                     if "expect" in head.fields:
                         _continue(request)
                     tally.admitted()
-                    response = await self._table[found.operation](request, found)
+                    response = await self.handled(request, found)
                     tally.answered(is_ok=response.status < FIRST_ERROR_STATUS)
                 finally:
                     admitted.give_back()

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
+from aiohttp.streams import EMPTY_PAYLOAD
 
 from layer_gateway.application.inbound import Identity
 from layer_gateway.application.limits import Pass
@@ -84,11 +85,16 @@ class Exchange(Protocol[Answer]):
         ...
 
     def takes(self, data: bytes, start: int) -> bool:
-        """Take another request with the same head, if this exchange is right for it, too.
+        """Take another request with the same head, if this exchange seems right for it, too.
 
         Args:
             data: Ends with the request's body, which begins at ``start``.
         """
+        ...
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it is right for what it has taken; asked when the store is at work already."""
         ...
 
 
@@ -106,6 +112,10 @@ class Accounts(Protocol):
         Raises:
             LayerError: What the request is refused with.
         """
+        ...
+
+    def handled(self, request: EdgeRequest, route: Route) -> Awaitable[web.StreamResponse]:
+        """Return what the handler proper answers to a request that was let in; errors as there."""
         ...
 
     def refusal(self, error: Exception, route: Route | None, identifier: str) -> WholeAnswer:
@@ -172,6 +182,27 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
         self._started_s = started_s
         return True
 
+    def begin_again(self, data: bytes, start: int) -> None:
+        """Ask the store for what was taken; serve it as any other if it was not what it seemed.
+
+        A query that is none is known only when the store is at work on it: to look first would let
+        all others wait. It asks for nothing that its caller may not ask for, and nobody is told
+        what the store answers to it.
+        """
+        self.begin()
+        if self._is_over or self._exchange.is_right:
+            return
+        self._is_over = True
+        seeming = self._request
+        head, protocol, route = seeming.head, seeming.protocol, seeming.head.route
+        assert route is not None
+        self._request = request = EdgeRequest(
+            head, data, start, len(data) - start, EMPTY_PAYLOAD, protocol
+        )
+        tally = Tally(self._identifier, self._started_s)
+        tally.admitted()
+        protocol.go_on(self._rest(self._accounts.handled(request, route), tally))
+
     def begin(self) -> None:
         """Ask the store."""
         exchange = self._exchange
@@ -201,7 +232,8 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
             self._refuse(error, self._tally())
             return
         if response is None:
-            self._request.protocol.go_on(self._rest(answer, self._tally()))
+            rest = self._rest(self._exchange.go_on(answer), self._tally())
+            self._request.protocol.go_on(rest)
             return
         request = self._request
         request.protocol.end_errand(request, response, self if self._is_repeatable else None)
@@ -220,12 +252,12 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
         if not self._is_over:
             self._refuse(error, self._tally())
 
-    async def _rest(self, answer: Answer, tally: Tally) -> None:
+    async def _rest(self, work: Awaitable[web.StreamResponse], tally: Tally) -> None:
         """Serve what is left of the request as any other is served."""
         request_id.set(self._identifier)
         upstream_time.set(tally)
         try:
-            response = await self._exchange.go_on(answer)
+            response = await work
         except (ConnectionError, asyncio.CancelledError):
             self._admitted.give_back()
             raise  # the caller is gone, or we are going

@@ -19,7 +19,7 @@ from layer_gateway.http.queries import plain_beginning, query_response
 from layer_gateway.http.requests import with_trace
 from layer_gateway.ports.stores import Receiver, StoreAnswer, StoreCall, StoreCalls, StreamedAnswer
 from layer_kit.names import Namespace
-from layer_wire.prepared import Prepared, QueryAtHand, QueryReader
+from layer_wire.prepared import Prepared, QueryAtHand, QueryReader, are_numbers
 
 
 class QueryCalls(msgspec.Struct, eq=False):
@@ -82,6 +82,8 @@ class PassedOn(msgspec.Struct, eq=False):
             return False
         self._body = memoryview(data)[start:]
         return True
+
+    is_right = True
 
 
 class PlainExchange(msgspec.Struct, eq=False):
@@ -156,8 +158,12 @@ class PlainExchange(msgspec.Struct, eq=False):
         plain = self._plain
         if len(data) - start > self._calls.body_bytes_max:
             return False
-        numbers = plain.prepared.numbers_in(data, start)
+        numbers = plain.prepared.presumed_in(data, start)
         if numbers is None or not plain.is_current:
             return False
         self._numbers, self._page = numbers, None
         return True
+
+    @property
+    def is_right(self) -> bool:
+        return self._numbers is None or are_numbers(self._numbers)

@@ -79,6 +79,7 @@ class FetchExchange(msgspec.Struct, eq=False):
         """Do nothing: the answer is all rows."""
 
     is_repeatable = False
+    is_right = True
 
     def takes(self, data: bytes, start: int) -> bool:
         return False

@@ -166,12 +166,14 @@ class PlainReader:
 
         None for everything else that ``data`` may be.
         """
-        template = self._template
-        found = None if template is None else template.match(data)
-        if found is None:
+        template, size_bytes = self._template, len(data)
+        if template is None:
             return None
-        start, body_bytes = found
-        return start if start + body_bytes == len(data) else None
+        start = template.start_of_whole(data, size_bytes)
+        if start is None and (found := template.match(data)) is not None:
+            begin, body_bytes = found
+            start = begin if begin + body_bytes == size_bytes else None
+        return start
 
     def _read_head(self, data: bytes) -> tuple[int, int]:
         """Return where the head ends, and the length of the body."""

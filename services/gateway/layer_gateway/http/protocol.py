@@ -88,7 +88,7 @@ class EdgeProtocol(ReceivingProtocol):
             if start is not None and errand.takes(data, start):
                 self._keepalive = False  # no timer is to end it
                 self._is_on_errand = self._request_in_progress = True
-                errand.begin()
+                errand.begin_again(data, start)
                 return
         if self._body is not None:
             data = self._feed_body(self._body, data)

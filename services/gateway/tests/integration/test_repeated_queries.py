@@ -25,7 +25,7 @@ from layer_gateway_testing.errand_calls import (
     request,
     samples,
 )
-from layer_testing.edge_calls import EdgeAnswer, EdgeCaller
+from layer_testing.edge_calls import EdgeAnswer, EdgeCaller, eventually
 from layer_testing.gateway_calls import KEY, gateway_over
 from layer_testing.scripted_store import ScriptedStore, answer
 
@@ -53,6 +53,18 @@ def odd(chance: random.Random, usual: str) -> str:
     return usual[:at] + change + usual[at:]
 
 
+def damaged(edge: EdgeCaller) -> bytes:
+    """Return a query like the plain one whose list of numbers is none."""
+    body = json.dumps(PLAIN).replace(", 0.", ", 0], [0.", 1)
+    assert body != json.dumps(PLAIN)
+    return request(edge, "POST", QUERY, body.encode(), content_type="application/json")
+
+
+async def is_quiet(edge: EdgeCaller) -> bool:
+    """Tell whether the store has answered all that it was asked."""
+    return (await samples(edge))["layer_tpuf_inflight []"] == 0
+
+
 async def told(reader: asyncio.StreamReader) -> tuple[int, list[tuple[str, str]], bytes]:
     return essence(await receive(reader))
 
@@ -67,13 +79,15 @@ async def test_each_is_asked_and_answered_as_it_would_be_alone(
     reader, writer = await edge.connect()
     for turn in range(TURNS_COUNT):
         usual = json.dumps(of(kind, some(chance)))
-        body = odd(chance, usual) if turn % 7 == 5 else usual
+        is_odd = turn % 7 == 5
+        body = odd(chance, usual) if is_odd else usual
         found = []
         for way in ("errand", "ordinary"):
             fields = {"content_type": "application/json"}
             if way == "errand":
                 writer.write(request(edge, "POST", QUERY, body.encode(), **fields))
                 answered = await told(reader)
+                await eventually(lambda: is_quiet(edge))
             else:
                 fields["transfer_encoding"] = "chunked"
                 chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body.encode())
@@ -84,7 +98,8 @@ async def test_each_is_asked_and_answered_as_it_would_be_alone(
             found.append((answered, [one.body for one in store.asked(f"POST {QUERY}")]))
             store.requests.clear()
         assert found[0][0] == found[1][0], body
-        assert found[0][1] == found[1][1]
+        # The store may have been at work on what seemed to be another query like the last.
+        assert found[0][1][1 if is_odd and found[0][1] != found[1][1] else 0 :] == found[1][1]
     writer.close()
 
 
@@ -129,11 +144,35 @@ async def test_limits_and_bounds_hold_for_each(store: ScriptedStore) -> None:
             writer.write(query(edge, "errand", of("plain", numbers)))
             return await receive(reader)
 
-        statuses = [(await ask(some(random.Random(turn)))).status for turn in range(4)]  # noqa: S311
+        statuses = [(await ask(some(random.Random(turn)))).status for turn in range(3)]  # noqa: S311
+        writer.write(damaged(edge))
+        statuses.append((await receive(reader)).status)
         statuses.append((await ask([0.125] * 4000)).status)
         statuses += [(await ask(LONG)).status for _ in range(3)]
-        assert statuses == [200, 200, 200, 200, 413, 200, 429, 429]
+        assert statuses == [200, 200, 200, 400, 413, 200, 429, 429]
         writer.close()
+
+
+async def test_one_that_is_not_what_it_seemed_is_answered_and_counted_once(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    await ready(edge, store)
+    reader, writer = await edge.connect()
+    usual = query(edge, "errand", PLAIN)
+    for _ in range(2):
+        writer.write(usual)
+        assert (await receive(reader)).json["rows"] == list(ROWS)
+    before = await samples(edge)
+    store.requests.clear()
+    writer.write(damaged(edge))
+    refused = await receive(reader)
+    assert (refused.status, refused.json["reason"]) == (400, "JSON_MALFORMED")
+    assert set((await counted(edge, before)).values()) == {1.0}
+    writer.write(usual)
+    assert (await receive(reader)).json["rows"] == list(ROWS)
+    await eventually(lambda: is_quiet(edge))
+    assert len(store.asked(f"POST {QUERY}")) == 2  # once in vain
+    writer.close()
 
 
 async def test_what_another_request_in_between_changes_holds_for_the_next(
