@@ -109,8 +109,8 @@ class Begun(OutgoingRequest, frozen=True, eq=False):
         return False
 
     def set_result(self, answer: UpstreamResponse, /) -> None:
-        self._call.client.answered()
         self._receiver.answered(answer)
+        self._call.client.answered()  # for which nobody waits
 
     def set_exception(self, error: LayerError, /) -> None:
         client, connection = self._call.client, self._connection

@@ -191,12 +191,8 @@ class Connection(asyncio.BufferedProtocol):
         return self._read_buffer if self._is_reading else self._first_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._waiter is None and self._rest is None:
-            # Nobody asked: a parting 408, or an answer that goes on. Either spoils what follows.
-            self.discard()
-            return
         self._has_progressed = True
-        if self._has_begun:
+        if self._waiter is None or self._has_begun:
             self._go_on(nbytes)
             return
         self._has_begun = True
@@ -215,6 +211,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _go_on(self, nbytes: int) -> None:
         """Take more of an answer."""
+        if not self.is_busy:
+            # Nobody asked: a parting 408, or an answer that goes on. Either spoils what follows.
+            self.discard()
+            return
         if self._place is None:
             self._read(nbytes)
             return

@@ -48,6 +48,7 @@ class Prepared:
         query: Of a plain one; the stand-in is in the place of the list.
         fields: Likewise.
         place: The field in which the stand-in is.
+        before: Its text up to the stand-in.
         is_remembered: Whether the same object stands for the query when it comes once more, so that
             what follows from it may be kept with it.
     """
@@ -55,8 +56,8 @@ class Prepared:
     __slots__ = (
         "_after",
         "_after_bytes",
-        "_before",
         "_before_bytes",
+        "before",
         "fields",
         "form",
         "is_remembered",
@@ -79,8 +80,8 @@ class Prepared:
         self.query = query
         self.fields = fields
         self.place = place
-        self._before, _, self._after = text.partition(STAND_IN)
-        self._before_bytes = len(self._before)
+        self.before, _, self._after = text.partition(STAND_IN)
+        self._before_bytes = len(self.before)
         self._after_bytes = len(self._after)
 
     @property
@@ -94,19 +95,19 @@ class Prepared:
         Args:
             data: Ends with the query, which begins at ``start``.
         """
-        numbers = self.presumed_in(data, start)
+        numbers = self.presumed_in(data, start) if data.startswith(self.before, start) else None
         return None if numbers is None or not are_numbers(numbers) else numbers
 
     def presumed_in(self, data: bytes, start: int) -> memoryview | None:
-        """Return what is in the place of the list in a query that is like this one around it.
+        """Return what is in the place of the list in a query that begins, and ends, like this one.
 
         Whether :func:`are_numbers` takes longer to tell than this.
+
+        Args:
+            data: Ends with the query, which begins, at ``start``, with ``before``.
         """
-        end = len(data) - self._after_bytes
-        begin = start + self._before_bytes
-        if begin < end and data.startswith(self._before, start) and data.endswith(self._after):
-            return memoryview(data)[begin:end]
-        return None
+        begin, end = start + self._before_bytes, len(data) - self._after_bytes
+        return memoryview(data)[begin:end] if begin < end and data.endswith(self._after) else None
 
 
 def are_numbers(text: memoryview) -> bool:

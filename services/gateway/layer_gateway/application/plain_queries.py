@@ -43,6 +43,7 @@ STATUS_OK: Final = HTTPStatus.OK.value
 
 _MARKER: Final = MARKER_ID.partition(":")[0].encode() + b":"
 """Found sooner than all of it, and in next to no other text."""
+_UNDERSCORE: Final = b"_"
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -171,7 +172,7 @@ class PlainQuery(msgspec.Struct, frozen=True, eq=False):
             count = len(rows)
             if count > asked.top_k:
                 return None
-            if (self._may_have_vectors or _MARKER in body) and not _are_plain(rows):
+            if (self._may_have_vectors or _may_hold_marker(body)) and not _are_plain(rows):
                 return None
             cursor = None
             if rows:
@@ -193,6 +194,11 @@ class PlainQuery(msgspec.Struct, frozen=True, eq=False):
         begun = Begun(plan=self._plan, answer=answer)
         query = self.asked if numbers is None else _with_numbers(self.asked, numbers)
         return self._query_rows.go_on(self._namespace, query, self._cut, begun, self._caller)
+
+
+def _may_hold_marker(body: bytes) -> bool:
+    """Tell whether the beginning of the marker's id is in a text; most have no underscore even."""
+    return _UNDERSCORE in body and _MARKER in body
 
 
 def _are_plain(rows: list[Raw]) -> bool:

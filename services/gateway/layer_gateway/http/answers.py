@@ -39,12 +39,12 @@ SINGLE_WRITE_BYTES_MAX: Final = 16 * 1024
 FIELDS_REMEMBERED_MAX: Final = 256
 
 _REQUEST_ID: Final = REQUEST_ID_HEADER.encode() + b": %b\r\n"
-_HEAD: Final = b"%b%bcontent-length: %d\r\n%b"
-_QUICK_HEAD: Final = b"%b" + _REQUEST_ID + b"content-length: %d\r\n%b"
-_LAST_PAGE: Final = b'%bcontent-length: %d\r\n%b{"rows":[%b],"next_cursor":null}'
+_HEAD: Final = b"%b%bcontent-length: %d\r\n%b\r\n"
+_QUICK_HEAD: Final = b"%b" + _REQUEST_ID + b"content-length: %d\r\n%b\r\n"
+_LAST_PAGE: Final = b'%bcontent-length: %d\r\n\r\n{"rows":[%b],"next_cursor":null}'
 _LAST_PAGE_BYTES: Final = len('{"rows":[],"next_cursor":null}')
 _PAGE: Final = (
-    b'%bx-layer-next-cursor: %b\r\ncontent-length: %d\r\n%b{"rows":[%b],"next_cursor":"%b"}'
+    b'%bx-layer-next-cursor: %b\r\ncontent-length: %d\r\n\r\n{"rows":[%b],"next_cursor":"%b"}'
 )
 _PAGE_BYTES: Final = len('{"rows":[],"next_cursor":""}')
 _STATUS_LINES: Final = {
@@ -108,9 +108,9 @@ class WholeAnswer(web.StreamResponse):
             lines += self._added_lines()
         if self.request_id:
             lines += _REQUEST_ID % self.request_id.encode()
-        beginning, date = _beginning(status, tuple(self.fields)), _date_line(int(time.time()))
+        beginning, date = _beginning(status, tuple(self.fields)), date_line()
         if request_head.method == "HEAD" or status in _BODILESS_STATUSES:
-            transport.write(b"".join((beginning, lines, date)))
+            transport.write(b"".join((beginning, lines, date, b"\r\n")))
             return
         parts = self._parts
         body_bytes = sum(map(len, parts))
@@ -150,8 +150,8 @@ class PageAnswer(msgspec.Struct, eq=False, gc=False):
     """Rows that were found, on a connection that stays open; made of as little as possible.
 
     Attributes:
-        beginning: Status line and fields as they go on the wire, without those that depend on what
-            was found.
+        beginning: Status line and fields as they go on the wire, the date among them, without those
+            that depend on what was found.
         cursor: What leads to the next page; it has nothing in it to escape.
     """
 
@@ -168,12 +168,12 @@ class PageAnswer(msgspec.Struct, eq=False, gc=False):
             ConnectionResetError: When the caller is gone.
         """
         transport, cursor = _transport_of(request), self.cursor
-        rows, date = b",".join(self.rows), _date_line(int(time.time()))
+        rows = b",".join(self.rows)
         if cursor is None:
-            text = _LAST_PAGE % (self.beginning, len(rows) + _LAST_PAGE_BYTES, date, rows)
+            text = _LAST_PAGE % (self.beginning, len(rows) + _LAST_PAGE_BYTES, rows)
         else:
             body_bytes = len(rows) + len(cursor) + _PAGE_BYTES
-            text = _PAGE % (self.beginning, cursor, body_bytes, date, rows, cursor)
+            text = _PAGE % (self.beginning, cursor, body_bytes, rows, cursor)
         transport.write(text)
 
 
@@ -197,8 +197,7 @@ class QuickAnswer(msgspec.Struct, eq=False, gc=False):
             ConnectionResetError: When the caller is gone.
         """
         transport, body = _transport_of(request), self.body
-        date = _date_line(int(time.time()))
-        head = _QUICK_HEAD % (self.beginning, self.request_id.encode(), len(body), date)
+        head = _QUICK_HEAD % (self.beginning, self.request_id.encode(), len(body), date_line())
         if len(body) <= SINGLE_WRITE_BYTES_MAX:
             transport.write(head + body)
         else:
@@ -282,7 +281,12 @@ def _checked(lines: bytes, count: int) -> bytes:
     return lines
 
 
+def date_line() -> bytes:
+    """Return the line that dates an answer."""
+    return _date_line(int(time.time()))
+
+
 @functools.lru_cache(maxsize=1)
 def _date_line(epoch_s: int) -> bytes:
-    """Return the line that dates an answer, and ends its head; made once a second."""
-    return b"date: %b\r\n\r\n" % formatdate(epoch_s, usegmt=True).encode()
+    """Return the line of one second."""
+    return b"date: %b\r\n" % formatdate(epoch_s, usegmt=True).encode()

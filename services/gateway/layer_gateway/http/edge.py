@@ -133,8 +133,8 @@ class Edge:
             report_error("an errand could not be begun", error)
             return False
         request.received = None  # which the exchange has, for as long as it needs it
-        again = exchange.is_repeatable
-        Errand(self, request, exchange, identity, admitted, started_s, again).begin()
+        repeats = exchange.repeats
+        Errand(self, request, exchange, identity, admitted, started_s, repeats).begin()
         return True
 
     def handled(self, request: EdgeRequest, route: Route) -> Awaitable[web.StreamResponse]:

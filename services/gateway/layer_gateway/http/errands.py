@@ -31,6 +31,7 @@ from layer_gateway.upstream_time import upstream_time
 from layer_kit.errors import LayerError
 from layer_kit.lost_errors import report_error
 from layer_kit.rpc.context import mint_request_id, request_id
+from layer_upstream import HeadTemplate
 
 Answer = TypeVar("Answer")
 Told_contra = TypeVar("Told_contra", contravariant=True)
@@ -80,15 +81,15 @@ class Exchange(Protocol[Answer]):
         ...
 
     @property
-    def is_repeatable(self) -> bool:
-        """Whether it may, once settled, be right for another request."""
+    def repeats(self) -> bytes | None:
+        """How bodies begin for which it may, once settled, be right as well; None for none."""
         ...
 
     def takes(self, data: bytes, start: int) -> bool:
         """Take another request with the same head, if this exchange seems right for it, too.
 
         Args:
-            data: Ends with the request's body, which begins at ``start``.
+            data: Ends with the request's body, which begins, at ``start``, with ``repeats``.
         """
         ...
 
@@ -146,7 +147,10 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
         _identity: Who sends them.
         _admitted: Given back when the request is answered.
         _started_s: When it came, by ``time.perf_counter``.
-        _is_repeatable: Whether the exchange may be right for another request.
+        repeats: How the bodies of others begin that the exchange may be right for; None for none.
+
+    Attributes:
+        opening: How those requests begin, where they come on the same connection.
     """
 
     _accounts: Accounts
@@ -155,32 +159,47 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
     _identity: Identity
     _admitted: Pass
     _started_s: float
-    _is_repeatable: bool
+    repeats: bytes | None
+    opening: HeadTemplate | None = None
     _asked_s: float = 0.0
     _identifier: str = ""
     _is_over: bool = False
     """Whether it was refused when the store had been asked already, whose answer may still come."""
 
-    def takes(self, data: bytes, start: int) -> bool:
+    def takes(self, data: bytes) -> int | None:
         """Take another request of the same head on the connection, which is to be begun then.
 
-        False, changing nothing, where another errand, or none, is right for it.
+        None, changing nothing, where another errand, or none, is right for it.
 
-        Args:
-            data: Ends with the request's body, which begins at ``start``.
+        Returns:
+            Where its body begins.
         """
         started_s = time.perf_counter()
+        start = self._start_in(data)
+        if start is None:
+            return None
         try:
             if not self._exchange.takes(data, start):
-                return False
+                return None
             self._admitted = self._accounts.let_in(self._identity)
         except LayerError:
-            return False  # the handler proper meets it again, and answers with it
+            return None  # the handler proper meets it again, and answers with it
         except Exception as error:  # noqa: BLE001 -- a fault of ours, which the handler may not have
             report_error("an errand could not be repeated", error)
-            return False
+            return None
         self._started_s = started_s
-        return True
+        return start
+
+    def _start_in(self, data: bytes) -> int | None:
+        """Return where the body begins in a whole request like the one before."""
+        opening, size_bytes = self.opening, len(data)
+        if opening is None:
+            return None
+        start = opening.start_of_whole(data, size_bytes)
+        if start is None and (found := opening.match(data)) is not None:
+            begin, body_bytes = found
+            start = begin if begin + body_bytes == size_bytes else None
+        return start
 
     def begin_again(self, data: bytes, start: int) -> None:
         """Ask the store for what was taken; serve it as any other if it was not what it seemed.
@@ -236,7 +255,7 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
             self._request.protocol.go_on(rest)
             return
         request = self._request
-        request.protocol.end_errand(request, response, self if self._is_repeatable else None)
+        request.protocol.end_errand(request, response, self if self.repeats is not None else None)
         self._admitted.give_back()
         seconds = time.perf_counter() - self._started_s
         try:

@@ -72,13 +72,14 @@ class PassedOn(msgspec.Struct, eq=False):
         self._body = None
 
     @property
-    def is_repeatable(self) -> bool:
-        return self._prepared.is_repeatable
+    def repeats(self) -> bytes | None:
+        return self._prepared.before if self._prepared.is_repeatable else None
 
     def takes(self, data: bytes, start: int) -> bool:
         if len(data) - start > self._calls.body_bytes_max:
             return False
-        if self._prepared.numbers_in(data, start) is None:
+        numbers = self._prepared.presumed_in(data, start)
+        if numbers is None or not are_numbers(numbers):
             return False
         self._body = memoryview(data)[start:]
         return True
@@ -151,8 +152,9 @@ class PlainExchange(msgspec.Struct, eq=False):
             )
 
     @property
-    def is_repeatable(self) -> bool:
-        return self._plain.prepared.is_repeatable
+    def repeats(self) -> bytes | None:
+        prepared = self._plain.prepared
+        return prepared.before if prepared.is_repeatable else None
 
     def takes(self, data: bytes, start: int) -> bool:
         plain = self._plain

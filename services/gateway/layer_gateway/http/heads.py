@@ -161,19 +161,12 @@ class PlainReader:
             return None
         return head, start, body_bytes
 
-    def read_again(self, data: bytes) -> int | None:
-        """Return where the body begins in a whole request of the same head as the one before.
+    def opening(self, body: bytes) -> HeadTemplate | None:
+        """Return how requests begin that have the same head as the one before, and then ``body``.
 
-        None for everything else that ``data`` may be.
+        None where that head tells no length.
         """
-        template, size_bytes = self._template, len(data)
-        if template is None:
-            return None
-        start = template.start_of_whole(data, size_bytes)
-        if start is None and (found := template.match(data)) is not None:
-            begin, body_bytes = found
-            start = begin if begin + body_bytes == size_bytes else None
-        return start
+        return None if self._template is None else self._template.then(body)
 
     def _read_head(self, data: bytes) -> tuple[int, int]:
         """Return where the head ends, and the length of the body."""

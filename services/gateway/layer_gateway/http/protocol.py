@@ -84,8 +84,8 @@ class EdgeProtocol(ReceivingProtocol):
         """Take what the caller sends; aiohttp's parser reads on from whatever is not plain."""
         errand, self._again = self._again, None
         if errand is not None:
-            start = self._plain_reader.read_again(data)
-            if start is not None and errand.takes(data, start):
+            start = errand.takes(data)
+            if start is not None:
                 self._keepalive = False  # no timer is to end it
                 self._is_on_errand = self._request_in_progress = True
                 errand.begin_again(data, start)
@@ -185,9 +185,17 @@ class EdgeProtocol(ReceivingProtocol):
         if self._close or not self._wait_for_more(response):
             self.force_close()
         elif not self._messages:
-            self._again = None if self._force_close else again
+            self._expect_another(again)
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _expect_another(self, again: Errand[Any] | None) -> None:
+        """Let an errand look at what comes next, if that can be the beginning of a request."""
+        if again is None or self._force_close or not self._is_plain:
+            return
+        if again.opening is None and again.repeats is not None:
+            again.opening = self._plain_reader.opening(again.repeats)
+        self._again = again
 
     def _give_up_on_the_head(self) -> None:
         """Close a connection on which nothing worth an answer has come."""

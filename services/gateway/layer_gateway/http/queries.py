@@ -9,7 +9,7 @@ from layer_gateway.application.answers import QueryAnswer
 from layer_gateway.application.multi_querying import MultiQueryAnswer
 from layer_gateway.application.reports import reports
 from layer_gateway.domain.visits import Visit
-from layer_gateway.http.answers import WholeAnswer, json_answer, relayed
+from layer_gateway.http.answers import WholeAnswer, date_line, json_answer, relayed
 from layer_gateway.http.requests import VECTOR_WARNING
 from layer_kit.rpc.context import REQUEST_ID_HEADER
 from layer_wire.multi_queries import MultiQuery
@@ -50,7 +50,7 @@ def plain_beginning(
         lines += VECTOR_WARNING_LINE
     if stable_as_of_ms is not None:
         lines += f"x-layer-stable-as-of: {stable_as_of_ms}\r\n"
-    return lines.encode()
+    return lines.encode() + date_line()
 
 
 def multi_query_response(visit: Visit, query: MultiQuery, answer: MultiQueryAnswer) -> WholeAnswer:

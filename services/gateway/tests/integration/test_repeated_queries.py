@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from typing import Any, Final
 
 import pytest
@@ -16,6 +17,7 @@ from layer_gateway_testing.errand_calls import (
     PLAIN,
     QUERY,
     ROWS,
+    Gate,
     compact,
     counted,
     essence,
@@ -55,9 +57,14 @@ def odd(chance: random.Random, usual: str) -> str:
 
 def damaged(edge: EdgeCaller) -> bytes:
     """Return a query like the plain one whose list of numbers is none."""
-    body = json.dumps(PLAIN).replace(", 0.", ", 0], [0.", 1)
-    assert body != json.dumps(PLAIN)
-    return request(edge, "POST", QUERY, body.encode(), content_type="application/json")
+    usual = query(edge, "errand", PLAIN)
+    body = usual[usual.index(b"{") :]
+    changed = body.replace(b"0.25,", b"0], [25,")
+    assert len(changed) > len(body)
+    lengths = [b"content-length: %d\r\n" % len(one) for one in (body, changed)]
+    assert lengths[0] in usual.lower()
+    head = re.sub(lengths[0], lengths[1], usual[: -len(body)], flags=re.IGNORECASE)
+    return head + changed
 
 
 async def is_quiet(edge: EdgeCaller) -> bool:
@@ -201,6 +208,29 @@ async def test_what_another_request_in_between_changes_holds_for_the_next(
     store.answers[f"POST {QUERY}"] = usual
     writer.write(plain)
     assert (await receive(reader)).json["rows"] == list(ROWS)
+    writer.close()
+
+
+async def test_what_is_a_part_of_another_request_is_not_served(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    await ready(edge, store)
+    reader, writer = await edge.connect()
+    usual = query(edge, "errand", PLAIN)
+    for _ in range(2):
+        writer.write(usual)
+        assert (await receive(reader)).status == 200
+    store.requests.clear()
+    gate = Gate(store, compact({"rows": ROWS}))
+    writer.write(usual)
+    await gate.holds(1)
+    writer.write(b"GET /health HTTP/1.1\r\nx-note: ")
+    await edge("GET", "/health")
+    gate.is_open.set()
+    assert (await receive(reader)).json["rows"] == list(ROWS)
+    writer.write(usual)
+    assert (await receive(reader)).json["status"] == "ok"
+    assert len(store.asked(f"POST {QUERY}")) == 1
     writer.close()
 
 

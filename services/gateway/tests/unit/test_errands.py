@@ -132,9 +132,7 @@ class Exchange:
 
 def errand_of(caller: Caller, exchange: Exchange) -> Errand[Any]:
     anything = cast("Any", caller)
-    return Errand(
-        anything, anything, cast("Any", exchange), anything, anything, 0.0, _is_repeatable=False
-    )
+    return Errand(anything, anything, cast("Any", exchange), anything, anything, 0.0, repeats=None)
 
 
 async def test_what_comes_after_an_answer_and_goes_wrong_is_told_and_spoils_nothing() -> None:

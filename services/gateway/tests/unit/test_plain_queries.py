@@ -236,16 +236,19 @@ async def test_an_exchange_takes_what_differs_in_its_numbers_alone_while_nothing
         assert exchange.takes(b"head" + body, len(b"head"))
         exchange.begin(cast("Any", None))
         assert json.loads(call.body)["rank_by"][2] == json.loads(body)["vector"]
+        assert exchange.is_right
         exchange.settle()
         assert exchange._numbers is None  # which would keep the whole body
     for body in (
         usual.replace(b'"top_k": 2', b'"top_k": 3'),
-        usual.replace(b", ", b", [", 1),
         usual + b" ",
         json.dumps({"vector": LONG * 30, "top_k": 2}).encode(),
-        b"{}",
+        b'{"vector": , "top_k": 2}',
     ):
         assert not exchange.takes(body, 0)
+    for change in (b", [", b', "a", ', b"], ", b', "a": ['):
+        assert exchange.takes(usual.replace(b", ", change, 1), 0)
+        assert not exchange.is_right
     way.watermarks.at = BEHIND
     assert not exchange.takes(usual, 0)
     way.watermarks.at = STABLE
