@@ -36,6 +36,7 @@ from layer_gateway.application.writing import WriteRows
 from layer_gateway.domain.vectorstores import VectorStores
 from layer_gateway.entrance import configured_services
 from layer_gateway.metrics import WarmMetrics, WatermarkMetrics
+from layer_gateway.pool.flights import FlightTable
 from layer_gateway.pool.marks import MarkTable
 from layer_gateway.pool.worker import this_worker
 from layer_gateway.ports.history import HistoryArchive
@@ -92,7 +93,7 @@ def compose_use_cases(
         now_ms=epoch_milliseconds,
     )
     facts = Facts(store, shards, ttl_s=settings.facts_ttl_s, monotonic=monotonic)
-    stamps = Stamps(epoch_milliseconds)
+    stamps = _compose_stamps(frame)
     watermarks = _compose_watermarks(settings, frame, rim, stamps)
     reads = JoinedReads(store=store, cache=cache.rows, facts=facts)
     states = CacheStates(cache.rows, cache.warmth)
@@ -199,6 +200,15 @@ def compose_use_cases(
             stores=stores, reachability=rim.last_seen, configured=configured_services(settings)
         ),
     )
+
+
+def _compose_stamps(frame: ServiceFrame) -> Stamps:
+    worker = this_worker()
+    if worker is None:
+        return Stamps(epoch_milliseconds)
+    flights = FlightTable(worker.flights_fd, worker.number)
+    frame.resources.callback(flights.close)
+    return Stamps(epoch_milliseconds, shared=flights)
 
 
 def _compose_watermarks(

@@ -60,7 +60,7 @@ class MarkTable:
 
     def read(self, namespace: Namespace) -> Mark | None:
         """Return what the pool knows of ``namespace``."""
-        key = _key(namespace)
+        key = namespace_key(namespace)
         for at in _places(key):
             high, low, watermark_ms, polled_at_ms, status = self._slot(at)
             if (high, low) == key:
@@ -77,7 +77,7 @@ class MarkTable:
 
     def publish(self, mark: Mark) -> None:
         """Add what one process has learnt; a watermark in the table never goes back."""
-        key = _key(mark.namespace)
+        key = namespace_key(mark.namespace)
         ours = _NONE if mark.watermark_ms is None else mark.watermark_ms
         with self._locked():
             at = self._place(key)
@@ -96,7 +96,7 @@ class MarkTable:
 
         Nothing is put where nothing is known.
         """
-        key = _key(namespace)
+        key = namespace_key(namespace)
         with self._locked():
             at = self._place(key)
             high, low, _, polled_at_ms, _ = self._slot(at)
@@ -127,7 +127,8 @@ class MarkTable:
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
 
 
-def _key(namespace: Namespace) -> tuple[int, int]:
+def namespace_key(namespace: Namespace) -> tuple[int, int]:
+    """Return the halves of a namespace's hash, of which the first is never 0."""
     digest = xxhash.xxh3_128_intdigest(namespace.encode())
     return (digest >> 64) | 1, digest & (1 << 64) - 1
 

@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from layer_gateway.adapters.draining import MARKER_WATCH_INTERVAL_S, Draining
 from layer_gateway.pool.expositions import summed
+from layer_gateway.pool.flights import clear_flights, new_flights
 from layer_gateway.pool.marks import new_table
 from layer_gateway.pool.runs import NotServingError, start_run
 from layer_gateway.pool.worker import Worker, this_worker
@@ -76,7 +77,9 @@ async def pool(settings: GatewaySettings) -> AsyncIterator[Addresses]:
         }
         marks_fd = new_table()
         resources.callback(os.close, marks_fd)
-        workers = Workers(settings, health, registry, marks_fd)
+        flights_fd = new_flights(settings.workers)
+        resources.callback(os.close, flights_fd)
+        workers = Workers(settings, health, registry, marks_fd, flights_fd)
         ops_address = await resources.enter_async_context(
             ops_server(settings.ops_address, health=health, exposition=workers.exposition)
         )
@@ -98,6 +101,7 @@ class Workers:
         health: Health,
         registry: CollectorRegistry,
         marks_fd: int,
+        flights_fd: int,
         *,
         command: Sequence[str] = WORKER_COMMAND,
         start_patience_s: float = START_PATIENCE_S,
@@ -106,6 +110,7 @@ class Workers:
         self._health = health
         self._registry = registry
         self._marks_fd = marks_fd
+        self._flights_fd = flights_fd
         self._command = command
         self._start_patience_s = start_patience_s
         self._environment: dict[str, str] = {}
@@ -183,6 +188,7 @@ class Workers:
         while True:
             began_s = loop.time()
             code = await self._running[number].wait()
+            clear_flights(self._flights_fd, number)
             self._health.unready(_component(number), f"ended with {code}")
             self._restarts.inc()
             if loop.time() - began_s >= STEADY_S:
@@ -206,11 +212,16 @@ class Workers:
             log.error("worker_not_started", number=number, why=why, retry_s=pause_s)
 
     async def _launch(self, number: int) -> None:
-        worker = Worker(number=number, marks_fd=self._marks_fd, pool_address=self._pool_address)
+        worker = Worker(
+            number=number,
+            marks_fd=self._marks_fd,
+            flights_fd=self._flights_fd,
+            pool_address=self._pool_address,
+        )
         self._running[number], addresses = await start_run(
             self._command,
             env={**self._environment, **worker.variables()},
-            pass_fds=(self._marks_fd,),
+            pass_fds=(self._marks_fd, self._flights_fd),
             patience_s=self._start_patience_s,
         )
         await self._serves(number, addresses)

@@ -18,11 +18,13 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         number: From 0; the same again after a restart.
         marks_fd: The memory in which the pool keeps its watermarks.
+        flights_fd: The memory in which workers tell of the writes that are on their way.
         pool_address: The operations port of the pool, which sums up the metrics of all.
     """
 
     number: int
     marks_fd: int
+    flights_fd: int
     pool_address: str
 
     def variables(self) -> dict[str, str]:

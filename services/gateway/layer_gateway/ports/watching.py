@@ -31,6 +31,19 @@ class SharedMarks(Protocol):
         """Remember that a namespace was deleted, unless it was polled since."""
 
 
+class SharedFlights(Protocol):
+    """What gateways that share what they learn see of the writes that are on their way."""
+
+    def begun(self, namespace: Namespace, stamp_ms: int) -> None:
+        """Tell that no write of this gateway to ``namespace`` has an earlier stamp."""
+
+    def ended(self, namespace: Namespace) -> None:
+        """Tell that this gateway has no write to ``namespace`` on its way any more."""
+
+    def earliest(self, namespace: Namespace) -> int | None:
+        """Return a stamp before which none is on its way; None where there is none at all."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenScan:
     """One scan, as it ended."""

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from layer_gateway.pool import supervisor
+from layer_gateway.pool.flights import new_flights
 from layer_gateway.pool.marks import new_table
 from layer_gateway.pool.supervisor import Workers
 from layer_gateway.settings import GatewaySettings
@@ -60,12 +61,13 @@ class Pool:
 
     @asynccontextmanager
     async def running(self, patience_s: float = 20.0) -> AsyncIterator[None]:
-        marks_fd = new_table()
+        marks_fd, flights_fd = new_table(), new_flights(1)
         workers = Workers(
             GatewaySettings(workers=1),
             self.health,
             self.registry,
             marks_fd,
+            flights_fd,
             command=[str(self.program)],
             start_patience_s=patience_s,
         )
@@ -75,6 +77,7 @@ class Pool:
         finally:
             await workers.stop()
             os.close(marks_fd)
+            os.close(flights_fd)
 
 
 @pytest.fixture

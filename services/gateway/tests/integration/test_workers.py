@@ -24,6 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WORKERS = 2
 PASSED = "/v1/anything"
+KNOWN = "x-layer-stable-as-of"
 REQUESTS = 60
 
 
@@ -140,6 +141,59 @@ async def test_workers_end_with_a_parent_that_was_killed(store: ScriptedStore) -
             return not any(_runs(pid) for pid in workers)
 
         assert await eventually(are_gone)
+
+
+async def test_no_worker_takes_the_watermark_past_a_write_through_another(
+    store: ScriptedStore,
+) -> None:
+    name, write, metadata = "held", "POST /v2/namespaces/held", "GET /v2/namespaces/held/metadata"
+    store.namespace(name, rows=({"id": "a", "$dist": 0.5},), vector="[2]f32")
+    store.answers[metadata] = answer({"index": {"status": "up-to-date"}})
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        begun.set()
+        await go_on.wait()
+        await exchange.say(answer({"status": "OK", "rows_affected": 1}))
+
+    store.answers[write] = slow
+    async with gateway_over(
+        store.url,
+        LAYER_GATEWAY_WORKERS=str(WORKERS),
+        LAYER_GATEWAY_CONSISTENCY_POLL_INTERVAL_MS="20",
+        LAYER_GATEWAY_CONSISTENCY_STABLE_POLL_INTERVAL_MS="20",
+        LAYER_GATEWAY_CONSISTENCY_SAFETY_MARGIN_MS="1",
+    ) as process:
+        call = EdgeCaller(process.addresses["http"], key=KEY)
+
+        async def watermarks() -> list[int]:
+            """Ask so often that every worker answers, and from then on watches it."""
+            body = {"vector": [1.0, 0.0], "top_k": 1}
+            asked = (call("POST", f"/v2/namespaces/{name}/query", body) for _ in range(20))
+            found = await asyncio.gather(*asked)
+            return [int(one[KNOWN]) for one in found if KNOWN in one]
+
+        assert await eventually(watermarks)
+        row = {"upsert_rows": [{"id": "a", "vector": [1.0, 0.0]}]}
+        writing = asyncio.create_task(call("POST", f"/v2/namespaces/{name}", row))
+        await begun.wait()
+        stamp_ms = store.asked(write)[-1].json["upsert_rows"][0]["_hevlayer_upserted_at"]
+        polls_count = len(store.asked(metadata))
+
+        async def have_polled() -> bool:
+            return len(store.asked(metadata)) >= polls_count + 20
+
+        try:
+            assert await eventually(have_polled)
+            assert max(await watermarks()) < stamp_ms
+        finally:
+            go_on.set()
+            assert (await writing).status == 200
+
+        async def have_passed() -> bool:
+            return any(found >= stamp_ms for found in await watermarks())
+
+        assert await eventually(have_passed)
 
 
 def _runs(pid: int) -> bool:

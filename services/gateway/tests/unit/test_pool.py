@@ -10,6 +10,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.parser import text_string_to_metric_families
 
 from layer_gateway.pool.expositions import summed
+from layer_gateway.pool.flights import (
+    PLACES_COUNT,
+    FlightTable,
+    clear_flights,
+    new_flights,
+)
 from layer_gateway.pool.marks import PROBES_MAX, SLOTS_COUNT, MarkTable, new_table
 from layer_gateway.pool.worker import Worker, this_worker
 from layer_gateway.ports.watching import Mark
@@ -90,6 +96,66 @@ def test_more_namespaces_than_places_push_out_the_oldest_and_mix_up_none(
     assert sum(one is not None for one in found) > SLOTS_COUNT * 0.9
 
 
+@pytest.fixture
+def flights() -> Iterator[tuple[FlightTable, FlightTable]]:
+    descriptor = new_flights(2)
+    both = FlightTable(descriptor, 0), FlightTable(descriptor, 1)
+    yield both
+    for table in both:
+        table.close()
+    os.close(descriptor)
+
+
+def test_what_one_worker_is_writing_the_others_know(
+    flights: tuple[FlightTable, FlightTable],
+) -> None:
+    ours, theirs = flights
+    name, other = Namespace("ns"), Namespace("other")
+    ours.begun(name, 900)
+    theirs.begun(name, 800)
+    assert [table.earliest(name) for table in flights] == [800, 800]
+    assert ours.earliest(other) is None
+    theirs.begun(name, 950)
+    assert ours.earliest(name) == 900
+    ours.ended(name)
+    assert ours.earliest(name) == 950
+    theirs.ended(name)
+    assert ours.earliest(name) is None
+
+
+def test_writes_to_more_namespaces_than_places_are_taken_for_writes_to_any(
+    flights: tuple[FlightTable, FlightTable],
+) -> None:
+    ours, theirs = flights
+    names = [Namespace(f"ns-{at}") for at in range(PLACES_COUNT + 1)]
+    for at, name in enumerate(names, start=1000):
+        ours.begun(name, at)
+    found = [theirs.earliest(name) for name in names]
+    assert all(one is not None and one <= at for at, one in enumerate(found, start=1000))
+    assert theirs.earliest(Namespace("idle")) is not None
+    for name in names:
+        ours.begun(name, 5000)
+    assert {theirs.earliest(name) for name in names} == {5000}
+    for name in names:
+        ours.ended(name)
+    assert {theirs.earliest(name) for name in [*names, Namespace("idle")]} == {None}
+
+
+def test_what_a_worker_was_writing_is_forgotten_with_it() -> None:
+    descriptor, name = new_flights(2), Namespace("ns")
+    ended, lives = FlightTable(descriptor, 0), FlightTable(descriptor, 1)
+    ended.begun(name, 900)
+    lives.begun(name, 950)
+    clear_flights(descriptor, 0)
+    assert lives.earliest(name) == 950
+    ended.begun(name, 960)
+    FlightTable(descriptor, 0).close()  # the one that takes its place
+    assert lives.earliest(name) == 950
+    for table in (ended, lives):
+        table.close()
+    os.close(descriptor)
+
+
 def exposition(count: float, seconds: float, started: float) -> str:
     registry = CollectorRegistry()
     Counter("calls", 'Calls of "all"\nkinds.', ["kind"], registry=registry).labels(
@@ -119,6 +185,6 @@ def test_metrics_add_up_and_the_age_is_that_of_the_oldest() -> None:
 
 
 def test_a_worker_knows_itself_by_its_environment() -> None:
-    worker = Worker(number=3, marks_fd=7, pool_address="127.0.0.1:9")
+    worker = Worker(number=3, marks_fd=7, flights_fd=8, pool_address="127.0.0.1:9")
     assert this_worker(worker.variables()) == worker
     assert this_worker({}) is None

@@ -197,3 +197,35 @@ def test_stamps_in_flight_are_known_until_their_writes_end() -> None:
             assert stamps.earliest_in_flight(TOOLS) == 5
         assert stamps.earliest_in_flight(Namespace("others")) is None
     assert stamps.earliest_in_flight(TOOLS) is None
+
+
+class Flights:
+    """What the processes of one gateway are writing to one namespace."""
+
+    def __init__(self) -> None:
+        self.told: list[int | None] = []
+        self.earliest_ms: int | None = None
+
+    def begun(self, namespace: Namespace, stamp_ms: int) -> None:
+        self.told.append(stamp_ms)
+
+    def ended(self, namespace: Namespace) -> None:
+        self.told.append(None)
+
+    def earliest(self, namespace: Namespace) -> int | None:
+        return self.earliest_ms
+
+
+def test_other_processes_are_told_of_writes_before_they_are_stamped_until_they_end() -> None:
+    clock, flights = iter([5, 6, 7]), Flights()
+    stamps = Stamps(lambda: next(clock), shared=flights)
+    first, second = stamps.writing(TOOLS), stamps.writing(TOOLS)
+    assert first.__enter__() == 6
+    assert second.__enter__() == 7
+    assert flights.told == [5]
+    first.__exit__(None, None, None)
+    assert flights.told == [5, 7]
+    second.__exit__(None, None, None)
+    assert flights.told == [5, 7, None]
+    flights.earliest_ms = 4
+    assert stamps.earliest_in_flight(TOOLS) == 4
