@@ -52,21 +52,24 @@ async def soak(minutes: float) -> None:
         running("layer_bench.stub") as stub,
         gateway(stub.addresses["http"], with_cache=True) as peer,
     ):
-        print("minute  requests  gateway MiB  cache MiB")
+        print("minute  requests  gateway MiB, lowest  highest  cache MiB, lowest  highest")
         started = reported = time.monotonic()
         total = 0
+        seen: list[tuple[float, float]] = []
         for turn in itertools.count():
             request, count = MIXED[turn % len(MIXED)]
             await measure(peer, request, connections=min(CONNECTIONS, count), count=count)
             total += count
+            await asyncio.sleep(PAUSE_S)
+            seen.append(_resident_mib(peer))
             now = time.monotonic()
             is_over = now - started > minutes * 60
             if not turn or is_over or now - reported >= LINE_INTERVAL_S:
                 reported = now
-                print(_line(peer, (now - started) / 60, total), flush=True)
+                print(_line(seen, (now - started) / 60, total), flush=True)
+                seen.clear()
             if is_over:
                 break
-            await asyncio.sleep(PAUSE_S)
         await _largest_write(peer)
 
 
@@ -86,9 +89,19 @@ async def _largest_write(peer: Peer) -> None:
     )
 
 
-def _line(peer: Peer, minutes: float, total: int) -> str:
-    ours, cache = (_memory_mib(pid, "VmRSS") for pid in peer.pids)
-    return f"{minutes:6.1f}  {total:8d}  {ours:11.0f}  {cache:9.0f}"
+def _resident_mib(peer: Peer) -> tuple[float, float]:
+    """Return what the gateway and the cache hold now."""
+    gateway_pid, cache_pid = peer.pids
+    return _memory_mib(gateway_pid, "VmRSS"), _memory_mib(cache_pid, "VmRSS")
+
+
+def _line(seen: list[tuple[float, float]], minutes: float, total: int) -> str:
+    """Tell what was held at least, and at most, since the line before."""
+    lowest, highest = (tuple(map(pick, zip(*seen, strict=True))) for pick in (min, max))
+    return (
+        f"{minutes:6.1f}  {total:8d}  {lowest[0]:19.0f}  {highest[0]:7.0f}"
+        f"  {lowest[1]:17.0f}  {highest[1]:7.0f}"
+    )
 
 
 def _forget_highest(pid: int) -> None:
