@@ -34,6 +34,7 @@ from layer_gateway.http.counting import Tally
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.errands import Errand, QuickHandler
 from layer_gateway.http.head_errors import check_head
+from layer_gateway.http.heads import Head
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import PUBLIC_OPERATIONS, Operation, Route
 from layer_gateway.metrics import EdgeMetrics
@@ -108,15 +109,23 @@ class Edge:
             span.set_attribute("http.response.status_code", response.status)
         return response
 
+    def may_begin(self, head: Head) -> bool:
+        """Tell whether an errand may serve a request, as far as its head tells."""
+        return head.is_plain_json and self._quick_of(head) is not None
+
+    def _quick_of(self, head: Head) -> QuickHandler | None:
+        """Return what makes an errand of a request, if anything does."""
+        route = head.route
+        if route is None or head.is_traced or self._is_exporting:
+            return None
+        return self._quick.get(route.operation)
+
     def begin(self, request: EdgeRequest) -> bool:
         """Begin to serve a request by an errand; False, changing nothing, where none can."""
         started_s = time.perf_counter()
         head = request.head
-        route = head.route
-        if route is None or head.is_traced or self._is_exporting:
-            return False
-        quick = self._quick.get(route.operation)
-        if quick is None:
+        route, quick = head.route, self._quick_of(head)
+        if route is None or quick is None:
             return False
         admission = self._admission
         try:

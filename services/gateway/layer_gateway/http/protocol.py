@@ -15,8 +15,8 @@ from layer_gateway.http.answers import SENT_WHOLE, ErrandAnswer, WholeAnswer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.errands import Errand
-from layer_gateway.http.heads import PlainReader
-from layer_gateway.http.receiving import ReceivingProtocol
+from layer_gateway.http.heads import Head, PlainReader
+from layer_gateway.http.receiving import GATHERED_BYTES_MAX, ReceivingProtocol
 from layer_gateway.http.requests import EdgeHandler
 
 
@@ -61,6 +61,7 @@ class EdgeProtocol(ReceivingProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
+        self._take_gathered()
         self._again = None
         super().connection_lost(exc)
 
@@ -69,11 +70,13 @@ class EdgeProtocol(ReceivingProtocol):
         await super().shutdown(timeout)
 
     def force_close(self) -> None:
+        self._take_gathered()
         self._again = None
         super().force_close()
 
     def close(self) -> None:
         """Close the connection once the request at hand is answered."""
+        self._stop_gathering()
         self._again = None
         if self._is_on_errand:
             self._close = True  # which its end looks at
@@ -82,6 +85,10 @@ class EdgeProtocol(ReceivingProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the caller sends; aiohttp's parser reads on from whatever is not plain."""
+        if self._gathered is not None:
+            data = self._add_gathered(data)
+            if not data:
+                return
         errand, self._again = self._again, None
         if errand is not None:
             start = errand.takes(data)
@@ -92,6 +99,9 @@ class EdgeProtocol(ReceivingProtocol):
                 return
         if self._body is not None:
             data = self._feed_body(self._body, data)
+        self._receive(data, may_gather=True, again=errand)
+
+    def _receive(self, data: bytes, *, may_gather: bool, again: Errand[Any] | None = None) -> None:
         if not data or not self._is_plain or self._force_close or self._close:
             super().data_received(data)
             return
@@ -102,6 +112,12 @@ class EdgeProtocol(ReceivingProtocol):
             return
         head, start, length = plain
         missing_bytes = start + length - len(data)
+        if missing_bytes and may_gather and self._is_gathered(head, start + length):
+            self._keepalive = False  # no timer is to end it
+            self._has_served = True
+            self._again = again
+            self._gather(data, missing_bytes)
+            return
         if missing_bytes:
             payload = StreamReader(self, self._read_bufsize, loop=self._loop)
             self._body, self._missing_bytes = payload, missing_bytes
@@ -118,10 +134,19 @@ class EdgeProtocol(ReceivingProtocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    @property
+    def _is_free(self) -> bool:
+        """Whether nothing is before a request that comes now."""
+        waiter = self._waiter
+        return not (self._is_on_errand or self._messages or waiter is None or waiter.done())
+
+    def _is_gathered(self, head: Head, size_bytes: int) -> bool:
+        """Tell whether to wait for the rest of a request, since an errand may serve it then."""
+        return size_bytes <= GATHERED_BYTES_MAX and self._is_free and self._handler.may_begin(head)
+
     def _begin(self, request: EdgeRequest) -> bool:
         """Serve a request by an errand, if nothing is before it and one will do."""
-        waiter = self._waiter
-        if self._is_on_errand or self._messages or waiter is None or waiter.done():
+        if not self._is_free:
             return False
         was_kept_alive, self._keepalive = self._keepalive, False  # no timer is to end it
         self._is_on_errand = self._request_in_progress = self._has_served = True

@@ -12,6 +12,7 @@ from msgspec import structs
 
 from layer_gateway.domain.visits import Visit, minted, read_session
 from layer_gateway.http.edge_request import EdgeRequest
+from layer_gateway.http.heads import Head
 from layer_gateway.http.routes import Route
 from layer_gateway.ports.stores import Caller
 
@@ -23,6 +24,10 @@ class EdgeHandler(Protocol):
 
     def __call__(self, request: EdgeRequest, /) -> Awaitable[web.StreamResponse]:
         """Return the answer to a request."""
+        ...
+
+    def may_begin(self, head: Head, /) -> bool:
+        """Tell whether an errand may serve a request, as far as its head tells."""
         ...
 
     def begin(self, request: EdgeRequest, /) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -152,12 +153,20 @@ async def test_a_head_that_does_not_end_closes_the_connection(bounded: ServicePr
         writer.close()
 
 
+@pytest.mark.parametrize(
+    ("target", "sent"),
+    [
+        ("/v2/namespaces/n", {"upsert_rows": [{"id": "a"}]}),
+        ("/v2/namespaces/n/query", {"vector": [1.0, 0.0], "top_k": 1}),
+    ],
+    ids=["write", "query"],
+)
 async def test_a_body_that_does_not_come_is_a_408(
-    bounded: ServiceProcess, store: ScriptedStore
+    bounded: ServiceProcess, store: ScriptedStore, target: str, sent: dict[str, Any]
 ) -> None:
     store.requests.clear()
     edge = EdgeCaller(bounded.addresses["http"], key=KEY)
-    whole = edge.request("POST", "/v2/namespaces/n", {"upsert_rows": [{"id": "a"}]})
+    whole = edge.request("POST", target, sent)
     reader, writer = await edge.connect()
     writer.write(whole[:-5])
     async with asyncio.timeout(PATIENCE_S * 20):

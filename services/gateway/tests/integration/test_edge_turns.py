@@ -14,9 +14,11 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from layer_gateway.http import receiving
 from layer_gateway.http.answers import WholeAnswer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge_request import EdgeRequest
+from layer_gateway.http.heads import Head
 from layer_gateway.http.protocol import EdgeProtocol
 from layer_gateway.http.server import EdgeServer
 from layer_testing.edge_calls import eventually
@@ -41,8 +43,11 @@ class Server:
     came: asyncio.Event = field(default_factory=asyncio.Event)
     callers: list[Caller] = field(default_factory=list)
 
+    def may_begin(self, head: Head, /) -> bool:
+        return head.path.startswith("/errand")
+
     def begin(self, request: EdgeRequest, /) -> bool:
-        if not request.head.path.startswith("/errand"):
+        if not self.may_begin(request.head):
             return False
         self.begun.append(request)
         self.came.set()
@@ -155,6 +160,80 @@ async def test_what_comes_during_an_errand_is_served_after_it(server: Server) ->
     assert told == ["/errand/1", "/errand/2", "/3", "/errand/4"]
     assert server.paths == told[1:]  # those that waited take the ordinary way
     assert not server.begun
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a request gathered for as long as it takes."""
+    monkeypatch.setattr(receiving, "GATHERING_S_MAX", 10 * WAIT_S_MAX)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_request_in_pieces_is_begun_when_the_last_has_come(server: Server) -> None:
+    caller = await server.connect()
+    for path in ("/errand/1", "/errand/2"):
+        whole = request(path, body="123456789")
+        for piece in (whole[:-9], whole[-9:-4], whole[-4:]):
+            assert not server.begun
+            caller.send(piece)
+            await asyncio.sleep(0.005)
+        one = await server.errand()
+        assert one.body_at_hand == b"123456789"
+        one.protocol.end_errand(one, said(one))
+        assert await caller.told() == path
+    caller.send(whole[:-9])
+    await asyncio.sleep(0.005)
+    caller.send(whole[-9:] + request("/3") + request("/errand/4"))
+    told = [await caller.told() for _ in range(3)]
+    assert told == ["/errand/2", "/3", "/errand/4"]
+    assert server.paths == told  # one that comes with others takes the ordinary way
+
+
+async def test_the_rest_of_a_request_is_not_waited_for_without_end(server: Server) -> None:
+    caller = await server.connect()
+    whole = request("/errand", body="123456789")
+    caller.send(whole[:-9])
+    await asyncio.sleep(KEEPALIVE_S)
+    assert server.paths == ["/errand"]
+    caller.send(whole[-9:])
+    assert await caller.told() == "/errand"
+
+
+async def test_a_large_request_is_not_gathered(server: Server) -> None:
+    caller = await server.connect()
+    whole = request("/errand", body="x" * receiving.GATHERED_BYTES_MAX)
+    caller.send(whole[:-9])
+    caller.send(whole[-9:])
+    assert await caller.told() == "/errand"
+    assert server.paths == ["/errand"]
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("end", ["the caller leaves", "the server is to stop"])
+async def test_what_is_gathered_is_left_to_nobody(server: Server, end: str) -> None:
+    caller = await server.connect()
+    whole = request("/errand", body="123456789")
+    caller.send(whole)
+    one = await server.errand()
+    protocol = one.protocol
+    protocol.end_errand(one, said(one))
+    assert await caller.told() == "/errand"
+    caller.send(whole[:-9])
+    await eventually(lambda: is_gathering(protocol))
+    if end == "the caller leaves":
+        caller.writer.close()
+        await eventually(lambda: is_lost(weakref.ref(protocol)))
+        assert not await is_gathering(protocol)
+        assert not server.paths
+    else:
+        protocol.close()
+        caller.send(whole[-9:])
+        assert await caller.told() == "/errand"
+        assert await caller.rest() == b""
+
+
+async def is_gathering(protocol: EdgeProtocol) -> bool:
+    return protocol._gathered is not None
 
 
 async def is_lost(protocol: weakref.ref[EdgeProtocol]) -> bool:
