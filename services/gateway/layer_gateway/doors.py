@@ -31,6 +31,7 @@ from layer_gateway.http.handlers.vectorstores import VectorStoreHandlers
 from layer_gateway.http.handlers.warming import WarmHandlers
 from layer_gateway.http.memory import MemoryRelease
 from layer_gateway.http.passthrough import Passthrough
+from layer_gateway.http.public_pages import PublicPages
 from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import Operation
 from layer_gateway.http.server import http_edge
@@ -65,11 +66,13 @@ async def open_edge(
     edge = Edge(
         handlers,
         quick_handlers,
-        cache_states=use_cases.states,
+        public_pages=PublicPages(
+            cache_states=use_cases.states,
+            is_draining=is_draining,
+            health=frame.health,
+            exposition=_exposition(frame),
+        ),
         admission=door,
-        is_draining=is_draining,
-        health=frame.health,
-        exposition=_exposition(frame),
         metrics=EdgeMetrics(frame.registry),
         data=data,
     )

@@ -11,14 +11,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from http import HTTPStatus
 from typing import Final
 
 import structlog
 from aiohttp import web
 
 from layer_gateway.application.admission import Admission
-from layer_gateway.application.cache_states import CacheStates, shown
 from layer_gateway.application.limits import Pass
 from layer_gateway.data_metrics import DataMetrics
 from layer_gateway.domain.access import is_about_many, named_namespace
@@ -28,7 +26,6 @@ from layer_gateway.http.answers import (
     ErrandAnswer,
     WholeAnswer,
     error_answer,
-    json_answer,
 )
 from layer_gateway.http.counting import Tally
 from layer_gateway.http.edge_request import EdgeRequest
@@ -39,18 +36,14 @@ from layer_gateway.http.requests import Handler
 from layer_gateway.http.routes import PUBLIC_OPERATIONS, Operation, Route
 from layer_gateway.metrics import EdgeMetrics
 from layer_gateway.query_counts import QueryCounts
-from layer_gateway.version import VERSION
 from layer_kit.errors import DrainingError, InternalError, LayerError, SlowRequestError
-from layer_kit.health import Health
 from layer_kit.lost_errors import report_error
 from layer_kit.rpc.context import incoming_trace, mint_request_id, request_id
-from layer_kit.telemetry.metrics import CONTENT_TYPE, Exposition
 from layer_kit.telemetry.traces import is_exporting, server_span
 
 log = structlog.get_logger(__name__)
 
 PUBLIC: Final = "public"
-METRICS_FIELDS: Final = ((b"content-type", CONTENT_TYPE.encode()),)
 NO_SHAPE: Final = (False, False)
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -60,6 +53,7 @@ class Edge:
 
     Args:
         quick: By the operations that may be served by errands.
+        public_pages: What paths that are no operation answer.
     """
 
     def __init__(
@@ -67,22 +61,16 @@ class Edge:
         table: Mapping[Operation, Handler],
         quick: Mapping[Operation, QuickHandler],
         *,
-        cache_states: CacheStates,
+        public_pages: Callable[[str], Awaitable[web.StreamResponse]],
         admission: Admission,
-        is_draining: Callable[[], bool],
-        health: Health,
-        exposition: Exposition,
         metrics: EdgeMetrics,
         data: DataMetrics,
     ) -> None:
         self._table = table
         self._quick = quick
-        self._cache_states = cache_states
+        self._public_page = public_pages
         self._admission = admission
         self.let_in = admission.let_in
-        self._is_draining = is_draining
-        self._health = health
-        self._exposition = exposition
         self._metrics = metrics
         self._data = data
         self._query_counts = QueryCounts(metrics, data)
@@ -188,7 +176,7 @@ class Edge:
         try:
             check_head(head)
             if found is None:
-                response = await self._public(head.path_only)
+                response = await self._public_page(head.path_only)
             elif found.operation in PUBLIC_OPERATIONS:
                 response = await self._table[found.operation](request, found)
             else:
@@ -244,36 +232,6 @@ class Edge:
             is_about_many=is_about_many(head.method, head.path_only),
         )
         return admitted
-
-    async def _public(self, path: str) -> web.StreamResponse:
-        match path:
-            case "/metrics":
-                return WholeAnswer(HTTPStatus.OK, METRICS_FIELDS, await self._exposition())
-            case "/ready" if self._is_draining():
-                return json_answer({"status": "draining", "version": VERSION}, status=503)
-            case "/ready" if not self._health.is_ready:
-                components = self._health.components
-                body = {"status": "starting", "version": VERSION, "components": components}
-                return json_answer(body, status=503)
-            case _:
-                return json_answer({"status": "ok", "version": VERSION, **self._cache_health()})
-
-    def _cache_health(self) -> dict[str, object]:
-        """Return how the cache is, under the names that the contract has for it."""
-        connection = self._cache_states.connection
-        aerospike: dict[str, object] = {
-            "connected": connection.is_connected,
-            "generation": connection.generation,
-        }
-        if connection.last_error:
-            aerospike["last_error"] = connection.last_error
-        states = []
-        for namespace, warmth in sorted(self._cache_states.known.items()):
-            state = shown(warmth)
-            if (through_ms := state.pop("warmed_through_ms", None)) is not None:
-                state["warmed_through"] = through_ms
-            states.append({"namespace": namespace, **state})
-        return {"aerospike": aerospike, "cache_state": states}
 
 
 def _operation(route: Route | None) -> str:

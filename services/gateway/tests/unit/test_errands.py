@@ -16,7 +16,6 @@ from layer_gateway.http.errands import Errand
 from layer_gateway.http.routes import Operation, Route
 from layer_gateway.metrics import EdgeMetrics
 from layer_kit.errors import InvalidRequestError, LayerError, QuotaExceededError
-from layer_kit.health import Health
 
 QUERY = Route(Operation.QUERY, {"namespace": "n"})
 REQUEST = cast(
@@ -45,11 +44,8 @@ def edge(quick: Any, door: Door) -> Edge:
     return Edge(
         {},
         {Operation.QUERY: quick},
-        cache_states=cast("Any", None),
+        public_pages=cast("Any", None),
         admission=cast("Any", door),
-        is_draining=lambda: False,
-        health=Health(),
-        exposition=cast("Any", None),
         metrics=EdgeMetrics(registry),
         data=DataMetrics(registry),
     )
