@@ -15,6 +15,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
+from layer_gateway.http.relayed_fields import relayed_fields
 from layer_gateway.ports.stores import Headers, StoreAnswer
 from layer_kit.errors import InternalError, LayerError
 from layer_kit.http_errors import error_body, error_headers
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from layer_gateway.http.heads import Head
 
 JSON_FIELDS: Final = ((b"content-type", b"application/json"),)
-NOT_RELAYED: Final = frozenset(
-    {b"content-length", b"date", b"server", REQUEST_ID_HEADER.encode("latin-1")}
-)
-"""Set anew for this hop."""
-
 FIRST_ERROR_STATUS: Final = 400
 
 SINGLE_WRITE_BYTES_MAX: Final = 16 * 1024
@@ -244,26 +240,11 @@ def relayed(
         headers: Sent instead of upstream's of the same, lower-case name.
         body: The answer's body in pieces, where they are at hand.
     """
-    fields = _relayed_fields(tuple(answer.headers))
+    fields = relayed_fields(tuple(answer.headers))
     if headers:
         replaced = frozenset(name.encode() for name in headers)
         fields = [field for field in fields if field[0] not in replaced]
     return WholeAnswer(answer.status, fields, body or answer.body, headers=headers)
-
-
-def relayed_headers(headers: Headers) -> CIMultiDict[str]:
-    """Return the end-to-end headers of an upstream answer."""
-    return CIMultiDict(
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in headers
-        if name not in NOT_RELAYED
-    )
-
-
-@functools.lru_cache(FIELDS_REMEMBERED_MAX)
-def _relayed_fields(fields: Headers) -> Headers:
-    """Return the fields of an upstream answer that are not set anew for this hop."""
-    return tuple(field for field in fields if field[0] not in NOT_RELAYED)
 
 
 @functools.lru_cache(FIELDS_REMEMBERED_MAX)

@@ -129,12 +129,3 @@ class EdgeRequest(web.BaseRequest):
     async def read(self) -> bytes:
         """Refuse: bodies are read within their bounds, by ``http/bodies.py``."""
         raise NotImplementedError
-
-    @property
-    def host(self) -> str:
-        """What the caller calls this origin."""
-        return self.field("host") or ""
-
-    @property
-    def scheme(self) -> str:
-        return "http" if self.protocol.ssl_context is None else "https"

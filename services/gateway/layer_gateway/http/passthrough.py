@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
-from urllib.parse import urlsplit
+from typing import cast
 
 import structlog
 from aiohttp import web
 
-from layer_gateway.http.answers import WholeAnswer, relayed, relayed_headers
+from layer_gateway.http.answers import WholeAnswer, relayed
 from layer_gateway.http.bodies import read_body
 from layer_gateway.http.edge_request import EdgeRequest
+from layer_gateway.http.relayed_fields import relayed_headers
 from layer_gateway.ports.stores import Forwarder, Headers, StreamedAnswer
 from layer_kit.errors import LayerError
 from layer_kit.rpc.context import REQUEST_ID_HEADER, request_id
 
 log = structlog.get_logger(__name__)
-
-ABSOLUTE: Final = (b"http://", b"https://")
 
 
 class Passthrough:
@@ -68,17 +66,11 @@ class Passthrough:
 def whole(answer: StreamedAnswer, request: web.BaseRequest) -> WholeAnswer:
     """Relay an answer that is at hand."""
     response = relayed(answer, body=answer.parts)
-    fields = response.fields
-    for name, _ in fields:
-        if name == b"location":
-            fields = [_at_this_origin(field, request) for field in fields]
-            break
     if request.method == "HEAD":
-        fields = [
-            *fields,
+        response.fields = [
+            *response.fields,
             *(field for field in answer.headers if field[0] == b"content-length"),
         ]
-    response.fields = fields
     return response
 
 
@@ -89,7 +81,7 @@ async def streamed(answer: StreamedAnswer, request: web.BaseRequest) -> web.Stre
         ConnectionError: When upstream, or the caller, is gone in the middle of it. The head is
             out by then, so that only a connection that breaks can tell the caller.
     """
-    headers = relayed_headers([_at_this_origin(field, request) for field in answer.headers])
+    headers = relayed_headers(answer.headers)
     headers[REQUEST_ID_HEADER] = request_id.get()
     stream = web.StreamResponse(status=answer.status, headers=headers)
     cast("EdgeRequest", request).open_writer()
@@ -111,13 +103,3 @@ async def streamed(answer: StreamedAnswer, request: web.BaseRequest) -> web.Stre
     finally:
         await answer.aclose()
     return stream
-
-
-def _at_this_origin(field: tuple[bytes, bytes], request: web.BaseRequest) -> tuple[bytes, bytes]:
-    """Point a ``location`` at this origin: clients refuse to poll another one."""
-    name, value = field
-    if name != b"location" or not value.startswith(ABSOLUTE):
-        return field
-    parts = urlsplit(value.decode("latin-1"))
-    path = parts.path + (f"?{parts.query}" if parts.query else "")
-    return name, f"{request.scheme}://{request.host}{path}".encode("latin-1")

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import http.client
 import re
+from urllib.parse import urljoin
 
 import pytest
 
@@ -193,16 +194,46 @@ async def test_head_tells_the_length_of_what_it_leaves_out(
 @pytest.mark.parametrize(
     ("sent", "expected"),
     [
-        ("{store}/v1/x?y=%20", "http://edge.test/v1/x?y=%20"),
-        ("https://elsewhere.test/v2/poll", "http://edge.test/v2/poll"),
-        ("/v1/relative", "/v1/relative"),
+        ("{store}/v1/x?y=%20", "/v1/x?y=%20"),
+        ("{store}", "/"),
+        ("{store}?y=1#z", "/?y=1#z"),
+        ("{store}//elsewhere.test/x", "/elsewhere.test/x"),
+        ("https://elsewhere.test/v2/poll", "/v2/poll"),
+        ("HTTPS://elsewhere.test/v2/poll", "/v2/poll"),
+        ("//elsewhere.test/v2/poll", "/v2/poll"),
+        ("/v1/relative?u=http://x", "/v1/relative?u=http://x"),
+        ("relative", "relative"),
     ],
 )
-async def test_a_location_points_at_the_gateway(
-    edge: EdgeCaller, store: ScriptedStore, sent: str, expected: str
+@pytest.mark.parametrize("origin", ["http://edge.test", "https://edge.test:8443"])
+async def test_a_location_points_at_the_gateway_under_whatever_name_it_was_called(
+    edge: EdgeCaller, store: ScriptedStore, sent: str, expected: str, origin: str
 ) -> None:
+    """A proxy before the gateway may end TLS, so that only the caller knows the origin."""
     store.answers["POST /started"] = answer(b"", 202, location=sent.format(store=store.url))
-    assert (await edge("POST", "/started"))["location"] == expected
+    location = (await edge("POST", "/started"))["location"]
+    assert location == expected
+    assert urljoin(f"{origin}/started", location).startswith(f"{origin}/")
+
+
+async def test_a_redirect_of_a_write_or_a_large_answer_does_not_lead_past_the_gateway(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    store.namespace("moved")
+    large = b"x" * 2_000_000
+    write, query = "/v2/namespaces/moved", "/v2/namespaces/moved/query"
+    assert (await edge("GET", f"{write}/documents/a")).status == 404  # its schema is known now
+    store.answers |= {
+        f"POST {write}": answer(b"", 307, location=f"https://elsewhere.test{write}"),
+        f"POST {query}": answer(b"", 307, location=f"https://elsewhere.test{query}"),
+        "GET /large": answer(large, 302, location="https://elsewhere.test/large"),
+    }
+    for method, target, body in (
+        ("POST", write, {"upsert_rows": [{"id": "a"}]}),
+        ("POST", query, {"rank_by": ["id", "asc"], "top_k": 1}),
+        ("GET", "/large", b""),
+    ):
+        assert (await edge(method, target, body))["location"] == target
 
 
 @pytest.mark.parametrize("size_bytes", [1024 * 1024 - 1, 1024 * 1024 + 1, 5_000_001])
