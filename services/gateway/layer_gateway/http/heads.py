@@ -38,7 +38,7 @@ FIELDS_COUNT_MAX: Final = 100
 METHODS: Final = {
     method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 }
-LEFT_TO_AIOHTTP: Final = frozenset({"transfer-encoding", "upgrade", "expect"})
+LEFT_TO_AIOHTTP: Final = frozenset({"transfer-encoding", "expect"})
 """Fields that change how a request is to be read."""
 
 JSON_TYPES: Final = frozenset({"application/json", "application/problem+json", "text/json"})
@@ -184,7 +184,11 @@ class PlainReader:
 
 
 def head_of(message: RawRequestMessage) -> Head:
-    """Return the head of a request that aiohttp's parser has read."""
+    """Return the head of a request that aiohttp's parser has read.
+
+    Behind one that offers to speak another protocol that parser loses what has come already, and
+    would take the rest for the beginning of a request: the connection can have no other.
+    """
     raw_headers = message.raw_headers
     return Head(
         message.method,
@@ -192,7 +196,7 @@ def head_of(message: RawRequestMessage) -> Head:
         raw_headers,
         {text_of(name).lower(): text_of(value) for name, value in reversed(raw_headers)},
         size_bytes=len(message.path) + len(b"".join(chain.from_iterable(raw_headers))),
-        can_keep_alive=not message.should_close,
+        can_keep_alive=not (message.should_close or message.upgrade),
         version=message.version,
     )
 
@@ -203,7 +207,9 @@ def _read(text: bytes) -> Head | None:
     parser = reader.parser
     try:
         parser.feed_data(text)
-    except (HttpParserError, HttpParserUpgrade):
+    except HttpParserUpgrade:
+        pass  # an offer that nobody here takes up, of a request like any other
+    except HttpParserError:
         return None
     method = METHODS.get(parser.get_method()) if reader.is_complete and reader.is_plain else None
     if (

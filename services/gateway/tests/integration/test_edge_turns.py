@@ -7,6 +7,7 @@ import gc
 import socket
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -234,6 +235,52 @@ async def test_what_is_gathered_is_left_to_nobody(server: Server, end: str) -> N
 
 async def is_gathering(protocol: EdgeProtocol) -> bool:
     return protocol._gathered is not None
+
+
+OFFER = ("connection: upgrade, http2-settings", "upgrade: h2c", "http2-settings: AAMAAABk")
+"""What a client sends that would rather speak HTTP/2, and goes on if nobody answers to it."""
+
+
+async def test_an_offer_to_speak_another_protocol_changes_nothing(server: Server) -> None:
+    caller = await server.connect()
+    for path in ("/1", "/errand/2", "/3"):
+        sent = request(path, *OFFER)
+        head_bytes = sent.index(b"\r\n\r\n") + 4
+        caller.send(sent if path != "/3" else sent[:head_bytes])
+        if path == "/3":
+            await asyncio.sleep(0.02)
+            caller.send(sent[head_bytes:])
+        elif path == "/errand/2":
+            await server.end()
+        assert await caller.told() == path
+
+
+@pytest.mark.parametrize("cut", ["in the head", "in the body", "in what follows", "nowhere"])
+async def test_nothing_behind_an_offer_is_taken_for_what_it_is_not(
+    server: Server, cut: str
+) -> None:
+    first, offer = request("/1"), request("/2", *OFFER, body="abc")
+    follows = request("/3", body=request("/hidden").decode())
+    whole = first + offer + follows
+    at = {
+        "in the head": len(first) + 40,
+        "in the body": len(first + offer) - 1,
+        "in what follows": len(first + offer) + follows.index(b"\r\n\r\n") + 4,
+        "nowhere": len(whole),
+    }[cut]
+    caller = await server.connect()
+
+    async def answers() -> list[str]:
+        return [await caller.told() for _ in range(2)]
+
+    told = asyncio.create_task(answers())
+    caller.send(whole[:at])
+    await asyncio.sleep(0.02)
+    caller.send(whole[at:])
+    assert await told == ["/1", "/2"]
+    with suppress(ConnectionError):  # where the other side has closed it before it came
+        assert await caller.rest() == b""
+    assert server.paths == ["/1", "/2"]
 
 
 async def is_lost(protocol: weakref.ref[EdgeProtocol]) -> bool:

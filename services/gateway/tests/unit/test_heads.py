@@ -20,7 +20,6 @@ LEFT: Final = {
     "a head that goes on": b"GET /a HTTP/1.1\r\n" + HOST + b"x: 1",
     "a body in chunks": b"POST /a HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n",
     "a caller that asks first": b"PUT /a HTTP/1.1\r\n" + HOST + b"expect: 100-continue\r\n\r\n",
-    "another protocol": b"GET /a HTTP/1.1\r\n" + HOST + b"upgrade: websocket\r\n\r\n",
     "an older version": b"GET /a HTTP/1.0\r\n" + HOST + b"\r\n",
     "no host": b"GET /a HTTP/1.1\r\n\r\n",
     "a field twice": b"GET /a HTTP/1.1\r\n" + HOST + b"X-A: 1\r\nx-a: 2\r\n\r\n",
@@ -116,6 +115,19 @@ def test_a_connection_that_is_to_close_says_so() -> None:
     assert not found[0].can_keep_alive
 
 
+def test_an_offer_to_speak_another_protocol_is_not_taken_up(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    head = b"POST /a HTTP/1.1\r\n" + HOST + b"connection: upgrade\r\nupgrade: %b\r\n"
+    for protocol in (b"h2c", b"websocket"):
+        data = head % protocol + b"content-length: 3\r\n\r\nabc"
+        found = PlainReader().read(data)
+        assert found is not None
+        assert (found[1:], found[0].can_keep_alive) == ((len(data) - 3, 3), True)
+        messages, _, _ = _parser(loop).feed_data(data)  # which may have lost what follows
+        assert not head_of(messages[0][0]).can_keep_alive
+
+
 def test_plain_requests_read_as_aiohttp_reads_them(loop: asyncio.AbstractEventLoop) -> None:
     rng = random.Random(7)  # noqa: S311 -- the same requests in every run
     plain_count = 0
@@ -145,8 +157,8 @@ def _request(rng: random.Random) -> bytes:
     return line + some(ENDS) + lines + some(ENDS) + b"abcdefgh"[: rng.randrange(7)]
 
 
-def _read_by_aiohttp(data: bytes, length: int, loop: asyncio.AbstractEventLoop) -> object:
-    parser = HttpRequestParser(
+def _parser(loop: asyncio.AbstractEventLoop) -> HttpRequestParser:
+    return HttpRequestParser(
         _Protocol(loop),
         loop,
         2**16,
@@ -154,8 +166,11 @@ def _read_by_aiohttp(data: bytes, length: int, loop: asyncio.AbstractEventLoop) 
         max_field_size=HEAD_BYTES_MAX,
         auto_decompress=False,
     )
+
+
+def _read_by_aiohttp(data: bytes, length: int, loop: asyncio.AbstractEventLoop) -> object:
     try:
-        messages, _, tail = parser.feed_data(data)
+        messages, _, tail = _parser(loop).feed_data(data)
     except HttpProcessingError as error:
         return error
     assert not tail
