@@ -100,6 +100,8 @@ class EdgeProtocol(ReceivingProtocol):
         self._receive(data, may_gather=True, again=errand)
 
     def _receive(self, data: bytes, *, may_gather: bool, again: Errand[Any] | None = None) -> None:
+        """Take what may begin with a request, which ``again`` may serve once it is gathered."""
+        self._again = None  # what comes next may be the rest of this request
         if not data or not self._is_plain or self._force_close or self._close:
             super().data_received(data)
             return
@@ -290,13 +292,3 @@ class EdgeProtocol(ReceivingProtocol):
         ):
             return False
         return self._wait_for_more(response)
-
-    def _wait_for_more(self, response: ErrandAnswer | web.StreamResponse) -> bool:
-        """Give the caller time for another request; tell whether one may follow."""
-        self._keepalive = bool(response.keep_alive)
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self._keepalive_handle is None and self._keepalive:
-            self._keepalive_handle = self._loop.call_at(
-                self._next_keepalive_close_time, self._process_keepalive
-            )
-        return self._keepalive

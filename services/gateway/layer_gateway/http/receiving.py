@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiohttp import StreamReader, web
 
-from layer_gateway.http.answers import error_answer
+from layer_gateway.http.answers import ErrandAnswer, error_answer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.head_errors import unreadable
 from layer_kit.errors import InternalError, LayerError
@@ -101,6 +101,16 @@ class ReceivingProtocol(web.RequestHandler):
         except (TimeoutError, web.RequestPayloadError):
             return False
         return True
+
+    def _wait_for_more(self, response: ErrandAnswer | web.StreamResponse) -> bool:
+        """Give the caller time for another request; tell whether one may follow."""
+        self._keepalive = bool(response.keep_alive)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None and self._keepalive:
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
+        return self._keepalive
 
     def pause_reading(self) -> None:
         """Stop reading until what has come of a body is taken."""

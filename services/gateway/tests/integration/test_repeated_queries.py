@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 
+from layer_gateway.http.receiving import GATHERING_S_MAX
 from layer_gateway_testing.errand_calls import (
     KINDS,
     LONG,
@@ -231,6 +232,29 @@ async def test_what_is_a_part_of_another_request_is_not_served(
     writer.write(usual)
     assert (await receive(reader)).json["status"] == "ok"
     assert len(store.asked(f"POST {QUERY}")) == 1
+    writer.close()
+
+
+async def test_the_rest_of_a_body_is_not_taken_for_another_request(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    await ready(edge, store)
+    reader, writer = await edge.connect()
+    usual = query(edge, "errand", PLAIN)
+    for _ in range(2):
+        writer.write(usual)
+        assert (await receive(reader)).status == 200
+    store.requests.clear()
+    text = b'{"vector": ' + usual
+    whole = request(edge, "POST", QUERY, text, content_type="application/json")
+    writer.write(whole[: -len(usual)])
+    await asyncio.sleep(2 * GATHERING_S_MAX)  # it is begun by then, mostly
+    writer.write(usual)
+    refused = await receive(reader)
+    assert (refused.status, refused.json["reason"]) == (400, "JSON_MALFORMED")
+    assert not store.asked(f"POST {QUERY}")
+    writer.write(usual)
+    assert (await receive(reader)).status == 200
     writer.close()
 
 
