@@ -94,7 +94,7 @@ def compose_use_cases(
     )
     facts = Facts(store, shards, ttl_s=settings.facts_ttl_s, monotonic=monotonic)
     stamps = _compose_stamps(frame)
-    watermarks = _compose_watermarks(settings, frame, rim, stamps)
+    watermarks = _compose_watermarks(settings, frame, rim, stamps, facts)
     reads = JoinedReads(store=store, cache=cache.rows, facts=facts)
     states = CacheStates(cache.rows, cache.warmth)
     stream_rows = StreamRows(store=store, facts=facts)
@@ -212,7 +212,7 @@ def _compose_stamps(frame: ServiceFrame) -> Stamps:
 
 
 def _compose_watermarks(
-    settings: GatewaySettings, frame: ServiceFrame, rim: Rim, stamps: Stamps
+    settings: GatewaySettings, frame: ServiceFrame, rim: Rim, stamps: Stamps, facts: Facts
 ) -> Watermarks:
     worker = this_worker()
     table = None if worker is None else MarkTable(worker.marks_fd)
@@ -230,6 +230,7 @@ def _compose_watermarks(
         monotonic=monotonic,
         polled=WatermarkMetrics(frame.registry).polled,
         advanced=rim.watermark_reports.advanced,
+        deleted=facts.forget,
         shared=table,
     )
     frame.resources.push_async_callback(watermarks.aclose)

@@ -66,6 +66,7 @@ class World:
     shared: SharedMarks | None = None
     results: Counter[str] = field(default_factory=Counter)
     advanced: list[tuple[Namespace, int, bytes]] = field(default_factory=list)
+    deleted: list[Namespace] = field(default_factory=list)
     _asking: int = 0
 
     def __post_init__(self) -> None:
@@ -78,6 +79,7 @@ class World:
             monotonic=lambda: self.monotonic_s,
             polled=lambda result: self.results.update([result]),
             advanced=lambda *told: self.advanced.append(told),
+            deleted=self.deleted.append,
             shared=self.shared,
             random_share=lambda: 0.0,
         )

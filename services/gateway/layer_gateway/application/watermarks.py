@@ -48,6 +48,7 @@ class Watermarks:
     Args:
         polled: Told how each poll went, by one word.
         advanced: Told of every namespace whose watermark has moved, with the key that works there.
+        deleted: Told of a namespace that a poll, or another process, has found to be gone.
         shared: Where other processes on this host publish their marks, and find ours.
     """
 
@@ -60,6 +61,7 @@ class Watermarks:
         monotonic: Monotonic,
         polled: Callable[[str], None] = lambda _: None,
         advanced: Callable[[Namespace, int, bytes], None] = lambda _, __, ___: None,
+        deleted: Callable[[Namespace], None] = lambda _: None,
         shared: SharedMarks | None = None,
         random_share: Callable[[], float] = random.random,
     ) -> None:
@@ -69,6 +71,7 @@ class Watermarks:
         self._monotonic = monotonic
         self._polled = polled
         self._advanced = advanced
+        self._deleted = deleted
         self._shared = shared
         self._random_share = random_share
         self._watched: OrderedDict[Namespace, Watched] = OrderedDict()
@@ -191,7 +194,11 @@ class Watermarks:
     def _unlearn(self, mark: Mark) -> None:
         """Give up what was true of a namespace before another process saw it deleted."""
         watched = self._watched.get(mark.namespace)
-        if watched is not None and watched.polled_at_ms <= mark.polled_at_ms:
+        if watched is None:
+            self._deleted(mark.namespace)
+        elif watched.polled_at_ms <= mark.polled_at_ms:
+            if watched.polled_at_ms < mark.polled_at_ms or watched.cut != NO_CUT:
+                self._deleted(mark.namespace)
             watched.become(IndexStatus.UNKNOWN, None)
             watched.polled_at_ms = mark.polled_at_ms
             watched.due_at_s = self._monotonic()
@@ -225,6 +232,7 @@ class Watermarks:
         if answer.status == HTTPStatus.NOT_FOUND:
             if self._watched.get(namespace) is watched:
                 self._forget(namespace, polled_at_ms)
+                self._deleted(namespace)
             return "gone"
         if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             watched.authorization = None

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import httpx
 import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from layer_testing.edge_calls import EdgeCaller, eventually
-from layer_testing.gateway_calls import KEY, gateway_over
+from layer_testing.edge_calls import EdgeAnswer, EdgeCaller, eventually
+from layer_testing.gateway_calls import KEY, embedded_store, gateway_over
 from layer_testing.processes import ServiceProcess
 from layer_testing.scripted_store import Exchange, ScriptedStore, answer
 
@@ -194,6 +195,40 @@ async def test_no_worker_takes_the_watermark_past_a_write_through_another(
             return any(found >= stamp_ms for found in await watermarks())
 
         assert await eventually(have_passed)
+
+
+async def test_no_worker_asks_a_namespace_by_the_shards_of_one_that_another_deleted(
+    tmp_path: Path,
+) -> None:
+    async with (
+        embedded_store(tmp_path) as url,
+        gateway_over(
+            url, LAYER_GATEWAY_WORKERS=str(WORKERS), LAYER_GATEWAY_FACTS_TTL_S="600"
+        ) as process,
+        httpx.AsyncClient(
+            base_url=f"http://{process.addresses['http']}",
+            headers={"authorization": f"Bearer {KEY}"},
+            timeout=20,
+        ) as one_worker,  # since its connection stays open
+    ):
+        call, name = EdgeCaller(process.addresses["http"], key=KEY), "/v2/namespaces/anew"
+        rows = [{"id": f"r-{at}", "vector": [1.0, 0.0]} for at in range(40)]
+        body = {"upsert_rows": rows, "distance_metric": "cosine_distance"}
+
+        async def queries() -> list[EdgeAnswer]:
+            query = {"vector": [1.0, 0.0], "top_k": len(rows)}
+            asked = (call("POST", f"{name}/query", query) for _ in range(20))
+            return await asyncio.gather(*asked)
+
+        async def all_know() -> bool:
+            return all(KNOWN in one for one in await queries())
+
+        (await one_worker.post(name, json=body)).raise_for_status()
+        (await one_worker.post(f"{name}/init", json={"shard_count": 2})).raise_for_status()
+        assert await eventually(all_know)
+        (await one_worker.delete(name)).raise_for_status()
+        (await one_worker.post(name, json=body)).raise_for_status()
+        assert {len(one.json["rows"]) for one in await queries()} == {len(rows)}
 
 
 def _runs(pid: int) -> bool:

@@ -184,6 +184,7 @@ async def test_a_namespace_that_one_process_saw_deleted_is_forgotten_by_all() ->
     for world in (teacher, pupil):
         assert world.watermarks.cut(TOOLS) == Cut()
         assert not world.watermarks.is_stable(TOOLS)
+    assert pupil.deleted == [TOOLS]
 
 
 async def test_a_namespace_that_was_made_anew_is_as_stable_as_a_poll_since_then() -> None:

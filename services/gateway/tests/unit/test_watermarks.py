@@ -180,6 +180,7 @@ async def test_a_namespace_that_another_gateway_deleted_is_forgotten() -> None:
     world.status = 404
     assert await world.polls_after(60) == 1
     assert world.watermarks.cut(TOOLS) == Cut()
+    assert world.deleted == [TOOLS]
     assert await world.polls_after(60) == 0
 
 
