@@ -10,6 +10,7 @@ from aiohttp import web
 from isal import isal_zlib
 
 from layer_gateway.http.edge_request import EdgeRequest
+from layer_gateway.http.head_errors import unreadable
 from layer_gateway.http.protocol import EdgeProtocol
 from layer_kit.errors import (
     MalformedRequestError,
@@ -42,6 +43,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
     """Return the body as it was sent.
 
     Raises:
+        MalformedRequestError: ``HTTP_MALFORMED`` when it goes on as no HTTP.
         PayloadTooLargeError: ``BODY_TOO_LARGE``.
         SlowRequestError: ``BODY_TOO_SLOW``.
         UnavailableError: ``BODIES_TOO_MANY``.
@@ -70,6 +72,8 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
                     await protocol.hold(len(chunk))
                 parts.add(chunk)
                 deadline.reschedule(latest_s + size_bytes / BODY_BYTES_PER_SECOND_MIN)
+    except web.RequestPayloadError as error:
+        raise unreadable(error.__cause__, str(error)) from error
     except TimeoutError as error:
         raise SlowRequestError(
             "BODY_TOO_SLOW",

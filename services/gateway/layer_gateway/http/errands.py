@@ -164,7 +164,7 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
     _asked_s: float = 0.0
     _identifier: str = ""
     _is_over: bool = False
-    """Whether it was refused when the store had been asked already, whose answer may still come."""
+    """Whether what the store was asked is of no use any more; its answer may still come."""
 
     def takes(self, data: bytes) -> int | None:
         """Take another request of the same head on the connection, which is to be begun then.

@@ -103,12 +103,12 @@ class EdgeProtocol(ReceivingProtocol):
         """Take what may begin with a request, which ``again`` may serve once it is gathered."""
         self._again = None  # what comes next may be the rest of this request
         if not data or not self._is_plain or self._force_close or self._close:
-            super().data_received(data)
+            self._parse(data)
             return
         plain = self._plain_reader.read(data)
         if plain is None:
             self._is_plain = False
-            super().data_received(data)
+            self._parse(data)
             return
         head, start, length = plain
         missing_bytes = start + length - len(data)

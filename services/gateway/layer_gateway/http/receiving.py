@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import StreamReader, web
+from aiohttp.web_protocol import _ErrInfo
 
 from layer_gateway.http.answers import ErrandAnswer, error_answer
 from layer_gateway.http.budget import BodyBudget
@@ -79,6 +80,25 @@ class ReceivingProtocol(web.RequestHandler):
     def _receive(self, data: bytes, *, may_gather: bool) -> None:
         """Take what may begin with a request."""
         raise NotImplementedError
+
+    def _parse(self, data: bytes) -> None:
+        """Let aiohttp's parser read on, and end a body of which it cannot make anything any more.
+
+        It tells of what is not HTTP as of a request of its own, for which the one whose body that
+        spoils would wait.
+        """
+        super().data_received(data)
+        fault = self._messages[-1][0] if self._messages else None
+        if not isinstance(fault, _ErrInfo):
+            return
+        body: StreamReader | None = None
+        if len(self._messages) > 1:
+            body = self._messages[-2][1]
+        elif self._current_request is not None:
+            body = self._current_request.content
+        if body is not None and not body.is_eof():
+            self._messages.pop()
+            body.set_exception(web.RequestPayloadError(fault.message), fault.exc)
 
     def _feed_body(self, body: StreamReader, data: bytes) -> bytes:
         """Add ``data`` to a body; return what follows it."""

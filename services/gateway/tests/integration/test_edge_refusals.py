@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from layer_testing.edge_calls import EdgeAnswer, EdgeCaller
+from layer_testing.edge_calls import EdgeAnswer, EdgeCaller, parse_answer
 from layer_testing.processes import ServiceProcess
 from layer_testing.scripted_store import ScriptedStore, StoreRequest
 
@@ -20,6 +21,7 @@ BODY_BYTES_MAX = 1024 * 1024
 JSON = {"content-type": "application/json"}
 GZIP = JSON | {"content-encoding": "gzip"}
 WRITE, QUERY, FETCH = "/v2/namespaces/n", "/v2/namespaces/n/query", "/v2/namespaces/n/documents"
+REFUSED_S_MAX = 10.0  # well below the patience of the edge
 ROW = {"id": "a", "vector": [1.0]}
 
 
@@ -384,3 +386,17 @@ async def test_no_json_is_answered_with_a_5xx(
     if answer.status >= 400:
         assert answer.json.keys() >= {"error", "message", "reason"}
         assert_nothing_written(store)
+
+
+@pytest.mark.parametrize("target", [WRITE, "/v1/elsewhere"])
+async def test_a_body_that_goes_on_as_no_http_is_refused_at_once(
+    edge: EdgeCaller, target: str
+) -> None:
+    reader, writer = await edge.connect()
+    chunked = JSON | {"transfer-encoding": "chunked"}
+    writer.write(edge.request("POST", target, b"", chunked) + b"1\r\n{\r\n")
+    await edge("GET", "/health")  # by then it has begun to read that, mostly
+    writer.write(b"no length\r\n")
+    async with asyncio.timeout(REFUSED_S_MAX):
+        assert_refused(parse_answer(await reader.read(-1)), 400, "HTTP_MALFORMED")
+    writer.close()
