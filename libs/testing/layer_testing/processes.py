@@ -20,7 +20,7 @@ from typing import Final
 from layer_kit.children import Child, start_child
 from layer_kit.supervision import parse_listening_line
 
-START_S_MAX: Final = 30.0
+START_S_MAX: Final = 60.0
 STOP_S_MAX: Final = 15.0
 STDERR_BYTES_MAX: Final = 256 * 1024
 
