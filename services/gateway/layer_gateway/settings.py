@@ -288,7 +288,7 @@ class GatewaySettings(ObjectStoreSettings, ServiceSettings):
         gt=0,
         le=600,
         description="Seconds that a caller may take to send a request's head, and a body beyond "
-        "what its size excuses at 32 KiB a second.",
+        "what its size excuses at 32 KiB a second; and in which it takes as much of an answer.",
     )
     query_body_bytes_max: int = Field(
         64 * 1024 * 1024, ge=1024, description="Largest body of a query or a batch fetch, inflated."

@@ -28,8 +28,9 @@ class EdgeProtocol(ReceivingProtocol):
     that the next request does not set anew.
 
     Args:
-        patience_s: How long the first head may take, and a body beyond what its size excuses;
-            what a later head may take is the keep-alive timeout's.
+        patience_s: How long the first head may take, a body beyond what its size excuses, and a
+            caller to take a part of an answer; what a later head may take is the keep-alive
+            timeout's.
     """
 
     def __init__(

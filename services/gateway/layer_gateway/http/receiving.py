@@ -12,6 +12,7 @@ from aiohttp.web_protocol import _ErrInfo
 from layer_gateway.http.answers import ErrandAnswer, error_answer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.head_errors import unreadable
+from layer_gateway.http.sending import SendingProtocol
 from layer_kit.errors import InternalError, LayerError
 from layer_kit.rpc.context import mint_request_id
 
@@ -20,7 +21,7 @@ GATHERING_S_MAX: Final = 0.05
 """Most callers send heads and bodies apart: of small requests the rest is there by then."""
 
 
-class ReceivingProtocol(web.RequestHandler):
+class ReceivingProtocol(SendingProtocol):
     """The half of a connection that does not depend on what serves its requests."""
 
     def __init__(self, manager: web.Server, *, budget: BodyBudget, **kwargs: Any) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc.aio
@@ -198,3 +200,89 @@ async def test_a_large_body_may_take_its_time(
     async with asyncio.timeout(10):
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200 ")
     writer.close()
+
+
+def large_answers(store: ScriptedStore) -> dict[str, tuple[str, str, object]]:
+    """Have the store answer with more than buffers on the way take; return who asks for it."""
+    rows = [{"id": f"r-{at}", "$dist": 0.5, "text": "x" * 65_536} for at in range(512)]
+    store.namespace("large", rows=tuple(rows), vector="[2]f32")
+    store.answers["GET /large"] = answer(rows)
+    query = {"vector": [1.0, 0.0], "top_k": 512}
+    return {
+        "passed on": ("GET", "/large", b""),
+        "made here": ("POST", "/v2/namespaces/large/query", query),
+    }
+
+
+@asynccontextmanager
+async def asked(
+    edge: EdgeCaller, call: tuple[str, str, object]
+) -> AsyncIterator[asyncio.StreamReader]:
+    """Send a request; yield what its answer is read from."""
+    reader, writer = await edge.connect()
+    try:
+        writer.write(edge.request(*call))
+        yield reader
+    finally:
+        writer.close()
+
+
+async def taken(reader: asyncio.StreamReader, *, pause_s: float = 0.0) -> bytes:
+    """Take an answer until the connection is closed."""
+    received = bytearray()
+    with contextlib.suppress(ConnectionError):
+        while part := await reader.read(1024 * 1024):
+            received += part
+            await asyncio.sleep(pause_s)
+    return bytes(received)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def narrow(store: ScriptedStore) -> AsyncIterator[EdgeCaller]:
+    """A gateway with two connections to its store."""
+    async with gateway_over(
+        store.url,
+        LAYER_GATEWAY_UPSTREAM_CONNECTIONS_MAX="2",
+        LAYER_GATEWAY_REQUEST_PATIENCE_S=str(3 * PATIENCE_S),
+    ) as process:
+        yield EdgeCaller(process.addresses["http"], key=KEY)
+
+
+@pytest.mark.parametrize("kind", ["passed on", "made here"])
+async def test_a_caller_who_takes_no_more_of_an_answer_is_hung_up_on(
+    bounded: ServiceProcess, store: ScriptedStore, kind: str
+) -> None:
+    edge, call = EdgeCaller(bounded.addresses["http"], key=KEY), large_answers(store)[kind]
+
+    async def is_hung_up_on() -> bool:
+        async with asked(edge, call) as reader:
+            await asyncio.sleep(PATIENCE_S * 4)  # in which not a byte is taken
+            return b'"r-511"' not in await taken(reader)
+
+    assert await eventually(is_hung_up_on)  # at once, where the answer was begun by then
+
+
+@pytest.mark.parametrize("kind", ["passed on", "made here"])
+async def test_a_caller_who_takes_its_time_gets_all_of_an_answer(
+    narrow: EdgeCaller, store: ScriptedStore, kind: str
+) -> None:
+    async with asked(narrow, large_answers(store)[kind]) as reader:
+        began_s = asyncio.get_running_loop().time()
+        received = await taken(reader, pause_s=PATIENCE_S / 40)
+    assert asyncio.get_running_loop().time() - began_s > 3 * PATIENCE_S
+    assert b'"r-511"' in received
+
+
+async def test_callers_who_take_nothing_do_not_keep_the_store_from_others(
+    narrow: EdgeCaller, store: ScriptedStore
+) -> None:
+    call = large_answers(store)["passed on"]
+    store.answers["GET /small"] = answer({})
+    store.requests.clear()
+
+    async def have_all_connections() -> bool:
+        return len(store.asked("GET /large")) == 2
+
+    async with asked(narrow, call), asked(narrow, call):
+        assert await eventually(have_all_connections)
+        assert (await narrow("GET", "/small")).status == 200
