@@ -38,11 +38,16 @@ class StoreRequest:
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
-    """The store's side of one request: for a script that does more than answer."""
+    """The store's side of one request: for a script that does more than answer.
+
+    Attributes:
+        is_kept: Set by a script after which the connection serves further requests.
+    """
 
     request: StoreRequest
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    is_kept: bool = False
 
     async def say(self, data: bytes) -> None:
         self.writer.write(data)
@@ -56,7 +61,7 @@ class Exchange:
 
 
 Script = Callable[[Exchange], Awaitable[None]]
-"""Answers one request; afterwards the connection is closed."""
+"""Answers one request; afterwards the connection is closed, unless it is to be kept."""
 
 
 def answer(body: object = b"", status: int = 200, **headers: str) -> bytes:
@@ -104,7 +109,10 @@ class ScriptedStore:
                 self.requests.append(request)
                 told = self.answers.get(f"{request.method} {request.path}")
                 if callable(told):
-                    await told(Exchange(request=request, reader=reader, writer=writer))
+                    exchange = Exchange(request=request, reader=reader, writer=writer)
+                    await told(exchange)
+                    if exchange.is_kept:
+                        continue
                     break
                 unknown = answer({"error": f"nothing at {request.path}"}, 404)
                 writer.write(told if told is not None else unknown)

@@ -47,23 +47,35 @@ def query(edge: EdgeCaller, way: str, body: object, target: str = QUERY, **field
     return request(edge, "POST", target, **fields) + chunks
 
 
-async def receive(reader: asyncio.StreamReader) -> EdgeAnswer:
-    """Return the next final answer of a connection."""
+async def receive(reader: asyncio.StreamReader, method: str = "POST") -> EdgeAnswer:
+    """Return the next final answer of a connection, to a request of this method.
+
+    Raises:
+        asyncio.IncompleteReadError: When the connection ends before it does.
+    """
     async with asyncio.timeout(WAIT_S_MAX):
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 100"):
                 break
-        fields = head.lower()
-        body = b""
-        if b"transfer-encoding: chunked" in fields:
-            while not body.endswith(b"\r\n0\r\n\r\n"):
-                line = await reader.readuntil(b"\r\n")
-                body += line + await reader.readexactly(int(line, 16) + 2)
-        elif b"content-length: " in fields:
-            length = int(fields.split(b"content-length: ")[1].split(b"\r\n")[0])
-            body = await reader.readexactly(length)
-        return parse_answer(head + body)
+        body = b"" if method == "HEAD" else await _body_after(head.lower(), reader)
+        return parse_answer(head + body, method=method)
+
+
+async def _body_after(fields: bytes, reader: asyncio.StreamReader) -> bytes:
+    """Return a body as it is on the wire."""
+    body = b""
+    if b"transfer-encoding: chunked" in fields:
+        while True:
+            line = await reader.readuntil(b"\r\n")
+            chunk_bytes = int(line, 16)
+            body += line + await reader.readexactly(chunk_bytes + 2)
+            if not chunk_bytes:
+                return body
+    if b"content-length: " in fields:
+        length = int(fields.split(b"content-length: ")[1].split(b"\r\n")[0])
+        body = await reader.readexactly(length)
+    return body
 
 
 async def ask(edge: EdgeCaller, sent: bytes) -> EdgeAnswer:
@@ -81,6 +93,7 @@ async def ask(edge: EdgeCaller, sent: bytes) -> EdgeAnswer:
 async def ready(edge: EdgeCaller, store: ScriptedStore, name: str = NAME) -> None:
     """Have the gateway know a namespace, over a connection that it keeps."""
     store.namespace(name, rows=ROWS, vector="[256]f32")
+    store.answers[f"GET /v2/namespaces/{name}/metadata"] = answer({})  # or it would seem to be gone
     received = await edge("POST", f"/v2/namespaces/{name}/query", PLAIN)
     assert received.status == HTTPStatus.OK
     store.requests.clear()
