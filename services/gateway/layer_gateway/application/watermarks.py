@@ -232,7 +232,8 @@ class Watermarks:
         if answer.status == HTTPStatus.NOT_FOUND:
             if self._watched.get(namespace) is watched:
                 self._forget(namespace, polled_at_ms)
-                self._deleted(namespace)
+                if watched.polled_at_ms:  # it was there when looked at before
+                    self._deleted(namespace)
             return "gone"
         if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             watched.authorization = None

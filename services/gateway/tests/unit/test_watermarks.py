@@ -174,7 +174,11 @@ async def test_what_was_deleted_is_forgotten_and_a_late_answer_does_not_bring_it
 
 
 async def test_a_namespace_that_another_gateway_deleted_is_forgotten() -> None:
-    world = World()
+    world = World(status=404)
+    world.watermarks.seen(TOOLS, ANN)
+    await world.poll()
+    assert world.deleted == []  # nothing was known of it
+    world.status = 200
     world.watermarks.seen(TOOLS, ANN)
     await world.poll()
     world.status = 404
