@@ -10,6 +10,7 @@ import msgspec
 
 from layer_kit.errors import LayerError
 from layer_wire.jsontext import (
+    LONG_LIST_BYTES_MIN,
     STAND_IN,
     RawObject,
     decode_object,
@@ -101,13 +102,16 @@ class Prepared:
     def presumed_in(self, data: bytes, start: int) -> memoryview | None:
         """Return what is in the place of the list in a query that begins, and ends, like this one.
 
-        Whether :func:`are_numbers` takes longer to tell than this.
+        None also where that is too short for such a list. Whether :func:`are_numbers` takes longer
+        to tell than this.
 
         Args:
             data: Ends with the query, which begins, at ``start``, with ``before``.
         """
         begin, end = start + self._before_bytes, len(data) - self._after_bytes
-        return memoryview(data)[begin:end] if begin < end and data.endswith(self._after) else None
+        if end - begin < LONG_LIST_BYTES_MIN or not data.endswith(self._after):
+            return None
+        return memoryview(data)[begin:end]
 
 
 def are_numbers(text: memoryview) -> bool:

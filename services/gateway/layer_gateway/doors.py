@@ -14,7 +14,7 @@ from layer_gateway.application.admission import Admission
 from layer_gateway.data_metrics import DataMetrics
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge import Edge
-from layer_gateway.http.errands import QuickHandler
+from layer_gateway.http.errand_ports import QuickHandler
 from layer_gateway.http.handlers.blobs import BlobHandlers
 from layer_gateway.http.handlers.documents import DocumentHandlers
 from layer_gateway.http.handlers.editions import EditionHandlers

@@ -29,7 +29,8 @@ from layer_gateway.http.answers import (
 )
 from layer_gateway.http.counting import Tally
 from layer_gateway.http.edge_request import EdgeRequest
-from layer_gateway.http.errands import Errand, QuickHandler
+from layer_gateway.http.errand_ports import QuickHandler
+from layer_gateway.http.errands import Errand
 from layer_gateway.http.head_errors import check_head
 from layer_gateway.http.heads import Head
 from layer_gateway.http.requests import Handler

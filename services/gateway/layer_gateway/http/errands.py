@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Awaitable
+from typing import Generic
 
 import msgspec
 from aiohttp import web
@@ -23,121 +23,16 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from layer_gateway.application.inbound import Identity
 from layer_gateway.application.limits import Pass
-from layer_gateway.http.answers import FIRST_ERROR_STATUS, ErrandAnswer, WholeAnswer
+from layer_gateway.http.answers import FIRST_ERROR_STATUS, WholeAnswer
 from layer_gateway.http.counting import Tally
 from layer_gateway.http.edge_request import EdgeRequest
+from layer_gateway.http.errand_ports import Accounts, Answer, Exchange
 from layer_gateway.http.routes import Route
 from layer_gateway.upstream_time import upstream_time
 from layer_kit.errors import LayerError
 from layer_kit.lost_errors import report_error
 from layer_kit.rpc.context import mint_request_id, request_id
 from layer_upstream import HeadTemplate
-
-Answer = TypeVar("Answer")
-Told_contra = TypeVar("Told_contra", contravariant=True)
-
-
-class Receiver(Protocol[Told_contra]):
-    """Who is told how an exchange ended; as that of the store is."""
-
-    def answered(self, answer: Told_contra, /) -> None:
-        """Take the answer. Raises nothing."""
-        ...
-
-    def failed(self, error: Exception, /) -> None:
-        """Take the error that there is instead. Raises nothing."""
-        ...
-
-
-class Exchange(Protocol[Answer]):
-    """What a request asks of the store, or of the cache, and what it makes of the answer."""
-
-    def begin(self, receiver: Receiver[Answer]) -> None:
-        """Ask it; ``receiver`` is told of the end, in a later turn."""
-        ...
-
-    def prepare(self, identifier: str) -> None:
-        """Do what can be done for the answer beforehand, while the store is at work.
-
-        Args:
-            identifier: The request's id, which the answer tells.
-        """
-        ...
-
-    def conclude(self, answer: Answer) -> ErrandAnswer | None:
-        """Return the answer to the request; None where it takes more than this exchange.
-
-        Raises:
-            LayerError: What the request is refused with.
-        """
-        ...
-
-    def go_on(self, answer: Answer) -> Coroutine[Any, Any, web.StreamResponse]:
-        """Serve the request from here, where :meth:`conclude` could not; errors as there."""
-        ...
-
-    def settle(self) -> None:
-        """Do what the caller need not wait for, once what :meth:`conclude` returned is sent."""
-        ...
-
-    @property
-    def repeats(self) -> bytes | None:
-        """How bodies begin for which it may, once settled, be right as well; None for none."""
-        ...
-
-    def takes(self, data: bytes, start: int) -> bool:
-        """Take another request with the same head, if this exchange seems right for it, too.
-
-        Args:
-            data: Ends with the request's body, which begins, at ``start``, with ``repeats``.
-        """
-        ...
-
-    @property
-    def is_right(self) -> bool:
-        """Whether it is right for what it has taken; asked when the store is at work already."""
-        ...
-
-
-QuickHandler = Callable[[EdgeRequest, Route], Exchange[Any] | None]
-"""Returns the exchange that serves a request; None where one cannot be enough. It changes nothing,
-and an error that it raises is met again by the handler proper, which serves the request then."""
-
-
-class Accounts(Protocol):
-    """Who lets in, renders what goes wrong, and counts what was served."""
-
-    def let_in(self, identity: Identity, /) -> Pass:
-        """Let in a caller who was recognised.
-
-        Raises:
-            LayerError: What the request is refused with.
-        """
-        ...
-
-    def handled(self, request: EdgeRequest, route: Route) -> Awaitable[web.StreamResponse]:
-        """Return what the handler proper answers to a request that was let in; errors as there."""
-        ...
-
-    def refusal(self, error: Exception, route: Route | None, identifier: str) -> WholeAnswer:
-        """Return the answer to a request that failed; logs what nobody expected."""
-        ...
-
-    def answered(
-        self,
-        request: EdgeRequest,
-        response: ErrandAnswer,
-        identifier: str,
-        *,
-        seconds: float,
-        upstream_s: float,
-    ) -> None:
-        """Count a request that one exchange has served, of ``upstream_s``."""
-        ...
-
-    def served(self, request: EdgeRequest, response: web.StreamResponse, tally: Tally) -> None:
-        """Count a request that was answered in any other way."""
-        ...
 
 
 class Errand(msgspec.Struct, Generic[Answer], eq=False):
@@ -165,6 +60,8 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
     _identifier: str = ""
     _is_over: bool = False
     """Whether what the store was asked is of no use any more; its answer may still come."""
+    _in_vain: asyncio.Future[None] | None = None
+    """Done when it has come to what was asked for nothing."""
 
     def takes(self, data: bytes) -> int | None:
         """Take another request of the same head on the connection, which is to be begun then.
@@ -206,12 +103,14 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
 
         A query that is none is known only when the store is at work on it: to look first would let
         all others wait. It asks for nothing that its caller may not ask for, and nobody is told
-        what the store answers to it.
+        what the store answers to it; but it is the caller's until then, who would have more in
+        flight than it may otherwise.
         """
         self.begin()
         if self._is_over or self._exchange.is_right:
             return
         self._is_over = True
+        self._in_vain = asyncio.get_running_loop().create_future()
         seeming = self._request
         head, protocol, route = seeming.head, seeming.protocol, seeming.head.route
         assert route is not None
@@ -220,7 +119,15 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
         )
         tally = Tally(self._identifier, self._started_s)
         tally.admitted()
-        protocol.go_on(self._rest(self._accounts.handled(request, route), tally))
+        protocol.go_on(self._rest(self._handled(request, route, self._in_vain), tally))
+
+    async def _handled(
+        self, request: EdgeRequest, route: Route, in_vain: asyncio.Future[None]
+    ) -> web.StreamResponse:
+        try:
+            return await self._accounts.handled(request, route)
+        finally:
+            await in_vain
 
     def begin(self) -> None:
         """Ask the store."""
@@ -243,6 +150,7 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
     def answered(self, answer: Answer, /) -> None:
         """Answer the request, in this turn if that is possible."""
         if self._is_over:
+            self._forget_answer()
             return
         upstream_s = time.perf_counter() - self._asked_s
         try:
@@ -268,8 +176,15 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
 
     def failed(self, error: Exception, /) -> None:
         """Answer the request with what came instead of an answer."""
-        if not self._is_over:
+        if self._is_over:
+            self._forget_answer()
+        else:
             self._refuse(error, self._tally())
+
+    def _forget_answer(self) -> None:
+        """Take what the store has told of what is over."""
+        if self._in_vain is not None and not self._in_vain.done():
+            self._in_vain.set_result(None)
 
     async def _rest(self, work: Awaitable[web.StreamResponse], tally: Tally) -> None:
         """Serve what is left of the request as any other is served."""

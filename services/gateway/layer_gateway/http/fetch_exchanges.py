@@ -15,7 +15,7 @@ from layer_gateway.application.fetching import CacheResult, FetchRows
 from layer_gateway.application.history import History
 from layer_gateway.http.answers import QuickAnswer
 from layer_gateway.http.edge_request import EdgeRequest
-from layer_gateway.http.errands import Receiver
+from layer_gateway.http.errand_ports import Receiver
 from layer_gateway.http.fetches import FetchAsked, fetch_response, hit_response
 from layer_gateway.ports.rows import CacheLookup
 from layer_kit.rpc.context import mint_request_id, request_id

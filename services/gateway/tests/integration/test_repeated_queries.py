@@ -19,6 +19,7 @@ from layer_gateway_testing.errand_calls import (
     QUERY,
     ROWS,
     Gate,
+    ask,
     compact,
     counted,
     essence,
@@ -180,6 +181,40 @@ async def test_one_that_is_not_what_it_seemed_is_answered_and_counted_once(
     assert (await receive(reader)).json["rows"] == list(ROWS)
     await eventually(lambda: is_quiet(edge))
     assert len(store.asked(f"POST {QUERY}")) == 2  # once in vain
+    writer.close()
+
+
+async def test_what_the_store_is_asked_in_vain_counts_as_in_flight(store: ScriptedStore) -> None:
+    async with gateway_over(store.url, LAYER_GATEWAY_KEY_INFLIGHT_MAX="1") as process:
+        edge = EdgeCaller(process.addresses["http"], key=KEY)
+        await ready(edge, store)
+        reader, writer = await edge.connect()
+        for _ in range(2):
+            writer.write(query(edge, "errand", PLAIN))
+            assert (await receive(reader)).status == 200
+        gate = Gate(store, compact({"rows": ROWS}))
+        writer.write(damaged(edge))
+        await gate.holds(1)
+        refused = await ask(edge, query(edge, "errand", PLAIN))
+        assert (refused.status, refused.json["reason"]) == (429, "KEY_INFLIGHT")
+        gate.is_open.set()
+        assert (await receive(reader)).status == 400
+        writer.write(query(edge, "errand", PLAIN))
+        assert (await receive(reader)).status == 200
+        writer.close()
+
+
+async def test_a_short_vector_after_a_long_one_is_asked_once(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    await ready(edge, store)
+    reader, writer = await edge.connect()
+    for body in (PLAIN, PLAIN, {**PLAIN, "vector": [0.5, 1.5]}):
+        store.requests.clear()
+        writer.write(query(edge, "errand", body))
+        assert (await receive(reader)).status == 200
+        await eventually(lambda: is_quiet(edge))
+        assert len(store.asked(f"POST {QUERY}")) == 1
     writer.close()
 
 

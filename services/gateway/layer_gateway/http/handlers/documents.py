@@ -14,7 +14,7 @@ from layer_gateway.application.fetching import FetchRows
 from layer_gateway.application.history import History
 from layer_gateway.http.bodies import json_at_hand, read_json_body
 from layer_gateway.http.edge_request import EdgeRequest
-from layer_gateway.http.errands import QuickHandler
+from layer_gateway.http.errand_ports import QuickHandler
 from layer_gateway.http.fetch_exchanges import FetchExchange
 from layer_gateway.http.fetches import FetchAsked, fetch_response
 from layer_gateway.http.requests import Handler, caller_of, query_string, session_of

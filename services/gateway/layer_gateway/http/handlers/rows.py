@@ -19,7 +19,7 @@ from layer_gateway.application.writing import WriteRows
 from layer_gateway.http.answers import relayed
 from layer_gateway.http.bodies import json_at_hand, read_json_body
 from layer_gateway.http.edge_request import EdgeRequest
-from layer_gateway.http.errands import Exchange, QuickHandler
+from layer_gateway.http.errand_ports import Exchange, QuickHandler
 from layer_gateway.http.exchanges import PassedOn, PlainExchange, QueryCalls
 from layer_gateway.http.heads import Head
 from layer_gateway.http.passthrough import Passthrough
