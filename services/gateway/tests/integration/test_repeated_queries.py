@@ -74,6 +74,15 @@ async def is_quiet(edge: EdgeCaller) -> bool:
     return (await samples(edge))["layer_tpuf_inflight []"] == 0
 
 
+async def repeating(edge: EdgeCaller) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a connection on which another plain query is like the one before."""
+    reader, writer = await edge.connect()
+    for _ in range(2):
+        writer.write(query(edge, "errand", PLAIN))
+        assert (await receive(reader)).json["rows"] == list(ROWS)
+    return reader, writer
+
+
 async def told(reader: asyncio.StreamReader) -> tuple[int, list[tuple[str, str]], bytes]:
     return essence(await receive(reader))
 
@@ -166,11 +175,8 @@ async def test_one_that_is_not_what_it_seemed_is_answered_and_counted_once(
     edge: EdgeCaller, store: ScriptedStore
 ) -> None:
     await ready(edge, store)
-    reader, writer = await edge.connect()
+    reader, writer = await repeating(edge)
     usual = query(edge, "errand", PLAIN)
-    for _ in range(2):
-        writer.write(usual)
-        assert (await receive(reader)).json["rows"] == list(ROWS)
     before = await samples(edge)
     store.requests.clear()
     writer.write(damaged(edge))
@@ -188,10 +194,7 @@ async def test_what_the_store_is_asked_in_vain_counts_as_in_flight(store: Script
     async with gateway_over(store.url, LAYER_GATEWAY_KEY_INFLIGHT_MAX="1") as process:
         edge = EdgeCaller(process.addresses["http"], key=KEY)
         await ready(edge, store)
-        reader, writer = await edge.connect()
-        for _ in range(2):
-            writer.write(query(edge, "errand", PLAIN))
-            assert (await receive(reader)).status == 200
+        reader, writer = await repeating(edge)
         gate = Gate(store, compact({"rows": ROWS}))
         writer.write(damaged(edge))
         await gate.holds(1)
@@ -251,11 +254,8 @@ async def test_what_is_a_part_of_another_request_is_not_served(
     edge: EdgeCaller, store: ScriptedStore
 ) -> None:
     await ready(edge, store)
-    reader, writer = await edge.connect()
+    reader, writer = await repeating(edge)
     usual = query(edge, "errand", PLAIN)
-    for _ in range(2):
-        writer.write(usual)
-        assert (await receive(reader)).status == 200
     store.requests.clear()
     gate = Gate(store, compact({"rows": ROWS}))
     writer.write(usual)
@@ -274,11 +274,8 @@ async def test_the_rest_of_a_body_is_not_taken_for_another_request(
     edge: EdgeCaller, store: ScriptedStore
 ) -> None:
     await ready(edge, store)
-    reader, writer = await edge.connect()
+    reader, writer = await repeating(edge)
     usual = query(edge, "errand", PLAIN)
-    for _ in range(2):
-        writer.write(usual)
-        assert (await receive(reader)).status == 200
     store.requests.clear()
     text = b'{"vector": ' + usual
     whole = request(edge, "POST", QUERY, text, content_type="application/json")
@@ -297,10 +294,7 @@ async def test_a_caller_that_closes_after_the_last_one_is_answered(
     edge: EdgeCaller, store: ScriptedStore
 ) -> None:
     await ready(edge, store)
-    reader, writer = await edge.connect()
-    for _ in range(2):
-        writer.write(query(edge, "errand", PLAIN))
-        assert (await receive(reader)).status == 200
+    reader, writer = await repeating(edge)
     sent = query(edge, "errand", PLAIN).replace(b"connection: keep-alive", b"connection: close")
     writer.write(sent)
     assert (await receive(reader)).status == 200
