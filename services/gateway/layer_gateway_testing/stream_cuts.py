@@ -16,6 +16,12 @@ NO_HTTP: Final = frozenset({"garbage", "two lengths", "not a length"})
 answered: they spoil what comes in the same read, and nobody reads what comes after them."""
 
 JOINED_SHARE: Final = 0.3
+JOINED_SHARES: Final = {"at once": 1.0, "turns": 0.04}
+CUT_SHARE: Final = 0.5
+CUT_SHARES: Final = {"turns": 0.06, "at once": 0.0, "heads": 1.0}
+"""Where requests take turns most come as errands serve them: one that is joined to another, or cut
+in its head, is the last of its connection to do so."""
+
 LONG_SHARE: Final = 0.02
 HEAD_SHARE: Final = 0.3
 BYTES_SHARE: Final = 0.3
@@ -62,9 +68,7 @@ def cut(chance: Random, sent: Sequence[Sent]) -> list[Piece]:
         held += last
         if sent[at + 1 :] and sent[at + 1].kind in NO_HTTP:
             pause = Pause.ANSWERS
-        elif sent[at + 1 :] and (
-            way == "at once" or (way != "turns" and chance.random() < JOINED_SHARE)
-        ):
+        elif sent[at + 1 :] and chance.random() < JOINED_SHARES.get(way, JOINED_SHARE):
             continue
         else:
             pause = _pause(chance, way, is_whole=True)
@@ -76,8 +80,7 @@ def cut(chance: Random, sent: Sequence[Sent]) -> list[Piece]:
 def _parts(chance: Random, one: Sent, way: str) -> list[bytes]:
     """Return the parts of a request that are not sent at once."""
     size_bytes, places = len(one.text), set[int]()
-    cut_share = {"turns": 0.15, "at once": 0.0, "heads": 1.0}.get(way, 0.5)
-    if chance.random() < cut_share:
+    if chance.random() < CUT_SHARES.get(way, CUT_SHARE):
         if way == "heads" or chance.random() < HEAD_SHARE:
             places.add(one.head_bytes)
         else:
