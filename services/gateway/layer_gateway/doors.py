@@ -63,6 +63,7 @@ async def open_edge(
 ) -> None:
     """Listen for HTTP."""
     handlers, quick_handlers = _handlers(settings, frame, rim, use_cases)
+    release = MemoryRelease()
     edge = Edge(
         handlers,
         quick_handlers,
@@ -81,7 +82,8 @@ async def open_edge(
             edge,
             settings.http_address,
             patience_s=settings.request_patience_s,
-            budget=_body_budget(settings, frame),
+            budget=_body_budget(settings, frame, release),
+            release=release,
             shutdown_grace_s=settings.shutdown_grace_s,
             reuse_port=this_worker() is not None,
         )
@@ -206,8 +208,10 @@ def _handlers(
     return handlers, {**rows.quick_table(), **documents.quick_table()}
 
 
-def _body_budget(settings: GatewaySettings, frame: ServiceFrame) -> BodyBudget:
-    budget = BodyBudget(settings.bodies_bytes_max, emptied=MemoryRelease().emptied)
+def _body_budget(
+    settings: GatewaySettings, frame: ServiceFrame, release: MemoryRelease
+) -> BodyBudget:
+    budget = BodyBudget(settings.bodies_bytes_max, emptied=release.emptied)
     held = Gauge(
         "layer_http_body_bytes",
         "Bytes of larger request bodies in hand.",

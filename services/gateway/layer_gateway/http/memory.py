@@ -1,7 +1,7 @@
-"""Giving back to the system what large requests took.
+"""Giving back to the system what large requests and answers took.
 
 The C library keeps the memory of what was freed: a process would show for the rest of its life what
-its largest write took.
+its largest write took, or the most that its slowest callers let wait.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 RELEASED_FROM_BYTES: Final = 64 * 1024 * 1024
-"""Requests that held less together leave less behind than it is worth to look for."""
+"""What held less together leaves less behind than it is worth to look for."""
 
 RELEASE_DELAY_S: Final = 1.0
 """By then whatever else hung on a request is gone as well."""
@@ -28,9 +28,23 @@ class MemoryRelease:
     def __init__(self, trim: Callable[[], object] | None = None) -> None:
         self._trim = trim or _trim_of_the_library()
         self._due: asyncio.TimerHandle | None = None
+        self._waiting_bytes = 0
+        self._waiting_bytes_peak = 0
+
+    def waits(self, size_bytes: int) -> None:
+        """Notice that a part of an answer is not taken yet."""
+        self._waiting_bytes += size_bytes
+        self._waiting_bytes_peak = max(self._waiting_bytes_peak, self._waiting_bytes)
+
+    def is_taken(self, size_bytes: int) -> None:
+        """Notice that it is, or that nobody waits for that any more."""
+        self._waiting_bytes -= size_bytes
+        if not self._waiting_bytes:
+            peak_bytes, self._waiting_bytes_peak = self._waiting_bytes_peak, 0
+            self.emptied(peak_bytes)
 
     def emptied(self, peak_bytes: int) -> None:
-        """Notice that no body is held any more, and how much was since the last time."""
+        """Notice that nothing of a kind is held any more, and how much was since the last time."""
         if peak_bytes >= RELEASED_FROM_BYTES and self._trim is not None and self._due is None:
             self._due = asyncio.get_running_loop().call_later(RELEASE_DELAY_S, self._release)
 

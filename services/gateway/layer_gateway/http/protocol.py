@@ -38,13 +38,11 @@ class EdgeProtocol(ReceivingProtocol):
         manager: web.Server,
         handler: EdgeHandler,
         *,
-        patience_s: float,
         budget: BodyBudget,
         **kwargs: Any,
     ) -> None:
         super().__init__(manager, budget=budget, **kwargs)
         self._handler = handler
-        self.patience_s = patience_s
         self._plain_reader = PlainReader()
         self._head_timer: asyncio.TimerHandle | None = None
         self._has_served = False

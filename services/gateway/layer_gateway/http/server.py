@@ -14,6 +14,7 @@ from aiohttp.http_parser import RawRequestMessage
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.head_errors import HEAD_BYTES_MAX
+from layer_gateway.http.memory import MemoryRelease
 from layer_gateway.http.protocol import EdgeProtocol
 from layer_gateway.http.requests import EdgeHandler
 from layer_kit.addresses import bind_site
@@ -28,6 +29,7 @@ async def http_edge(
     *,
     patience_s: float,
     budget: BodyBudget,
+    release: MemoryRelease,
     shutdown_grace_s: float,
     reuse_port: bool = False,
 ) -> AsyncIterator[str]:
@@ -40,6 +42,7 @@ async def http_edge(
         access_log=None,
         patience_s=patience_s,
         budget=budget,
+        release=release,
         keepalive_timeout=KEEPALIVE_TIMEOUT_S,
         max_field_size=HEAD_BYTES_MAX,
         max_line_size=HEAD_BYTES_MAX,
@@ -59,10 +62,17 @@ class EdgeServer(web.Server):
     Args:
         patience_s: See :class:`EdgeProtocol`.
         budget: What all connections together may hold of bodies.
+        release: Told of answers that wait to be taken.
     """
 
     def __init__(
-        self, handler: EdgeHandler, *, patience_s: float, budget: BodyBudget, **kwargs: Any
+        self,
+        handler: EdgeHandler,
+        *,
+        patience_s: float,
+        budget: BodyBudget,
+        release: MemoryRelease,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", handler),
@@ -72,6 +82,7 @@ class EdgeServer(web.Server):
         self._handler = handler
         self._patience_s = patience_s
         self._budget = budget
+        self._release = release
 
     def __call__(self) -> web.RequestHandler:
         return EdgeProtocol(
@@ -79,6 +90,7 @@ class EdgeServer(web.Server):
             self._handler,
             patience_s=self._patience_s,
             budget=self._budget,
+            release=self._release,
             loop=self._loop,
             **self._kwargs,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
@@ -15,11 +16,12 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from layer_gateway.http import receiving
+from layer_gateway.http import memory, receiving
 from layer_gateway.http.answers import WholeAnswer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.heads import Head
+from layer_gateway.http.memory import MemoryRelease
 from layer_gateway.http.protocol import EdgeProtocol
 from layer_gateway.http.server import EdgeServer
 from layer_testing.edge_calls import eventually
@@ -43,6 +45,7 @@ class Server:
     paths: list[str] = field(default_factory=list)
     came: asyncio.Event = field(default_factory=asyncio.Event)
     callers: list[Caller] = field(default_factory=list)
+    trimmed: threading.Event = field(default_factory=threading.Event)
 
     def may_begin(self, head: Head, /) -> bool:
         return head.path.startswith("/errand")
@@ -108,6 +111,7 @@ async def server() -> AsyncIterator[Server]:
         server,
         patience_s=2 * KEEPALIVE_S,
         budget=BodyBudget(1024 * 1024),
+        release=MemoryRelease(server.trimmed.set),
         access_log=None,
         keepalive_timeout=KEEPALIVE_S,
     )
@@ -355,7 +359,11 @@ async def test_a_server_does_not_wait_for_an_errand_that_was_broken_off(
         await end
 
 
-async def test_no_more_is_served_to_a_caller_that_does_not_read(server: Server) -> None:
+async def test_no_more_is_served_to_a_caller_that_does_not_read(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "RELEASED_FROM_BYTES", 16 * 1024 * 1024)
+    monkeypatch.setattr(memory, "RELEASE_DELAY_S", 0.0)
     caller = await server.connect()
     body = bytes(32 * 1024 * 1024)
     caller.send(request("/errand/1"))
@@ -366,8 +374,10 @@ async def test_no_more_is_served_to_a_caller_that_does_not_read(server: Server) 
     caller.send(request("/3"))
     await asyncio.sleep(0.05)
     assert (server.begun, server.paths) == ([], [])
+    assert not server.trimmed.is_set()
     assert await caller.told() == body.decode()
     assert [await caller.told() for _ in range(2)] == ["/errand/2", "/3"]
     caller.send(request("/errand/4"))
     await server.end()
     assert await caller.told() == "/errand/4"
+    assert await asyncio.to_thread(server.trimmed.wait, WAIT_S_MAX)  # what waited is given back
