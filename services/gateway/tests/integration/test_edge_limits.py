@@ -96,6 +96,10 @@ async def test_a_key_and_all_keys_have_so_many_requests_in_flight(
     waiting = [asyncio.create_task(one("GET", "/wait")) for _ in range(2)]
     await gate.filled(2)
     assert_refused(await one("GET", "/wait"), 429, "rate_limited", "KEY_INFLIGHT")
+    async with grpc.aio.insecure_channel(bounded.addresses["grpc"]) as channel:
+        with pytest.raises(QuotaExceededError) as exhausted:
+            await Caller(channel, "1").list()
+    assert (exhausted.value.reason, exhausted.value.retry_after_s) == ("KEY_INFLIGHT", 1.0)
     waiting.append(asyncio.create_task(two("GET", "/wait")))
     await gate.filled(3)
     shed = await three("GET", "/wait")
