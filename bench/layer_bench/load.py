@@ -10,7 +10,7 @@ import asyncio
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
@@ -30,6 +30,14 @@ class Request:
     method: bytes
     target: bytes
     body: bytes = b""
+    is_apart: bool = False
+    """Whether head and body are sent by two writes, as most clients of HTTP do."""
+
+    def pieces(self, authority: str) -> tuple[bytes, ...]:
+        """Return what is written, one after the other."""
+        whole = self.encode(authority)
+        head_bytes = len(whole) - len(self.body)
+        return (whole[:head_bytes], self.body) if self.is_apart else (whole,)
 
     def encode(self, authority: str) -> bytes:
         """Return the request as it goes on the wire."""
@@ -68,12 +76,12 @@ async def measure(peer: Peer, request: Request, *, connections: int, count: int)
     """
     left, seconds = iter(range(count)), list[float]()
     host, _, port = peer.address.rpartition(":")
-    encoded = request.encode(peer.address)
+    pieces = request.pieces(peer.address)
     loop = asyncio.get_running_loop()
     asking = [
         (
             await loop.create_connection(
-                lambda: Asking(encoded, left, seconds.append), host, int(port)
+                lambda: Asking(pieces, left, seconds.append), host, int(port)
             )
         )[1]
         for _ in range(connections)
@@ -107,9 +115,12 @@ class Asking(asyncio.BufferedProtocol):
     """
 
     def __init__(
-        self, request: bytes, left: Iterator[int], record: Callable[[float], object]
+        self,
+        pieces: Sequence[bytes],
+        left: Iterator[int],
+        record: Callable[[float], object],
     ) -> None:
-        self._request = request
+        self._pieces = pieces
         self._left = left
         self._record = record
         self._transport: asyncio.Transport | None = None
@@ -157,7 +168,8 @@ class Asking(asyncio.BufferedProtocol):
                 self.ended.set_result(None)
             return
         self._started = time.perf_counter()
-        self._transport.write(self._request)
+        for piece in self._pieces:
+            self._transport.write(piece)
 
     def _fail(self, what: str) -> None:
         if not self.ended.done():

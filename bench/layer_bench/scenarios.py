@@ -7,7 +7,7 @@ import functools
 import json
 import random
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from layer_bench.load import Request
@@ -40,6 +40,7 @@ def scenarios(count: int) -> list[Scenario]:
         ("pass-through query, 2 KB answer", small_query(), 1.0),
         ("pass-through query, 220 KB answer", large_query(), 0.2),
         ("filtered query, 1536 floats", filtered_query(), 0.5),
+        ("filtered query, head and body apart", replace(filtered_query(), is_apart=True), 0.5),
         ("fetch hit", _get(b"/v2/namespaces/small/documents/doc-1"), 1.0),
         ("fetch of 100, all hits", fetch(b"documents", 100), 0.2),
     ]
