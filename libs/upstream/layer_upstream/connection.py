@@ -11,6 +11,7 @@ from layer_kit.errors import LayerError
 from layer_upstream.faults import closed, timed_out, too_large
 from layer_upstream.limits import BODY_BYTES_MAX, FIRST_READ_BYTES, UpstreamLimits
 from layer_upstream.outbox import PART_BYTES_MAX, Outbox
+from layer_upstream.places import Places
 from layer_upstream.plain import PlainHead, PlainReader
 from layer_upstream.reader import ResponseReader
 from layer_upstream.request import OutgoingRequest, Piece
@@ -36,7 +37,7 @@ class Connection(asyncio.BufferedProtocol):
 
     ``read_buffer`` may be shared by all connections of a loop: the loop fills it and hands it to
     :meth:`buffer_updated` in one step, and what is kept is copied. The rest of a plain answer that
-    did not come at once is received where it stays.
+    did not come at once is received where it stays, in one of the ``places``.
 
     Attributes:
         has_answered: Whether a request has been answered on it already, so that it may have been
@@ -49,7 +50,12 @@ class Connection(asyncio.BufferedProtocol):
     """From :meth:`connection_made` on, before which nobody has the connection."""
 
     def __init__(
-        self, owner: Owner, origin: str, limits: UpstreamLimits, read_buffer: bytearray
+        self,
+        owner: Owner,
+        origin: str,
+        limits: UpstreamLimits,
+        read_buffer: bytearray,
+        places: Places,
     ) -> None:
         self._owner = owner
         self._origin = origin
@@ -58,7 +64,8 @@ class Connection(asyncio.BufferedProtocol):
         self._read_buffer = memoryview(read_buffer)
         self._first_buffer = self._read_buffer[:FIRST_READ_BYTES]
         self._reader = ResponseReader(limits.header_bytes_max)
-        self._plain_reader = PlainReader(read_buffer)
+        self._plain_reader = PlainReader(read_buffer, places)
+        self._places = places
         self._request = NO_REQUEST
         """What is asked now."""
         self._has_begun = False
@@ -230,7 +237,9 @@ class Connection(asyncio.BufferedProtocol):
             self.discard()
             return
         try:
-            waiter.set_result(UpstreamResponse(head.status, head.headers, (body,)))
+            waiter.set_result(
+                UpstreamResponse(head.status, head.headers, (body,), None, self._places)
+            )
         finally:
             self._retire(head.can_keep_alive)  # for which nobody need wait
 

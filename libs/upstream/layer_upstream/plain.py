@@ -15,6 +15,7 @@ import msgspec
 
 from layer_kit.errors import LayerError
 from layer_upstream.headers import Header
+from layer_upstream.places import Places
 from layer_upstream.reader import STATUSES_WITHOUT_BODY, ResponseReader
 from layer_upstream.templates import HeadTemplate, template_of
 
@@ -38,12 +39,14 @@ class PlainReader:
 
     Args:
         data: Where they are received.
+        places: Where the rest of those is received that do not come at once.
     """
 
-    __slots__ = ("_data", "_head", "_template", "_view")
+    __slots__ = ("_data", "_head", "_places", "_template", "_view")
 
-    def __init__(self, data: bytearray) -> None:
+    def __init__(self, data: bytearray, places: Places) -> None:
         self._data = data
+        self._places = places
         self._view = memoryview(data)
         self._template: HeadTemplate | None = None
         self._head: PlainHead | None = None
@@ -71,7 +74,7 @@ class PlainReader:
             return None
         if came_bytes == body_bytes:
             return head, bytes(self._view[start:size_bytes]), None
-        body = bytearray(body_bytes)
+        body = self._places.take(body_bytes)
         body[:came_bytes] = self._view[start:size_bytes]
         return head, body, memoryview(body)[came_bytes:]
 

@@ -12,6 +12,7 @@ from layer_upstream.connection import Connection
 from layer_upstream.faults import client_closed, closed, pool_full, timed_out, unreachable
 from layer_upstream.limits import READ_BUFFER_BYTES, TICK_S, UpstreamLimits
 from layer_upstream.origin import Origin
+from layer_upstream.places import Places
 
 _Waiter = asyncio.Future[Connection | None]
 """Resolves to a free connection, or to None: a place to dial a new one has been reserved."""
@@ -41,6 +42,7 @@ class ConnectionPool:
         self._idle: list[Connection] = []
         self._waiters: deque[tuple[float, _Waiter]] = deque()
         self._read_buffer = bytearray(READ_BUFFER_BYTES)
+        self._places = Places()
         self._tick: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -141,7 +143,7 @@ class ConnectionPool:
         origin = self._origin
 
         def make() -> Connection:
-            return Connection(self, origin.text, self._limits, self._read_buffer)
+            return Connection(self, origin.text, self._limits, self._read_buffer, self._places)
 
         if origin.unix_path:
             _, connection = await loop.create_unix_connection(make, origin.unix_path)

@@ -11,6 +11,7 @@ import msgspec
 from layer_kit.errors import LayerError
 from layer_upstream.faults import too_large
 from layer_upstream.headers import Header
+from layer_upstream.places import Places
 
 
 class BodySource(Protocol):
@@ -98,6 +99,7 @@ class UpstreamResponse(msgspec.Struct, eq=False):
     headers: Sequence[Header]
     parts: Sequence[bytes | bytearray]
     _rest: BodyStream | None = None
+    _places: Places | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -113,6 +115,14 @@ class UpstreamResponse(msgspec.Struct, eq=False):
         whole = b"".join(parts)
         self.parts = (whole,)
         return whole
+
+    def passed_on(self) -> None:
+        """Have the memory of the body used again: it was written to somebody, or never will be."""
+        parts, self.parts = self.parts, ()
+        if self._places is not None:
+            for part in parts:
+                if isinstance(part, bytearray):
+                    self._places.give_back(part)
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of ``name``, which must be in lower case."""

@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from layer_upstream.places import Places
 from layer_upstream.plain import HEAD_BYTES_MAX, PlainHead, PlainReader
 from layer_upstream.reader import ResponseReader
 
@@ -60,7 +61,7 @@ def test_what_is_not_plain_is_left_to_the_reader(data: bytes) -> None:
 def test_what_is_plain_reads_as_the_reader_reads_it() -> None:
     rng = random.Random(5)  # noqa: S311 -- the same answers in every run
     received = bytearray(RECEIVED_BYTES_MAX)
-    plain_count, of_one_connection = 0, PlainReader(received)
+    plain_count, of_one_connection = 0, PlainReader(received, Places())
     for _ in range(ANSWERS_COUNT):
         came, body = _answer(rng)
         plain = read_alone(came)
@@ -99,7 +100,7 @@ def test_a_plain_answer_is_taken_though_others_were_like_it() -> None:
 
 def test_what_was_received_before_is_no_part_of_an_answer() -> None:
     whole = OK + b"content-length: 3\r\n\r\nabc"
-    reader = PlainReader(bytearray(whole))
+    reader = PlainReader(bytearray(whole), Places())
     assert reader.read(len(whole), BODY_BYTES_MAX) is not None
     for size_bytes in range(1, len(whole) - 3):
         assert reader.read(size_bytes, BODY_BYTES_MAX) is None
@@ -112,7 +113,7 @@ def test_what_was_received_before_is_no_part_of_an_answer() -> None:
 
 
 def read_alone(came: bytes) -> tuple[PlainHead, bytes | bytearray, memoryview | None] | None:
-    return PlainReader(bytearray(came)).read(len(came), BODY_BYTES_MAX)
+    return PlainReader(bytearray(came), Places()).read(len(came), BODY_BYTES_MAX)
 
 
 def _answer(rng: random.Random) -> tuple[bytes, bytes]:

@@ -50,6 +50,7 @@ class PassedOn(msgspec.Struct, eq=False):
     _prepared: Prepared
     _body: memoryview | None
     _identifier: str = ""
+    _answer: StreamedAnswer | None = None
 
     def begin(self, receiver: Receiver) -> None:
         assert self._body is not None
@@ -61,6 +62,7 @@ class PassedOn(msgspec.Struct, eq=False):
     def conclude(self, answer: StreamedAnswer) -> WholeAnswer | None:
         if not answer.is_complete:
             return None
+        self._answer = answer
         response = whole(answer, self._request)
         response.request_id = self._identifier
         return response
@@ -69,7 +71,9 @@ class PassedOn(msgspec.Struct, eq=False):
         return streamed(answer, self._request)
 
     def settle(self) -> None:
-        self._body = None
+        answer, self._answer, self._body = self._answer, None, None
+        if answer is not None:
+            answer.passed_on()
 
     @property
     def repeats(self) -> bytes | None:

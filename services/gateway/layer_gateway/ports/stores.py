@@ -61,6 +61,10 @@ class StreamedAnswer(StoreAnswer, Protocol):
         """Tell whether ``body`` is the whole body, and not only its beginning."""
         ...
 
+    def passed_on(self) -> None:
+        """Have the memory of a complete body used again: nobody will look at it any more."""
+        ...
+
     def iter_body(self) -> AsyncIterator[bytes]:
         """Yield what follows ``body`` as it arrives; for an answer that is not complete."""
         ...

@@ -161,6 +161,25 @@ async def test_a_caller_that_does_not_read_is_not_served_without_end(
     writer.close()
 
 
+async def test_a_large_answer_that_waits_to_be_taken_is_not_written_over(
+    edge: EdgeCaller, store: ScriptedStore
+) -> None:
+    other_target = "/v2/namespaces/other/query"
+    store.answers[f"POST {QUERY}"] = answer({"text": "a" * 900_000})
+    store.answers[f"POST {other_target}"] = answer({"text": "b" * 850_000})
+    reader, writer = await edge.connect()
+    count = 12
+    for _ in range(count):
+        writer.write(query(edge, "errand", NATIVE))
+        await asyncio.sleep(0.001)
+    for _ in range(count):
+        received = await ask(edge, query(edge, "errand", NATIVE, other_target))
+        assert received.json["text"] == "b" * 850_000
+    for _ in range(count):
+        assert (await receive(reader)).json["text"] == "a" * 900_000
+    writer.close()
+
+
 async def test_errands_end_before_the_process_does(store: ScriptedStore, tmp_path: Path) -> None:
     marker = tmp_path / "draining"
     settings = {"LAYER_GATEWAY_SHUTDOWN_GRACE_S": "300", "LAYER_DRAIN_MARKER_PATH": str(marker)}
