@@ -15,8 +15,9 @@ from layer_gateway.http.answers import SENT_WHOLE, ErrandAnswer, WholeAnswer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge_request import EdgeRequest
 from layer_gateway.http.errands import Errand
+from layer_gateway.http.gathering import GATHERED_BYTES_MAX, Gathering
 from layer_gateway.http.heads import Head, PlainReader
-from layer_gateway.http.receiving import GATHERED_BYTES_MAX, ReceivingProtocol
+from layer_gateway.http.receiving import ReceivingProtocol
 from layer_gateway.http.requests import EdgeHandler
 
 
@@ -52,6 +53,8 @@ class EdgeProtocol(ReceivingProtocol):
         """What an errand has become that took a task after all."""
         self._again: Errand[Any] | None = None
         """What has served the request before, while it may serve the next one as well."""
+        self._gathering: Gathering | None = None
+        """What has come of a request that is better served whole, while more of it is to come."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -67,7 +70,7 @@ class EdgeProtocol(ReceivingProtocol):
         await super().shutdown(timeout)
 
     def force_close(self) -> None:
-        self._take_gathered()
+        self._end_gathering()
         self._again = None
         super().force_close()
 
@@ -82,10 +85,10 @@ class EdgeProtocol(ReceivingProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the caller sends; aiohttp's parser reads on from whatever is not plain."""
-        if self._gathered is not None:
-            data = self._add_gathered(data)
-            if not data:
+        if self._gathering is not None:
+            if not self._gathering.is_whole_with(data):
                 return
+            data = self._end_gathering()
         errand, self._again = self._again, None
         if errand is not None:
             start = errand.takes(data)
@@ -115,7 +118,7 @@ class EdgeProtocol(ReceivingProtocol):
             self._keepalive = False  # no timer is to end it
             self._has_served = True
             self._again = again
-            self._gather(data, missing_bytes)
+            self._gathering = Gathering(data, missing_bytes, self._stop_gathering)
             return
         if missing_bytes:
             payload = StreamReader(self, self._read_bufsize, loop=self._loop)
@@ -132,6 +135,16 @@ class EdgeProtocol(ReceivingProtocol):
             self._pause_reading_for_buffer()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _stop_gathering(self) -> None:
+        """Go on with what has come of a request."""
+        if self._gathering is not None:
+            self._receive(self._end_gathering(), may_gather=False)
+
+    def _end_gathering(self) -> bytes:
+        """Return what has come of a request, and keep it no longer."""
+        gathering, self._gathering = self._gathering, None
+        return b"" if gathering is None else gathering.end()
 
     @property
     def _is_free(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import StreamReader, web
 from aiohttp.web_protocol import _ErrInfo
@@ -15,10 +15,6 @@ from layer_gateway.http.head_errors import unreadable
 from layer_gateway.http.sending import SendingProtocol
 from layer_kit.errors import InternalError, LayerError
 from layer_kit.rpc.context import mint_request_id
-
-GATHERED_BYTES_MAX: Final = 128 * 1024
-GATHERING_S_MAX: Final = 0.05
-"""Most callers send heads and bodies apart: of small requests the rest is there by then."""
 
 
 class ReceivingProtocol(SendingProtocol):
@@ -33,10 +29,6 @@ class ReceivingProtocol(SendingProtocol):
         self._body: StreamReader | None = None
         """Of a plain request, as long as a part of it is missing."""
         self._missing_bytes = 0
-        """Of that body, or of what is gathered."""
-        self._gathered: list[bytes] | None = None
-        """What has come of a request that is better served whole, while more of it is to come."""
-        self._gathering: asyncio.TimerHandle | None = None
 
     async def hold(self, size_bytes: int) -> None:
         """Make room for a part of a body until the request at hand is answered.
@@ -52,35 +44,6 @@ class ReceivingProtocol(SendingProtocol):
         if self._held_bytes:
             self._budget.give(self._held_bytes)
             self._held_bytes = 0
-
-    def _gather(self, data: bytes, missing_bytes: int) -> None:
-        """Keep the first part of a request for a moment, in which the rest may come."""
-        self._gathered, self._missing_bytes = [data], missing_bytes
-        self._gathering = self._loop.call_later(GATHERING_S_MAX, self._stop_gathering)
-
-    def _add_gathered(self, data: bytes) -> bytes:
-        """Keep another part; return all of them, and what follows, once none is missing."""
-        assert self._gathered is not None
-        self._gathered.append(data)
-        self._missing_bytes -= len(data)
-        return b"" if self._missing_bytes > 0 else self._take_gathered()
-
-    def _take_gathered(self) -> bytes:
-        """Return what was gathered, and keep it no longer."""
-        parts, self._gathered = self._gathered or (), None
-        if self._gathering is not None:
-            self._gathering.cancel()
-            self._gathering = None
-        return b"".join(parts)
-
-    def _stop_gathering(self) -> None:
-        """Go on with what has come."""
-        if gathered := self._take_gathered():
-            self._receive(gathered, may_gather=False)
-
-    def _receive(self, data: bytes, *, may_gather: bool) -> None:
-        """Take what may begin with a request."""
-        raise NotImplementedError
 
     def _parse(self, data: bytes) -> None:
         """Let aiohttp's parser read on, and end a body of which it cannot make anything any more.

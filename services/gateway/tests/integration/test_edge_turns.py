@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from layer_gateway.http import memory, receiving
+from layer_gateway.http import gathering, memory
 from layer_gateway.http.answers import WholeAnswer
 from layer_gateway.http.budget import BodyBudget
 from layer_gateway.http.edge_request import EdgeRequest
@@ -170,7 +170,7 @@ async def test_what_comes_during_an_errand_is_served_after_it(server: Server) ->
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a request gathered for as long as it takes."""
-    monkeypatch.setattr(receiving, "GATHERING_S_MAX", 10 * WAIT_S_MAX)
+    monkeypatch.setattr(gathering, "GATHERING_S_MAX", 10 * WAIT_S_MAX)
 
 
 @pytest.mark.usefixtures("patient")
@@ -206,7 +206,7 @@ async def test_the_rest_of_a_request_is_not_waited_for_without_end(server: Serve
 
 async def test_a_large_request_is_not_gathered(server: Server) -> None:
     caller = await server.connect()
-    whole = request("/errand", body="x" * receiving.GATHERED_BYTES_MAX)
+    whole = request("/errand", body="x" * gathering.GATHERED_BYTES_MAX)
     caller.send(whole[:-9])
     caller.send(whole[-9:])
     assert await caller.told() == "/errand"
@@ -238,7 +238,7 @@ async def test_what_is_gathered_is_left_to_nobody(server: Server, end: str) -> N
 
 
 async def is_gathering(protocol: EdgeProtocol) -> bool:
-    return protocol._gathered is not None
+    return protocol._gathering is not None
 
 
 OFFER = ("connection: upgrade, http2-settings", "upgrade: h2c", "http2-settings: AAMAAABk")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from layer_gateway.http.receiving import GATHERING_S_MAX
+from layer_gateway.http.gathering import GATHERING_S_MAX
 from layer_gateway_testing.errand_calls import (
     KINDS,
     LONG,
@@ -280,7 +280,7 @@ async def test_the_rest_of_a_body_is_not_taken_for_another_request(
     text = b'{"vector": ' + usual
     whole = request(edge, "POST", QUERY, text, content_type="application/json")
     writer.write(whole[: -len(usual)])
-    await asyncio.sleep(2 * GATHERING_S_MAX)  # it is begun by then, mostly
+    await asyncio.sleep(2 * GATHERING_S_MAX)  # longer than parts of it are kept
     writer.write(usual)
     refused = await receive(reader)
     assert (refused.status, refused.json["reason"]) == (400, "JSON_MALFORMED")
