@@ -22,7 +22,7 @@ class Places:
         while spares:
             place = spares.pop()
             try:
-                place.append(0)  # which fails as long as anybody looks at it, or sends it
+                place.append(0)  # which fails as long as anybody has a view of it after all
             except BufferError:
                 continue
             missing_bytes = size_bytes - len(place)
@@ -34,9 +34,6 @@ class Places:
         return bytearray(size_bytes)
 
     def give_back(self, place: bytearray) -> None:
-        """Take back what :meth:`take` gave out, whose content nobody will ask for any more.
-
-        What is still being sent is not used again.
-        """
+        """Take back what :meth:`take` gave out, at whose content nobody will look any more."""
         if len(self._spares) < SPARES_MAX:
             self._spares.append(place)

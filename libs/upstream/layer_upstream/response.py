@@ -117,7 +117,7 @@ class UpstreamResponse(msgspec.Struct, eq=False):
         return whole
 
     def passed_on(self) -> None:
-        """Have the memory of the body used again: it was written to somebody, or never will be."""
+        """Have the memory of the body used again: all of it was sent to somebody."""
         parts, self.parts = self.parts, ()
         if self._places is not None:
             for part in parts:

@@ -96,8 +96,12 @@ class Prepared:
         Args:
             data: Ends with the query, which begins at ``start``.
         """
-        numbers = self.presumed_in(data, start) if data.startswith(self.before, start) else None
-        return None if numbers is None or not are_numbers(numbers) else numbers
+        if not data.startswith(self.before, start):
+            return None
+        numbers, begin = self.presumed_in(data, start), start + self._before_bytes
+        if numbers is None or not is_long_list_of_numbers(data, begin, begin + len(numbers)):
+            return None
+        return numbers
 
     def presumed_in(self, data: bytes, start: int) -> memoryview | None:
         """Return what is in the place of the list in a query that begins, and ends, like this one.

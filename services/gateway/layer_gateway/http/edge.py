@@ -131,8 +131,8 @@ class Edge:
             report_error("an errand could not be begun", error)
             return False
         request.received = None  # which the exchange has, for as long as it needs it
-        repeats = exchange.repeats
-        Errand(self, request, exchange, identity, admitted, started_s, repeats).begin()
+        body_opening = exchange.body_opening
+        Errand(self, request, exchange, identity, admitted, started_s, body_opening).begin()
         return True
 
     def handled(self, request: EdgeRequest, route: Route) -> Awaitable[web.StreamResponse]:

@@ -62,7 +62,7 @@ class Exchange(Protocol[Answer]):
         ...
 
     @property
-    def repeats(self) -> bytes | None:
+    def body_opening(self) -> bytes | None:
         """How bodies begin for which it may, once settled, be right as well; None for none."""
         ...
 
@@ -70,7 +70,7 @@ class Exchange(Protocol[Answer]):
         """Take another request with the same head, if this exchange seems right for it, too.
 
         Args:
-            data: Ends with the request's body, which begins, at ``start``, with ``repeats``.
+            data: Ends with the request's body, which begins, at ``start``, with ``body_opening``.
         """
         ...
 

@@ -42,7 +42,7 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
         _identity: Who sends them.
         _admitted: Given back when the request is answered.
         _started_s: When it came, by ``time.perf_counter``.
-        repeats: How the bodies of others begin that the exchange may be right for; None for none.
+        body_opening: How bodies of others begin that the exchange may be right for; None for none.
 
     Attributes:
         opening: How those requests begin, where they come on the same connection.
@@ -54,7 +54,7 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
     _identity: Identity
     _admitted: Pass
     _started_s: float
-    repeats: bytes | None
+    body_opening: bytes | None
     opening: HeadTemplate | None = None
     _asked_s: float = 0.0
     _identifier: str = ""
@@ -163,7 +163,9 @@ class Errand(msgspec.Struct, Generic[Answer], eq=False):
             self._request.protocol.go_on(rest)
             return
         request = self._request
-        request.protocol.end_errand(request, response, self if self.repeats is not None else None)
+        request.protocol.end_errand(
+            request, response, self if self.body_opening is not None else None
+        )
         self._admitted.give_back()
         seconds = time.perf_counter() - self._started_s
         try:

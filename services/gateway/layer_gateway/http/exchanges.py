@@ -72,19 +72,18 @@ class PassedOn(msgspec.Struct, eq=False):
 
     def settle(self) -> None:
         answer, self._answer, self._body = self._answer, None, None
-        if answer is not None:
+        if answer is not None and self._request.protocol.has_sent_all:
             answer.passed_on()
 
     @property
-    def repeats(self) -> bytes | None:
+    def body_opening(self) -> bytes | None:
         return self._prepared.before if self._prepared.is_repeatable else None
 
     def takes(self, data: bytes, start: int) -> bool:
         if len(data) - start > self._calls.body_bytes_max:
             return False
-        numbers = self._prepared.presumed_in(data, start)
-        if numbers is None or not are_numbers(numbers):
-            return False
+        if self._prepared.numbers_in(data, start) is None:
+            return False  # the store is not asked in vain: its answer may be without end
         self._body = memoryview(data)[start:]
         return True
 
@@ -156,7 +155,7 @@ class PlainExchange(msgspec.Struct, eq=False):
             )
 
     @property
-    def repeats(self) -> bytes | None:
+    def body_opening(self) -> bytes | None:
         prepared = self._plain.prepared
         return prepared.before if prepared.is_repeatable else None
 

@@ -78,7 +78,7 @@ class FetchExchange(msgspec.Struct, eq=False):
     def prepare(self, identifier: str) -> None:
         """Do nothing: the answer is all rows."""
 
-    repeats = None
+    body_opening = None
     is_right = True
 
     def takes(self, data: bytes, start: int) -> bool:

@@ -35,12 +35,7 @@ class EdgeProtocol(ReceivingProtocol):
     """
 
     def __init__(
-        self,
-        manager: web.Server,
-        handler: EdgeHandler,
-        *,
-        budget: BodyBudget,
-        **kwargs: Any,
+        self, manager: web.Server, handler: EdgeHandler, *, budget: BodyBudget, **kwargs: Any
     ) -> None:
         super().__init__(manager, budget=budget, **kwargs)
         self._handler = handler
@@ -230,8 +225,8 @@ class EdgeProtocol(ReceivingProtocol):
         """Let an errand look at what comes next, if that can be the beginning of a request."""
         if again is None or self._force_close or not self._is_plain:
             return
-        if again.opening is None and again.repeats is not None:
-            again.opening = self._plain_reader.opening(again.repeats)
+        if again.opening is None and again.body_opening is not None:
+            again.opening = self._plain_reader.opening(again.body_opening)
         self._again = again
 
     def _give_up_on_the_head(self) -> None:

@@ -32,6 +32,9 @@ class SendingProtocol(web.RequestHandler):
 
     async def _drain_helper(self) -> None:
         """Wait until what was written is taken, but for little, or the caller is gone."""
+        if not self._paused:  # as is usual
+            await super()._drain_helper()
+            return
         left_bytes = self._left_bytes
         self._release.waits(left_bytes)
         self._watch_taking()
@@ -42,6 +45,11 @@ class SendingProtocol(web.RequestHandler):
             if self._taking is not None:
                 self._taking.cancel()
                 self._taking = None
+
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether all that was written is on its way, on a connection that is open."""
+        return self.transport is not None and not self._left_bytes
 
     @property
     def _left_bytes(self) -> int:

@@ -62,7 +62,7 @@ class StreamedAnswer(StoreAnswer, Protocol):
         ...
 
     def passed_on(self) -> None:
-        """Have the memory of a complete body used again: nobody will look at it any more."""
+        """Have the memory of a complete body used again: all of it was sent to somebody."""
         ...
 
     def iter_body(self) -> AsyncIterator[bytes]:

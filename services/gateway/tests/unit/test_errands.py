@@ -128,7 +128,9 @@ class Exchange:
 
 def errand_of(caller: Caller, exchange: Exchange) -> Errand[Any]:
     anything = cast("Any", caller)
-    return Errand(anything, anything, cast("Any", exchange), anything, anything, 0.0, repeats=None)
+    return Errand(
+        anything, anything, cast("Any", exchange), anything, anything, 0.0, body_opening=None
+    )
 
 
 async def test_what_comes_after_an_answer_and_goes_wrong_is_told_and_spoils_nothing() -> None:
